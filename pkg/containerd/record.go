@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package containerd
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"github.com/containerd/containerd/api/types"
+)
+
+// metadataExtension is the key of the CRI plugin's own record inside a sandbox
+// record (containerd internal/cri/server/podsandbox/helpers.go, MetadataKey).
+const metadataExtension = "metadata"
+
+// metadataVersion is the only version of that record there has been
+// (containerd internal/cri/store/sandbox/metadata.go).
+const metadataVersion = "v1"
+
+// Record is what the sandbox store says about one pod sandbox.
+type Record struct {
+	// ID is the sandbox's id.
+	ID string
+	// Name, Namespace and UID are the pod's, as the kubelet gave them.
+	Name, Namespace, UID string
+	// Annotations are the pod's annotations. They are the tenant's input.
+	Annotations map[string]string
+	// Handler is the runtime handler asked for; empty for the default runtime.
+	Handler string
+	// Runtime is the type of the runtime, such as io.containerd.runsc.v1; it
+	// is known for the default runtime too.
+	Runtime string
+	// NetNSPath is the namespace's path; empty for a pod on the host's
+	// network, and for a moment at the beginning of every record.
+	NetNSPath string
+	// HostNetwork tells that the pod asked for the host's network.
+	HostNetwork bool
+	// NetworkReady tells that CNI has finished: its result is in the record.
+	NetworkReady bool
+}
+
+// metadata mirrors the fields read here of the CRI plugin's versioned record.
+type metadata struct {
+	Version  string
+	Metadata struct {
+		ID             string
+		NetNSPath      string
+		RuntimeHandler string
+		CNIResult      json.RawMessage
+		Config         struct {
+			Metadata struct {
+				Name      string `json:"name"`
+				UID       string `json:"uid"`
+				Namespace string `json:"namespace"`
+			} `json:"metadata"`
+			Annotations map[string]string `json:"annotations"`
+			Linux       struct {
+				SecurityContext struct {
+					NamespaceOptions struct {
+						Network int `json:"network"`
+					} `json:"namespace_options"`
+				} `json:"security_context"`
+			} `json:"linux"`
+		}
+	}
+}
+
+// namespaceModeNode is NamespaceMode_NODE of the CRI (k8s.io/cri-api runtime/v1).
+const namespaceModeNode = 2
+
+// decode translates one record of the store. A record of another client, which
+// has no CRI extension, comes back with its id and runtime only.
+func decode(sandbox *types.Sandbox) (Record, error) {
+	rec := Record{ID: sandbox.GetSandboxID(), Runtime: sandbox.GetRuntime().GetName()}
+	extension, ok := sandbox.GetExtensions()[metadataExtension]
+	if !ok {
+		return rec, nil
+	}
+	var meta metadata
+	if err := json.Unmarshal(extension.GetValue(), &meta); err != nil {
+		return rec, fmt.Errorf("decode metadata of sandbox %.64q: %w", rec.ID, err)
+	}
+	if meta.Version != metadataVersion {
+		return rec, fmt.Errorf("decode metadata of sandbox %.64q: version %.16q, want %q", rec.ID, meta.Version, metadataVersion)
+	}
+	config := meta.Metadata.Config
+	rec.Name, rec.Namespace, rec.UID = config.Metadata.Name, config.Metadata.Namespace, config.Metadata.UID
+	rec.Annotations = config.Annotations
+	rec.Handler = meta.Metadata.RuntimeHandler
+	rec.NetNSPath = meta.Metadata.NetNSPath
+	rec.HostNetwork = config.Linux.SecurityContext.NamespaceOptions.Network == namespaceModeNode
+	result := bytes.TrimSpace(meta.Metadata.CNIResult)
+	rec.NetworkReady = len(result) > 0 && !bytes.Equal(result, []byte("null"))
+	return rec, nil
+}

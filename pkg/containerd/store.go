@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	api "github.com/containerd/containerd/api/services/sandbox/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+// ErrNotFound says that the store has no such sandbox (any more).
+var ErrNotFound = errors.New("no such sandbox in containerd's store")
+
+const (
+	// maxMessage bounds one answer of the store. From containerd 2.3 on every
+	// record carries the sandbox's whole OCI spec, about 8 KB, so this is room
+	// for some 2,000 sandboxes on a node.
+	maxMessage = 16 << 20
+
+	// namespaceHeader selects containerd's own kind of namespace
+	// (containerd pkg/namespaces/grpc.go).
+	namespaceHeader = "containerd-namespace"
+)
+
+// Store is a connection to the sandbox store. It connects when first used and
+// again after a loss, so it outlives restarts of containerd. It is safe for
+// concurrent use.
+type Store struct {
+	conn      *grpc.ClientConn
+	client    api.StoreClient
+	socket    string
+	namespace string
+}
+
+// NewStore prepares a connection to containerd's socket; the CRI plugin's
+// sandboxes live in the namespace "k8s.io". Nothing is dialled yet: a socket
+// that is absent shows with the first call.
+func NewStore(socket, namespace string) (*Store, error) {
+	conn, err := grpc.NewClient("unix:"+socket,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			// A pod can start as soon as containerd is back: ask often.
+			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.5, Jitter: 0.2, MaxDelay: time.Second},
+			MinConnectTimeout: time.Second,
+		}))
+	if err != nil {
+		return nil, fmt.Errorf("prepare connection to containerd at %s: %w", socket, err)
+	}
+	return &Store{conn: conn, client: api.NewStoreClient(conn), socket: socket, namespace: namespace}, nil
+}
+
+// Close ends the connection; calls under way fail.
+func (s *Store) Close() error {
+	return s.conn.Close()
+}
+
+// Socket is the path the store was given.
+func (s *Store) Socket() string {
+	return s.socket
+}
+
+// List returns the records of all sandboxes but those named in known. A record
+// that cannot be decoded is left out and named in the error, beside the others.
+func (s *Store) List(ctx context.Context, known []string) ([]Record, error) {
+	request := &api.StoreListRequest{}
+	if len(known) > 0 {
+		// The store knows no other filter than ids and labels; conditions of
+		// one filter are joined by "and".
+		request.Filters = []string{"id!=" + strings.Join(known, ",id!=")}
+	}
+	response, err := s.client.List(s.outgoing(ctx), request)
+	if err != nil {
+		return nil, s.explain("list sandboxes", err)
+	}
+	records := make([]Record, 0, len(response.GetList()))
+	var errs []error
+	for _, sandbox := range response.GetList() {
+		rec, err := decode(sandbox)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		records = append(records, rec)
+	}
+	return records, errors.Join(errs...)
+}
+
+// Get returns the record of one sandbox. The error wraps [ErrNotFound] when the
+// store has none.
+func (s *Store) Get(ctx context.Context, id string) (Record, error) {
+	response, err := s.client.Get(s.outgoing(ctx), &api.StoreGetRequest{SandboxID: id})
+	if err != nil {
+		return Record{}, s.explain(fmt.Sprintf("get sandbox %.64q", id), err)
+	}
+	return decode(response.GetSandbox())
+}
+
+func (s *Store) outgoing(ctx context.Context) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, namespaceHeader, s.namespace)
+}
+
+func (s *Store) explain(what string, err error) error {
+	if status.Code(err) == codes.NotFound {
+		return fmt.Errorf("%s: %w", what, ErrNotFound)
+	}
+	return fmt.Errorf("%s from containerd at %s: %w", what, s.socket, err)
+}
