@@ -40,8 +40,8 @@ type Record struct {
 	NetworkReady bool
 }
 
-// metadata mirrors the fields read here of the CRI plugin's versioned record.
-type metadata struct {
+// criRecord mirrors the fields read here of the CRI plugin's versioned record.
+type criRecord struct {
 	Version  string
 	Metadata struct {
 		ID             string
@@ -77,7 +77,7 @@ func decode(sandbox *types.Sandbox) (Record, error) {
 	if !ok {
 		return rec, nil
 	}
-	var meta metadata
+	var meta criRecord
 	if err := json.Unmarshal(extension.GetValue(), &meta); err != nil {
 		return rec, fmt.Errorf("decode metadata of sandbox %.64q: %w", rec.ID, err)
 	}
