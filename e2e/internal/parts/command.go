@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package parts
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// command is one run of the Go command that takes long enough to report on.
+type command struct {
+	label string
+	dir   string
+	args  []string
+}
+
+// environment is that of every Go command here. Without cgo the programs run anywhere, also in the empty
+// root folder that runsc gives its sandbox process; flags and workspaces of the user's own would change what
+// is built.
+func environment() []string {
+	return append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off")
+}
+
+// run runs the Go command and reports its progress, which it reads from what `go build -v` writes to stderr:
+// a line per package. Other lines are kept for the error.
+func (b *Builder) run(ctx context.Context, c command) error {
+	cmd := exec.CommandContext(ctx, "go", c.args...)
+	cmd.Dir = c.dir
+	cmd.Env = environment()
+	// The compilers are the Go command's children: all of them go, also when this process is killed.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 10 * time.Second
+
+	reader, writer := io.Pipe()
+	cmd.Stdout, cmd.Stderr = writer, writer
+	var state progress
+	var reading sync.WaitGroup
+	reading.Go(func() { state.read(reader) })
+	stop := make(chan struct{})
+	var reporting sync.WaitGroup
+	reporting.Go(func() { b.report(c.label, &state, stop) })
+
+	err := cmd.Run()
+	writer.Close()
+	reading.Wait()
+	close(stop)
+	reporting.Wait()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("go %s: %w\n%s", strings.Join(c.args, " "), err, state.complaints())
+	}
+	return nil
+}
+
+// report writes a line per interval, and one at the end if there was such a line.
+func (b *Builder) report(label string, state *progress, stop <-chan struct{}) {
+	start := time.Now()
+	ticker := time.NewTicker(b.interval)
+	defer ticker.Stop()
+	for reported := false; ; reported = true {
+		select {
+		case <-ticker.C:
+			packages, last := state.now()
+			fmt.Fprintf(b.progress, "%s: building, %s, %d packages, now %s\n", label, since(start), packages, last)
+		case <-stop:
+			if reported {
+				packages, _ := state.now()
+				fmt.Fprintf(b.progress, "%s: built, %s, %d packages\n", label, since(start), packages)
+			}
+			return
+		}
+	}
+}
+
+func since(start time.Time) time.Duration { return time.Since(start).Round(time.Second) }
+
+// keptComplaints is how many lines that name no package an error quotes: the last ones matter.
+const keptComplaints = 20
+
+// progress is how far a build has come.
+type progress struct {
+	mu       sync.Mutex
+	packages int
+	last     string
+	other    []string
+}
+
+// read takes in the Go command's output until its end.
+func (p *progress) read(output io.Reader) {
+	lines := bufio.NewScanner(output)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		p.line(lines.Text())
+	}
+	// A line too long to scan ends the scan, not the build: the rest must not block it.
+	_, _ = io.Copy(io.Discard, output)
+}
+
+func (p *progress) line(line string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case strings.HasPrefix(line, "go: downloading "):
+		p.last = strings.TrimPrefix(line, "go: ")
+	case !strings.ContainsAny(line, " \t:#") && line != "":
+		p.packages++
+		p.last = line
+	default:
+		p.other = append(p.other, line)
+		if len(p.other) > keptComplaints {
+			p.other = p.other[1:]
+		}
+	}
+}
+
+func (p *progress) now() (packages int, last string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.packages, p.last
+}
+
+func (p *progress) complaints() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Join(p.other, "\n")
+}
+
+// output runs a short Go command and returns what it prints.
+func output(ctx context.Context, dir string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = dir
+	cmd.Env = environment()
+	data, err := cmd.Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return "", fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, exit.Stderr)
+	}
+	if err != nil {
+		return "", fmt.Errorf("go %s: %w", strings.Join(args, " "), err)
+	}
+	return strings.TrimSpace(string(data)), nil
+}
+
+// lock takes the lock file at path and returns how to let go of it. It calls waiting once if somebody else
+// has it. The lock is the kernel's (flock), so it goes with its holder, however that one ends.
+func lock(ctx context.Context, path string, waiting func()) (func(), error) {
+	file, err := os.OpenFile(filepath.Clean(path), os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	ticker := time.NewTicker(200 * time.Millisecond)
+	defer ticker.Stop()
+	for first := true; ; first = false {
+		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { file.Close() }, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+			file.Close()
+			return nil, err
+		}
+		if first {
+			waiting()
+		}
+		select {
+		case <-ctx.Done():
+			file.Close()
+			return nil, ctx.Err()
+		case <-ticker.C:
+		}
+	}
+}
