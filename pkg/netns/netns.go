@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package netns treats a network namespace as a handle: opened once, known by
+// the kernel's own identity for it, entered only on threads that are thrown
+// away, and watched for by name.
+//
+// A namespace is identified by its cookie (SO_NETNS_COOKIE, Linux 5.14). The
+// kernel never uses a cookie twice, which is not true of the inode number that
+// stat shows for /proc/PID/ns/net, nor of a path.
+package netns
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// NS is an open network namespace. Its methods may be called from several
+// goroutines at once.
+//
+// The descriptor in it keeps the namespace alive, so that an NS held longer
+// than its sandbox delays the removal of every link in it.
+type NS struct {
+	path   string
+	cookie uint64
+
+	mu     sync.RWMutex // guards fd, which is -1 once closed
+	fd     int
+	closed bool
+}
+
+// Open opens the network namespace at path: a bind mount such as those in
+// /var/run/netns, or a link such as /proc/PID/ns/net. The identity is taken
+// from what was opened, so a path that is replaced afterwards changes nothing.
+//
+// The error is an *Error. It wraps ErrNotNamespace when path is something else
+// than a network namespace, and fs.ErrNotExist when there is nothing at path.
+func Open(path string) (*NS, error) {
+	// O_NONBLOCK, because path may name a FIFO, whose open would wait for a
+	// writer for ever. A namespace file does not know the flag.
+	fd, err := openRetry(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY)
+	if err != nil {
+		return nil, &Error{Op: "open", Path: path, Err: err}
+	}
+	if err := checkNetwork(fd); err != nil {
+		_ = unix.Close(fd)
+		return nil, &Error{Op: "open", Path: path, Err: err}
+	}
+	n := &NS{path: path, fd: fd}
+	if err := n.Do(func() (err error) {
+		n.cookie, err = threadCookie()
+		return err
+	}); err != nil {
+		_ = n.Close()
+		return nil, &Error{Op: "identify", Path: path, Err: err}
+	}
+	return n, nil
+}
+
+// Self opens the namespace that this process runs in. Its Path is the one of
+// the process, /proc/PID/ns/net.
+func Self() (*NS, error) {
+	return Open("/proc/" + strconv.Itoa(os.Getpid()) + "/ns/net")
+}
+
+// Cookie returns the number by which the kernel knows the namespace. It is
+// unique until the machine starts again.
+func (n *NS) Cookie() uint64 { return n.cookie }
+
+// Path returns the path that the namespace was opened by. It is for messages:
+// by now it may name nothing, or another namespace.
+func (n *NS) Path() string { return n.path }
+
+// FD returns the descriptor, which stays the property of n and is valid until
+// Close. It is -1 after that.
+func (n *NS) FD() int {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.fd
+}
+
+// Close lets go of the namespace. Closing it again does nothing.
+func (n *NS) Close() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return nil
+	}
+	n.closed = true
+	fd := n.fd
+	n.fd = -1
+	if err := unix.Close(fd); err != nil {
+		return &Error{Op: "close", Path: n.path, Err: err}
+	}
+	return nil
+}
+
+// Do runs fn on a thread that is in the namespace, and returns fn's error as it
+// is. What fn opens, a netlink socket for instance, stays bound to the
+// namespace and can be used anywhere afterwards. Goroutines that fn starts do
+// not run in the namespace.
+//
+// The thread is brought back before anything else may run on it. Where that is
+// not proven, it ends with its goroutine.
+func (n *NS) Do(fn func() error) error {
+	result := make(chan error, 1)
+	go func() {
+		// Answered also when fn ends the goroutine (runtime.Goexit, as
+		// testing's FailNow does), or the caller would wait for ever.
+		err := error(&Error{Op: "run in", Path: n.path, Err: errGoexit})
+		defer func() { result <- err }()
+		err = n.do(fn)
+	}()
+	return <-result
+}
+
+// do is the body of Do, on a goroutine of its own. From LockOSThread on, every
+// return that does not unlock makes the runtime end the thread.
+func (n *NS) do(fn func() error) error {
+	runtime.LockOSThread()
+	home, err := openRetry("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC)
+	if err != nil {
+		runtime.UnlockOSThread() // nothing has been changed yet
+		return &Error{Op: "remember own namespace before entering", Path: n.path, Err: err}
+	}
+	defer unix.Close(home)
+
+	if err := n.enter(); err != nil {
+		runtime.UnlockOSThread() // setns changes all or nothing
+		return &Error{Op: "enter", Path: n.path, Err: err}
+	}
+	err = fn()
+	if unix.Setns(home, unix.CLONE_NEWNET) == nil {
+		runtime.UnlockOSThread()
+	}
+	return err
+}
+
+func (n *NS) enter() error {
+	// Held over the call, so that the number cannot come to mean another file.
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if n.closed {
+		return fs.ErrClosed
+	}
+	return unix.Setns(n.fd, unix.CLONE_NEWNET)
+}
+
+// threadCookie returns the cookie of the namespace that the calling thread is
+// in. Any socket answers for the namespace it was made in (net/core/sock.c,
+// sk_getsockopt); a unix socket is the cheapest.
+func threadCookie() (uint64, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, fmt.Errorf("make socket: %w", err)
+	}
+	defer unix.Close(fd)
+	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	if err != nil {
+		return 0, fmt.Errorf("read SO_NETNS_COOKIE (needs Linux 5.14): %w", err)
+	}
+	return cookie, nil
+}
+
+// checkNetwork tells whether fd is a network namespace. The file system is
+// asked first, since an ioctl number means something else to other files.
+func checkNetwork(fd int) error {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(fd, &st); err != nil {
+		return err
+	}
+	if int64(st.Type) != unix.NSFS_MAGIC {
+		return ErrNotNamespace
+	}
+	kind, err := unix.IoctlRetInt(fd, unix.NS_GET_NSTYPE)
+	if err != nil {
+		return err
+	}
+	if kind != unix.CLONE_NEWNET {
+		return errOtherKind
+	}
+	return nil
+}
+
+// openRetry is open(2), tried again after a signal.
+func openRetry(path string, flags int) (int, error) {
+	for {
+		fd, err := unix.Open(path, flags, 0)
+		if err != unix.EINTR {
+			return fd, err
+		}
+	}
+}
