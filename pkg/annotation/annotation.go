@@ -15,11 +15,9 @@
 package annotation
 
 import (
-	"bytes"
-	"fmt"
+	"cmp"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -68,14 +66,9 @@ const (
 
 var sources = [...]Source{SourcePeer, SourcePort, SourceHost, SourceExisting, SourceLearned}
 
-// HardwareAddr is a six-byte link-layer address. It is comparable; on the wire
-// it has the form aa:bb:cc:dd:ee:ff, in lower case.
-type HardwareAddr [6]byte
-
-// String returns the address as aa:bb:cc:dd:ee:ff.
-func (a HardwareAddr) String() string {
-	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", a[0], a[1], a[2], a[3], a[4], a[5])
-}
+// HardwareAddr is a six-byte link-layer address in the form of the wire:
+// aa:bb:cc:dd:ee:ff, in lower case.
+type HardwareAddr string
 
 // Entry is one pinned neighbor. Its state is [StatePermanent] by definition: an
 // entry in any other state is no pin and has no place in an annotation.
@@ -126,13 +119,13 @@ func (a *Annotation) SameNeighbors(b *Annotation) bool {
 func (a *Annotation) sorted() []Entry {
 	entries := slices.Clone(a.Neighbors)
 	slices.SortFunc(entries, func(x, y Entry) int {
-		if c := strings.Compare(x.Dev, y.Dev); c != 0 {
+		if c := cmp.Compare(x.Dev, y.Dev); c != 0 {
 			return c
 		}
 		if c := x.Dst.Compare(y.Dst); c != 0 {
 			return c
 		}
-		return bytes.Compare(x.LLAddr[:], y.LLAddr[:])
+		return cmp.Compare(x.LLAddr, y.LLAddr)
 	})
 	return entries
 }

@@ -52,7 +52,7 @@ func TestRoundTrip(t *testing.T) {
 			// The longest text that each field can have.
 			Dst:    netip.AddrFrom16([16]byte{0xfd, 0xff, 15: byte(i), 2: 0xff, 4: 0xff, 6: 0xff, 8: 0xff, 10: 0xff, 12: 0xff, 14: 0xff}),
 			Dev:    strings.Repeat(`"`, 15),
-			LLAddr: annotation.HardwareAddr{0xfe, 1, 2, 3, 4, 5},
+			LLAddr: "fe:01:02:03:04:05",
 			Source: annotation.SourceExisting,
 		})
 	}
@@ -98,8 +98,10 @@ func TestMarshalRefusesWhatParseWouldRefuse(t *testing.T) {
 		"dev of 16 bytes":      {func(a *annotation.Annotation) { a.Neighbors[2].Dev = "abcdefghijklmnop" }, "neighbors[2].dev"},
 		"dev that is no UTF-8": {func(a *annotation.Annotation) { a.Neighbors[2].Dev = "eth\xff" }, "neighbors[2].dev"},
 		"dev with a newline":   {func(a *annotation.Annotation) { a.Neighbors[2].Dev = "eth0\nx" }, "neighbors[2].dev"},
-		"lladdr zero":          {func(a *annotation.Annotation) { a.Neighbors[0].LLAddr = annotation.HardwareAddr{} }, "neighbors[0].lladdr"},
-		"lladdr of a group":    {func(a *annotation.Annotation) { a.Neighbors[0].LLAddr[0] = 1 }, "neighbors[0].lladdr"},
+		"lladdr zero":          {func(a *annotation.Annotation) { a.Neighbors[0].LLAddr = "00:00:00:00:00:00" }, "neighbors[0].lladdr"},
+		"lladdr of a group":    {func(a *annotation.Annotation) { a.Neighbors[0].LLAddr = "01:00:5e:00:00:01" }, "neighbors[0].lladdr"},
+		"lladdr not set":       {func(a *annotation.Annotation) { a.Neighbors[0].LLAddr = "" }, "neighbors[0].lladdr"},
+		"lladdr in upper case": {func(a *annotation.Annotation) { a.Neighbors[0].LLAddr = "0A:00:00:00:00:01" }, "neighbors[0].lladdr"},
 		"source unknown":       {func(a *annotation.Annotation) { a.Neighbors[0].Source = "rumour" }, "neighbors[0].source"},
 		"one dst on one dev twice": {func(a *annotation.Annotation) {
 			a.Neighbors = append(a.Neighbors, a.Neighbors[0])
@@ -133,7 +135,7 @@ func TestSameNeighbors(t *testing.T) {
 		"time":           {func(a *annotation.Annotation) { a.CapturedAt = a.CapturedAt.Add(time.Hour) }, true},
 		"source":         {func(a *annotation.Annotation) { a.Neighbors[0].Source = annotation.SourcePort }, true},
 		"cookie":         {func(a *annotation.Annotation) { a.Cookie++ }, false},
-		"lladdr":         {func(a *annotation.Annotation) { a.Neighbors[0].LLAddr[5]++ }, false},
+		"lladdr":         {func(a *annotation.Annotation) { a.Neighbors[0].LLAddr = "02:00:00:00:00:01" }, false},
 		"dst":            {func(a *annotation.Annotation) { a.Neighbors[0].Dst = a.Neighbors[0].Dst.Next() }, false},
 		"dev":            {func(a *annotation.Annotation) { a.Neighbors[0].Dev = "eth1" }, false},
 		"one entry less": {func(a *annotation.Annotation) { a.Neighbors = a.Neighbors[1:] }, false},
@@ -168,14 +170,14 @@ func TestMethodsLeaveTheAnnotationAlone(t *testing.T) {
 
 // dualStack returns a valid annotation, in the order of the wire.
 func dualStack() *annotation.Annotation {
-	mac := annotation.HardwareAddr{0x0a, 0x58, 0x0a, 0x58, 0, 1}
+	const mac = "0a:58:0a:58:00:01"
 	return &annotation.Annotation{
 		Cookie:     4711,
 		CapturedAt: time.Date(2026, 11, 22, 0, 18, 0, 123456789, time.UTC),
 		Neighbors: []annotation.Entry{
 			{Dst: netip.MustParseAddr("10.88.0.1"), Dev: "eth0", LLAddr: mac, Source: annotation.SourcePeer},
 			{Dst: netip.MustParseAddr("fe80::1"), Dev: "eth0", LLAddr: mac, Source: annotation.SourcePeer},
-			{Dst: netip.MustParseAddr("fe80::1"), Dev: "net1", LLAddr: annotation.HardwareAddr{2, 5: 1}, Source: annotation.SourceExisting},
+			{Dst: netip.MustParseAddr("fe80::1"), Dev: "net1", LLAddr: "02:00:00:00:00:01", Source: annotation.SourceExisting},
 		},
 	}
 }

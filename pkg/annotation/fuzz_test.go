@@ -60,13 +60,12 @@ func FuzzParse(f *testing.F) {
 
 // FuzzMarshal holds Marshal to: whatever it writes, Parse reads back.
 func FuzzMarshal(f *testing.F) {
-	f.Add(uint64(4711), int64(0), []byte{10, 88, 0, 1}, "eth0", []byte{2, 0, 0, 0, 0, 1}, "peer")
-	f.Add(uint64(1), int64(1<<62), []byte{15: 1}, "a\"b\\c", []byte{}, "existing")
-	f.Add(uint64(0), int64(-1), []byte{0xfe, 0x80, 15: 1}, "\u2028", []byte{1}, "")
-	f.Fuzz(func(t *testing.T, cookie uint64, nanos int64, dst []byte, dev string, lladdr []byte, source string) {
-		e := annotation.Entry{Dev: dev, Source: annotation.Source(source)}
+	f.Add(uint64(4711), int64(0), []byte{10, 88, 0, 1}, "eth0", "02:00:00:00:00:01", "peer")
+	f.Add(uint64(1), int64(1<<62), []byte{15: 1}, "a\"b\\c", "", "existing")
+	f.Add(uint64(0), int64(-1), []byte{0xfe, 0x80, 15: 1}, "\u2028", "02-00-00-00-00-01", "")
+	f.Fuzz(func(t *testing.T, cookie uint64, nanos int64, dst []byte, dev, lladdr, source string) {
+		e := annotation.Entry{Dev: dev, LLAddr: annotation.HardwareAddr(lladdr), Source: annotation.Source(source)}
 		e.Dst, _ = netip.AddrFromSlice(dst)
-		copy(e.LLAddr[:], lladdr)
 		a := &annotation.Annotation{Cookie: cookie, CapturedAt: time.Unix(0, nanos), Neighbors: []annotation.Entry{e}}
 		text, err := a.Marshal()
 		if err != nil {

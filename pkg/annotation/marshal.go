@@ -17,11 +17,11 @@ type wire struct {
 }
 
 type wireEntry struct {
-	Dst    string   `json:"dst"`
-	Dev    string   `json:"dev"`
-	LLAddr string   `json:"lladdr"`
-	State  []string `json:"state"`
-	Source Source   `json:"source"`
+	Dst    string       `json:"dst"`
+	Dev    string       `json:"dev"`
+	LLAddr HardwareAddr `json:"lladdr"`
+	State  []string     `json:"state"`
+	Source Source       `json:"source"`
 }
 
 // Marshal returns the value to put under [Key]: one line of JSON whose neighbors
@@ -42,7 +42,7 @@ func (a *Annotation) Marshal() (string, error) {
 		w.Neighbors = append(w.Neighbors, wireEntry{
 			Dst:    e.Dst.String(),
 			Dev:    e.Dev,
-			LLAddr: e.LLAddr.String(),
+			LLAddr: e.LLAddr,
 			State:  []string{StatePermanent},
 			Source: e.Source,
 		})

@@ -3,13 +3,11 @@
 package annotation
 
 import (
-	"encoding/hex"
 	"encoding/json"
 	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -17,7 +15,7 @@ import (
 //
 // It accepts the canonical form and nothing else: one JSON object of at most
 // [MaxBytes], every key exactly once and no other, at most [MaxNeighbors]
-// entries, addresses as netip.Addr.String and [HardwareAddr.String] write them,
+// entries, addresses as netip.Addr.String and [HardwareAddr] have them,
 // the time in UTC. The neighbors keep the order of the text. Any fault is an
 // [*Error] that names the field; the size is checked before anything is decoded.
 func Parse(s string) (*Annotation, error) {
@@ -149,15 +147,15 @@ func parseEntry(path string, v any) (Entry, error) {
 	if !ok {
 		return Entry{}, at(path+".dev", "want a string, got %s", describe(o["dev"]))
 	}
-	lladdr, err := parseLLAddr(path+".lladdr", o["lladdr"])
-	if err != nil {
-		return Entry{}, err
+	lladdr, ok := o["lladdr"].(string)
+	if !ok {
+		return Entry{}, at(path+".lladdr", "want a string, got %s", describe(o["lladdr"]))
 	}
 	source, ok := o["source"].(string)
 	if !ok {
 		return Entry{}, at(path+".source", "want a string, got %s", describe(o["source"]))
 	}
-	return Entry{Dst: dst, Dev: dev, LLAddr: lladdr, Source: Source(source)}, nil
+	return Entry{Dst: dst, Dev: dev, LLAddr: HardwareAddr(lladdr), Source: Source(source)}, nil
 }
 
 func isPermanent(v any) bool {
@@ -179,18 +177,4 @@ func parseDst(path string, v any) (netip.Addr, error) {
 		return netip.Addr{}, at(path, "want the canonical form %s (RFC 5952), got %s", quote(a.String()), quote(s))
 	}
 	return a, nil
-}
-
-func parseLLAddr(path string, v any) (HardwareAddr, error) {
-	var a HardwareAddr
-	s, ok := v.(string)
-	if ok && len(s) == len("aa:bb:cc:dd:ee:ff") {
-		if b, err := hex.DecodeString(strings.ReplaceAll(s, ":", "")); err == nil && len(b) == len(a) {
-			copy(a[:], b)
-			if a.String() == s {
-				return a, nil
-			}
-		}
-	}
-	return HardwareAddr{}, at(path, "want six bytes as aa:bb:cc:dd:ee:ff in lower case, got %s", describe(v))
 }

@@ -94,6 +94,8 @@ var refused = map[string]refusal{
 	"lladdr of 8 bytes":         {replace(`0a:58:0a:58:00:01`, `0a:58:0a:58:00:01:02:03`), "neighbors[0].lladdr", "six bytes"},
 	"lladdr with dashes":        {replace(`0a:58:0a:58:00:01`, `0a-58-0a-58-00-01`), "neighbors[0].lladdr", "six bytes"},
 	"lladdr colons elsewhere":   {replace(`0a:58:0a:58:00:01`, `:0a58:0a58:00:01:`), "neighbors[0].lladdr", "six bytes"},
+	"lladdr of 7 bytes, 17 ch.": {replace(`0a:58:0a:58:00:01`, `0a580a58:00:01:02`), "neighbors[0].lladdr", "six bytes"},
+	"lladdr a number":           {replace(`"0a:58:0a:58:00:01"`, `7`), "neighbors[0].lladdr", "want a string"},
 	"lladdr in upper case":      {replace(`0a:58:0a:58:00:01`, `0A:58:0A:58:00:01`), "neighbors[0].lladdr", "lower case"},
 	"lladdr zero":               {replace(`0a:58:0a:58:00:01`, `00:00:00:00:00:00`), "neighbors[0].lladdr", "not zero"},
 	"lladdr broadcast":          {replace(`0a:58:0a:58:00:01`, `ff:ff:ff:ff:ff:ff`), "neighbors[0].lladdr", "group address"},

@@ -3,9 +3,11 @@
 package annotation
 
 import (
+	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -108,11 +110,25 @@ func checkDev(name string) error {
 // checkLLAddr admits the addresses that one station can have: the lowest bit of
 // the first byte marks a group (IEEE 802).
 func checkLLAddr(a HardwareAddr) error {
-	if a == (HardwareAddr{}) {
+	b, ok := a.decode()
+	switch {
+	case !ok:
+		return fmt.Errorf("want six bytes as aa:bb:cc:dd:ee:ff in lower case, got %s", quote(string(a)))
+	case b == [6]byte{}:
 		return fmt.Errorf("want an address that is not zero")
-	}
-	if a[0]&1 != 0 {
+	case b[0]&1 != 0:
 		return fmt.Errorf("want a unicast address, got the group address %s", a)
 	}
 	return nil
+}
+
+// decode returns the bytes of an address, if it is in the form of the wire.
+func (a HardwareAddr) decode() (b [6]byte, ok bool) {
+	digits, err := hex.DecodeString(strings.ReplaceAll(string(a), ":", ""))
+	if err != nil || len(digits) != len(b) {
+		return b, false
+	}
+	copy(b[:], digits)
+	canonical := fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3], b[4], b[5])
+	return b, canonical == string(a)
 }
