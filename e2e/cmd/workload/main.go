@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command workload is all that is in the test image.
+//
+//	workload                   waits for SIGTERM: the pause container and idle workloads
+//	workload connect ADDR...   opens a TCP connection to each ADDR (host:port), in order
+//
+// connect prints a line per address. A refusal counts as reached: somebody there answered, so a neighbor was
+// known. It exits with 1 if an address was not reached within three seconds.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+const limit = 3 * time.Second
+
+func main() {
+	if len(os.Args) > 2 && os.Args[1] == "connect" {
+		os.Exit(connect(os.Args[2:]))
+	}
+	if len(os.Args) > 1 {
+		fmt.Fprintln(os.Stderr, "usage: workload | workload connect ADDR...")
+		os.Exit(2)
+	}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+	<-signals
+}
+
+func connect(addresses []string) (code int) {
+	for _, address := range addresses {
+		start := time.Now()
+		connection, err := net.DialTimeout("tcp", address, limit)
+		took := time.Since(start).Round(10 * time.Microsecond)
+		switch {
+		case err == nil:
+			connection.Close()
+			fmt.Printf("%s connected %s\n", address, took)
+		case errors.Is(err, syscall.ECONNREFUSED):
+			fmt.Printf("%s refused %s\n", address, took)
+		default:
+			fmt.Printf("%s unreached %s %v\n", address, took, err)
+			code = 1
+		}
+	}
+	return code
+}

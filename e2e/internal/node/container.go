@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	criapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// ContainerSpec is what a test says about a container.
+type ContainerSpec struct {
+	// Name is "main" if empty.
+	Name string
+	// Args are the workload's; without any it waits.
+	Args        []string
+	Annotations map[string]string
+}
+
+// Container is a container of a pod.
+type Container struct {
+	ID  string
+	Pod *Pod
+}
+
+// Create creates a container and does not start it.
+func (p *Pod) Create(ctx context.Context, spec ContainerSpec) (*Container, error) {
+	if spec.Name == "" {
+		spec.Name = "main"
+	}
+	config := &criapi.ContainerConfig{
+		Metadata:    &criapi.ContainerMetadata{Name: spec.Name},
+		Image:       &criapi.ImageSpec{Image: Image},
+		Args:        spec.Args,
+		Annotations: spec.Annotations,
+		Labels:      map[string]string{"io.kubernetes.container.name": spec.Name},
+		LogPath:     spec.Name + ".log",
+		Linux:       &criapi.LinuxContainerConfig{},
+	}
+	id, err := p.node.runtime.CreateContainer(quiet(ctx), p.ID, config, p.config)
+	if err != nil {
+		return nil, fmt.Errorf("create container %s of pod %s/%s: %w", spec.Name, p.Namespace, p.Name, err)
+	}
+	return &Container{ID: id, Pod: p}, nil
+}
+
+// Start starts the container.
+func (c *Container) Start(ctx context.Context) error {
+	if err := c.Pod.node.runtime.StartContainer(quiet(ctx), c.ID); err != nil {
+		return fmt.Errorf("start container %s of pod %s/%s: %w", c.ID, c.Pod.Namespace, c.Pod.Name, err)
+	}
+	return nil
+}
+
+// Run creates and starts a container.
+func (p *Pod) Run(ctx context.Context, spec ContainerSpec) (*Container, error) {
+	c, err := p.Create(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.Start(ctx)
+}
+
+// Stop stops the container at once.
+func (c *Container) Stop(ctx context.Context) error {
+	if err := c.Pod.node.runtime.StopContainer(quiet(ctx), c.ID, 0); err != nil {
+		return fmt.Errorf("stop container %s: %w", c.ID, err)
+	}
+	return nil
+}
+
+// Remove stops the container if need be and removes it.
+func (c *Container) Remove(ctx context.Context) error {
+	if err := c.Pod.node.runtime.RemoveContainer(quiet(ctx), c.ID); err != nil {
+		return fmt.Errorf("remove container %s: %w", c.ID, err)
+	}
+	return nil
+}
+
+// Exec runs the workload in the container and returns its output; an exit code other than 0 is an error.
+func (c *Container) Exec(ctx context.Context, args ...string) (string, error) {
+	stdout, stderr, err := c.Pod.node.runtime.ExecSync(quiet(ctx), c.ID, append([]string{"/workload"}, args...), 30*time.Second)
+	if err != nil {
+		return string(stdout), fmt.Errorf("exec %v in pod %s/%s: %w\n%s%s", args, c.Pod.Namespace, c.Pod.Name, err, stdout, stderr)
+	}
+	return string(stdout), nil
+}
+
+// Connect opens a TCP connection from the container to every one of Targets.
+func (c *Container) Connect(ctx context.Context) (string, error) {
+	return c.Exec(ctx, append([]string{"connect"}, Targets()...)...)
+}
+
+// Annotations are those of the container's config.json, what its OCI runtime was given.
+func (c *Container) Annotations() (map[string]string, error) { return ociAnnotations(c.ID) }
+
+// SandboxAnnotations are those of the sandbox's own config.json.
+func (p *Pod) SandboxAnnotations() (map[string]string, error) { return ociAnnotations(p.ID) }
+
+func ociAnnotations(id string) (map[string]string, error) {
+	path := filepath.Join(dir, "state", "io.containerd.runtime.v2.task", "k8s.io", id, "config.json")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the bundle: %w", err)
+	}
+	var spec struct {
+		Annotations map[string]string `json:"annotations"`
+	}
+	if err := json.Unmarshal(data, &spec); err != nil {
+		return nil, fmt.Errorf("parse %s: %w", path, err)
+	}
+	return spec.Annotations, nil
+}

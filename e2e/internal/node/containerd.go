@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/go-logr/logr"
+	criapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	criclient "k8s.io/cri-client/pkg"
+	"k8s.io/klog/v2"
+
+	"github.com/neighpin/neighpin/e2e/internal/await"
+)
+
+// callLimit ends a CRI call. A pod whose network takes five seconds on a busy machine is far below it.
+const callLimit = 60 * time.Second
+
+// containerdConfig differs from containerd's defaults in its folders, the runtimes and in what a machine
+// without CAP_SYS_RESOURCE refuses: OOM scores below one's own.
+var containerdConfig = template.Must(template.New("containerd").Parse(`version = 3
+root = "{{.Dir}}/root"
+state = "{{.Dir}}/state"
+[grpc]
+  address = "{{.Socket}}"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{{.Dir}}/opt"
+[plugins."io.containerd.image-verifier.v1.bindir"]
+  bin_dir = "{{.Dir}}/verifier"
+[plugins."io.containerd.cri.v1.images".pinned_images]
+  sandbox = "{{.Pause}}"
+[plugins."io.containerd.cri.v1.runtime"]
+  restrict_oom_score_adj = true
+[plugins."io.containerd.cri.v1.runtime".cni]
+  bin_dirs = ["{{.Dir}}/cni-bin"]
+  conf_dir = "{{.Dir}}/cni"
+[plugins."io.containerd.cri.v1.runtime".containerd]
+  default_runtime_name = "{{.Default}}"
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
+  runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runsc]
+  runtime_type = "io.containerd.runsc.v1"
+  [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runsc.options]
+    TypeUrl = "io.containerd.runsc.v1.options"
+    ConfigPath = "{{.Dir}}/runsc.toml"
+[plugins."io.containerd.nri.v1.nri"]
+  disable = false
+  socket_path = "{{.NRI}}"
+  plugin_path = "{{.Dir}}/nri/plugins"
+  plugin_config_path = "{{.Dir}}/nri/conf.d"
+`))
+
+// runscConfig makes runsc write down what it reads from the pod's namespace, a folder per sandbox.
+var runscConfig = template.Must(template.New("runsc").Parse(`[runsc_config]
+  platform = "systrap"
+  ignore-cgroups = "true"
+  debug = "true"
+  debug-log = "{{.Dir}}/logs/runsc/%ID%/%COMMAND%.log"
+`))
+
+// StartContainerd starts containerd and waits until its CRI has a network.
+func (n *Node) StartContainerd(ctx context.Context) error {
+	values := map[string]string{"Dir": dir, "Socket": ContainerdSocket, "NRI": NRISocket, "Pause": pauseImage, "Default": n.options.DefaultRuntime}
+	if n.options.DefaultRuntime == "" {
+		values["Default"] = "runc"
+	}
+	for name, t := range map[string]*template.Template{"containerd.toml": containerdConfig, "runsc.toml": runscConfig} {
+		var text strings.Builder
+		if err := t.Execute(&text, values); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text.String()), 0o644); err != nil {
+			return err
+		}
+	}
+	path := strings.Join([]string{n.programs.Containerd, n.programs.GVisor, "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}, ":")
+	var err error
+	n.containerd, err = startProcess("containerd", filepath.Join(n.LogDir(), "containerd.log"), []string{"PATH=" + path},
+		filepath.Join(n.programs.Containerd, "containerd"), "--config", filepath.Join(dir, "containerd.toml"))
+	if err != nil {
+		return err
+	}
+	return n.connect(ctx)
+}
+
+// connect waits for the CRI, which containerd serves seconds after its socket answers.
+func (n *Node) connect(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(quiet(ctx), startLimit)
+	defer cancel()
+	return await.Condition(ctx, "containerd's CRI", func() error {
+		if err := n.containerd.running(); err != nil {
+			cancel()
+			return err
+		}
+		if n.runtime == nil {
+			if err := n.dial(ctx); err != nil {
+				return err
+			}
+		}
+		status, err := n.runtime.Status(ctx, false)
+		if err != nil {
+			return err
+		}
+		ready := map[string]bool{}
+		for _, condition := range status.Status.Conditions {
+			ready[condition.Type] = condition.Status
+		}
+		if !ready[criapi.RuntimeReady] || !ready[criapi.NetworkReady] {
+			return fmt.Errorf("conditions are %v", status.Status.Conditions)
+		}
+		return nil
+	})
+}
+
+func (n *Node) dial(ctx context.Context) error {
+	endpoint := "unix://" + ContainerdSocket
+	runtime, err := criclient.NewRemoteRuntimeServiceBuilder().WithEndpoint(endpoint).WithConnectionTimeout(callLimit).WithTracerProvider(nil).Build(ctx)
+	if err != nil {
+		return err
+	}
+	images, err := criclient.NewRemoteImageServiceBuilder().WithEndpoint(endpoint).WithConnectionTimeout(callLimit).WithTracerProvider(nil).Build(ctx)
+	if err != nil {
+		return errors.Join(err, runtime.Close(ctx))
+	}
+	n.runtime, n.images = runtime, images
+	return nil
+}
+
+// quiet keeps the CRI client from logging errors, all of which it also returns.
+func quiet(ctx context.Context) context.Context { return klog.NewContext(ctx, logr.Discard()) }
+
+// StopContainerd stops containerd and leaves pods running, as a service manager does.
+func (n *Node) StopContainerd(ctx context.Context) error {
+	if n.containerd == nil {
+		return nil
+	}
+	var errs []error
+	if n.runtime != nil {
+		errs = append(errs, n.runtime.Close(quiet(ctx)), n.images.Close(quiet(ctx)))
+		n.runtime, n.images = nil, nil
+	}
+	errs = append(errs, n.containerd.stop(ctx, 20*time.Second))
+	n.containerd = nil
+	return errors.Join(errs...)
+}
+
+// RestartContainerd stops and starts containerd, with other options if change is not nil.
+func (n *Node) RestartContainerd(ctx context.Context, change func(*Options)) error {
+	if err := n.StopContainerd(ctx); err != nil {
+		return err
+	}
+	if change != nil {
+		change(&n.options)
+	}
+	return n.StartContainerd(ctx)
+}

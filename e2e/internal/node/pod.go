@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	criapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/neighpin/neighpin/e2e/internal/enclosure"
+)
+
+// PodSpec is what a test says about a pod.
+type PodSpec struct {
+	// Name is made up if empty.
+	Name string
+	// Namespace chooses what the CNI fixture does; "default" if empty.
+	Namespace string
+	// Handler is the runtime handler; empty means containerd's default.
+	Handler     string
+	Annotations map[string]string
+	HostNetwork bool
+}
+
+// Pod is a sandbox that was started.
+type Pod struct {
+	ID        string
+	Name      string
+	Namespace string
+	// NetNS is the path of its network namespace; empty with the host's network.
+	NetNS string
+	// Addresses are the pod's own, as the CRI reports them.
+	Addresses []netip.Addr
+	// HostLink is the host's end of its veth; empty with the host's network.
+	HostLink string
+
+	node   *Node
+	config *criapi.PodSandboxConfig
+}
+
+// sandboxInfo is the part of containerd's verbose sandbox status that names the network.
+type sandboxInfo struct {
+	RuntimeSpec struct {
+		Linux struct {
+			Namespaces []struct{ Type, Path string }
+		}
+	}
+	CNIResult struct {
+		Interfaces map[string]struct {
+			Sandbox string
+			Mac     string
+		}
+	}
+}
+
+// RunPod runs a sandbox. When it fails the sandbox may or may not exist; Close removes it.
+func (n *Node) RunPod(ctx context.Context, spec PodSpec) (*Pod, error) {
+	n.mu.Lock()
+	n.pods++
+	serial := n.pods
+	n.mu.Unlock()
+	if spec.Name == "" {
+		spec.Name = fmt.Sprintf("pod-%d", serial)
+	}
+	if spec.Namespace == "" {
+		spec.Namespace = "default"
+	}
+	p := &Pod{Name: spec.Name, Namespace: spec.Namespace, node: n, config: &criapi.PodSandboxConfig{
+		Metadata:     &criapi.PodSandboxMetadata{Name: spec.Name, Namespace: spec.Namespace, Uid: fmt.Sprintf("uid-%d", serial)},
+		Annotations:  spec.Annotations,
+		Labels:       map[string]string{"io.kubernetes.pod.name": spec.Name, "io.kubernetes.pod.namespace": spec.Namespace},
+		LogDirectory: filepath.Join(n.LogDir(), "pods", spec.Name),
+		// Without it containerd copies the machine's resolv.conf, which may lie in the /run that is not here.
+		DnsConfig: &criapi.DNSConfig{Servers: []string{Gateway4.String()}},
+		Linux: &criapi.LinuxPodSandboxConfig{
+			CgroupParent:    enclosure.CgroupParent(),
+			SecurityContext: &criapi.LinuxSandboxSecurityContext{NamespaceOptions: &criapi.NamespaceOption{Pid: criapi.NamespaceMode_CONTAINER}},
+		},
+	}}
+	if spec.HostNetwork {
+		p.config.Linux.SecurityContext.NamespaceOptions.Network = criapi.NamespaceMode_NODE
+	}
+	if err := os.MkdirAll(p.config.LogDirectory, 0o755); err != nil {
+		return nil, err
+	}
+	id, err := n.runtime.RunPodSandbox(quiet(ctx), p.config, spec.Handler)
+	if err != nil {
+		return nil, fmt.Errorf("run pod %s/%s: %w", spec.Namespace, spec.Name, err)
+	}
+	p.ID = id
+	if err := p.inspect(ctx); err != nil {
+		return nil, fmt.Errorf("look at pod %s/%s: %w", spec.Namespace, spec.Name, err)
+	}
+	return p, nil
+}
+
+// inspect asks the CRI for the pod's network.
+func (p *Pod) inspect(ctx context.Context) error {
+	response, err := p.node.runtime.PodSandboxStatus(quiet(ctx), p.ID, true)
+	if err != nil {
+		return err
+	}
+	var info sandboxInfo
+	if err := json.Unmarshal([]byte(response.Info["info"]), &info); err != nil {
+		return fmt.Errorf("parse the verbose status: %w", err)
+	}
+	for _, namespace := range info.RuntimeSpec.Linux.Namespaces {
+		if namespace.Type == "network" {
+			p.NetNS = namespace.Path
+		}
+	}
+	for name, link := range info.CNIResult.Interfaces {
+		if link.Sandbox == "" && strings.HasPrefix(name, "veth") {
+			p.HostLink = name
+		}
+	}
+	network := response.Status.Network
+	if network == nil || network.Ip == "" {
+		return nil
+	}
+	addresses := []string{network.Ip}
+	for _, further := range network.AdditionalIps {
+		addresses = append(addresses, further.Ip)
+	}
+	for _, text := range addresses {
+		ip, err := netip.ParseAddr(text)
+		if err != nil {
+			return err
+		}
+		p.Addresses = append(p.Addresses, ip)
+	}
+	return nil
+}
+
+// Remove stops and removes the sandbox with its containers.
+func (p *Pod) Remove(ctx context.Context) error { return p.node.removePod(ctx, p.ID) }
+
+func (n *Node) removePod(ctx context.Context, id string) error {
+	if err := n.runtime.StopPodSandbox(quiet(ctx), id); err != nil {
+		return fmt.Errorf("stop sandbox %s: %w", id, err)
+	}
+	if err := n.runtime.RemovePodSandbox(quiet(ctx), id); err != nil {
+		return fmt.Errorf("remove sandbox %s: %w", id, err)
+	}
+	return nil
+}
+
+// removeAllPods removes every sandbox there is.
+func (n *Node) removeAllPods(ctx context.Context) error {
+	sandboxes, err := n.runtime.ListPodSandbox(quiet(ctx), nil)
+	if err != nil {
+		return fmt.Errorf("list sandboxes: %w", err)
+	}
+	var errs []error
+	for _, sandbox := range sandboxes {
+		errs = append(errs, n.removePod(ctx, sandbox.Id))
+	}
+	return errors.Join(errs...)
+}
+
+// Sandboxes are the ids of all sandboxes that the CRI lists.
+func (n *Node) Sandboxes(ctx context.Context) ([]string, error) {
+	sandboxes, err := n.runtime.ListPodSandbox(quiet(ctx), nil)
+	if err != nil {
+		return nil, fmt.Errorf("list sandboxes: %w", err)
+	}
+	ids := make([]string, 0, len(sandboxes))
+	for _, sandbox := range sandboxes {
+		ids = append(ids, sandbox.Id)
+	}
+	return ids, nil
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package setup readies the machine for a test node: the few programs that come from the distribution, and
+// everything that is built. It is the only place that changes the machine, and says so when it does.
+package setup
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/neighpin/neighpin/e2e/internal/parts"
+)
+
+const programsEnv = "NEIGHPIN_E2E_PROGRAMS"
+
+// Programs says where the programs of a test node are.
+type Programs struct {
+	// Containerd, GVisor and CNI are folders of parts.
+	Containerd, GVisor, CNI string
+	// Own is the folder with what is built from this checkout: neighpin, workload, cni-fixture.
+	Own string
+}
+
+// Neighpin is the product's binary.
+func (p Programs) Neighpin() string { return filepath.Join(p.Own, "neighpin") }
+
+// packages are Debian's names of the programs that a node takes from the distribution.
+var packages = [...]struct{ program, name string }{
+	{"runc", "runc"},         // needs cgo and libseccomp: not built here
+	{"ip", "iproute2"},       // for people who look at a failure
+	{"iptables", "iptables"}, // for CNI's portmap
+}
+
+// All installs and builds what a node needs, and reports on progress.
+func All(ctx context.Context, progress io.Writer) (Programs, error) {
+	if err := Distribution(ctx, progress); err != nil {
+		return Programs{}, err
+	}
+	return Build(ctx, progress)
+}
+
+// Distribution installs the packages whose programs are missing, with apt-get.
+func Distribution(ctx context.Context, progress io.Writer) error {
+	var missing []string
+	for _, p := range packages {
+		if _, err := exec.LookPath(p.program); err != nil {
+			missing = append(missing, p.name)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	for _, args := range [][]string{{"update", "-q"}, append([]string{"install", "-q", "-y", "--no-install-recommends"}, missing...)} {
+		fmt.Fprintf(progress, "apt-get %s\n", strings.Join(args, " "))
+		cmd := exec.CommandContext(ctx, "apt-get", args...)
+		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+		cmd.Stdout, cmd.Stderr = progress, progress
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("install %s (install them yourself where apt-get is missing): %w", strings.Join(missing, ", "), err)
+		}
+	}
+	return nil
+}
+
+// Build builds the parts of a node and what this checkout contributes.
+func Build(ctx context.Context, progress io.Writer) (Programs, error) {
+	builder, err := parts.NewBuilder(progress)
+	if err != nil {
+		return Programs{}, err
+	}
+	var programs Programs
+	for _, part := range []struct {
+		name string
+		dir  *string
+	}{{"containerd", &programs.Containerd}, {"gvisor", &programs.GVisor}, {"cni", &programs.CNI}} {
+		built, err := builder.Build(ctx, part.name)
+		if err != nil {
+			return Programs{}, err
+		}
+		*part.dir = built.Dir
+	}
+	root, err := parts.Root()
+	if err != nil {
+		return Programs{}, err
+	}
+	cache, err := parts.Cache()
+	if err != nil {
+		return Programs{}, err
+	}
+	programs.Own = filepath.Join(cache, "own", strings.ReplaceAll(strings.Trim(root, "/"), "/", "-"))
+	for _, own := range []struct{ dir, pkg, name string }{
+		{root, "./cmd/workload", "workload"},
+		{root, "./cmd/cni-fixture", "cni-fixture"},
+		//TMP {filepath.Dir(root), "./plugin", "neighpin"},
+	} {
+		if err := builder.Program(ctx, own.dir, own.pkg, filepath.Join(programs.Own, own.name)); err != nil {
+			return Programs{}, err
+		}
+	}
+	return programs, nil
+}
+
+// Environment carries p to a process that is started with it.
+func (p Programs) Environment() ([]string, error) {
+	data, err := json.Marshal(p)
+	if err != nil {
+		return nil, err
+	}
+	return []string{programsEnv + "=" + string(data)}, nil
+}
+
+// FromEnvironment is the other end of Environment.
+func FromEnvironment() (Programs, error) {
+	var p Programs
+	if err := json.Unmarshal([]byte(os.Getenv(programsEnv)), &p); err != nil {
+		return Programs{}, fmt.Errorf("parse %s: %w", programsEnv, err)
+	}
+	return p, nil
+}

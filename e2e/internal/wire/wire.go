@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package wire records who asks for whom: ARP requests and replies, IPv6 neighbor solicitations and
+// advertisements, on every link of a network namespace.
+//
+// A capture sees what the kernel hands to or takes from a link's driver (AF_PACKET), which for the host end of
+// a veth is exactly what the pod sent and was sent.
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/neighpin/neighpin/e2e/internal/await"
+)
+
+// Kind says what a message is.
+type Kind string
+
+// The kinds of messages that are recorded.
+const (
+	ARPRequest    Kind = "ARP request"
+	ARPReply      Kind = "ARP reply"
+	Solicitation  Kind = "NS"
+	Advertisement Kind = "NA"
+)
+
+// Message is one message on one link.
+type Message struct {
+	Time time.Time
+	// Link is the link's name; "#N" if it was gone before its name was asked for.
+	Link string
+	// Incoming is true for what came from the other end of the link: from the pod.
+	Incoming bool
+	Kind     Kind
+	// Sender is the address that asks or answers. Unspecified in the probes of duplicate address detection.
+	Sender netip.Addr
+	// Target is the address asked or answered for.
+	Target netip.Addr
+	// MAC is the sender's, from the Ethernet header.
+	MAC string
+}
+
+// String reads like a line of tcpdump.
+func (m Message) String() string {
+	direction := "out"
+	if m.Incoming {
+		direction = "in"
+	}
+	return fmt.Sprintf("%s %s %s %s from %s (%s) for %s", m.Time.Format("15:04:05.000000"), m.Link, direction, m.Kind, m.Sender, m.MAC, m.Target)
+}
+
+// Capture records until it is closed. Its methods may be called concurrently.
+type Capture struct {
+	file    *os.File
+	closing atomic.Bool
+	done    chan struct{}
+
+	mu       sync.Mutex
+	messages []Message
+	names    map[int]string
+	err      error
+}
+
+// Open begins a capture in the calling thread's network namespace. What is sent after it returns is recorded.
+func Open() (*Capture, error) {
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open a packet socket: %w", err)
+	}
+	if err := attach(fd); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	c := &Capture{file: os.NewFile(uintptr(fd), "packet socket"), done: make(chan struct{}), names: map[int]string{}}
+	go c.receive()
+	return c, nil
+}
+
+// attach filters before the socket is bound to all protocols, so that nothing else gets in.
+func attach(fd int) error {
+	program, err := bpf.Assemble([]bpf.Instruction{
+		bpf.LoadAbsolute{Off: 12, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_ARP, SkipTrue: 4},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.ETH_P_IPV6, SkipTrue: 2},
+		bpf.LoadAbsolute{Off: 14 + 6, Size: 1}, // next header
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_ICMPV6, SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+		bpf.RetConstant{Val: 1 << 16},
+	})
+	if err != nil {
+		return fmt.Errorf("assemble the filter: %w", err)
+	}
+	filter := make([]unix.SockFilter, len(program))
+	for i, instruction := range program {
+		filter[i] = unix.SockFilter{Code: instruction.Op, Jt: instruction.Jt, Jf: instruction.Jf, K: instruction.K}
+	}
+	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}); err != nil {
+		return fmt.Errorf("attach the filter: %w", err)
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20); err != nil {
+		return fmt.Errorf("enlarge the receive buffer: %w", err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL)}); err != nil {
+		return fmt.Errorf("bind the packet socket: %w", err)
+	}
+	return nil
+}
+
+func htons(v uint16) uint16 { return v<<8 | v>>8 }
+
+// Close ends the capture. It returns an error if messages were lost or could not be read, since then silence
+// proves nothing.
+func (c *Capture) Close() error {
+	lost := c.lost()
+	c.closing.Store(true)
+	closed := c.file.Close()
+	<-c.done
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return errors.Join(lost, closed, c.err)
+}
+
+// lost asks the kernel whether it dropped messages because the socket's buffer was full.
+func (c *Capture) lost() error {
+	raw, err := c.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var stats *unix.TpacketStats
+	var asked error
+	if err := raw.Control(func(fd uintptr) {
+		stats, asked = unix.GetsockoptTpacketStats(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS)
+	}); err != nil {
+		return err
+	}
+	if asked != nil {
+		return fmt.Errorf("ask for lost messages: %w", asked)
+	}
+	if stats.Drops > 0 {
+		return fmt.Errorf("the capture lost %d messages", stats.Drops)
+	}
+	return nil
+}
+
+// receive is the capture's goroutine; closing the file ends it.
+func (c *Capture) receive() {
+	defer close(c.done)
+	raw, err := c.file.SyscallConn()
+	if err != nil {
+		c.fail(err)
+		return
+	}
+	buffer := make([]byte, 1<<16)
+	for {
+		var n int
+		var from unix.Sockaddr
+		var received error
+		err := raw.Read(func(fd uintptr) bool {
+			n, from, received = unix.Recvfrom(int(fd), buffer, 0)
+			return !errors.Is(received, unix.EAGAIN) && !errors.Is(received, unix.EINTR)
+		})
+		switch {
+		case err != nil && c.closing.Load():
+			return
+		case err != nil:
+			c.fail(err)
+			return
+		case errors.Is(received, unix.ENETDOWN):
+			continue // a link went; the socket listens to all
+		case received != nil:
+			c.fail(received)
+			return
+		}
+		link, ok := from.(*unix.SockaddrLinklayer)
+		if !ok {
+			continue
+		}
+		if message, ok := decode(buffer[:n]); ok {
+			c.record(message, link)
+		}
+	}
+}
+
+func (c *Capture) fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.err = fmt.Errorf("receive: %w", err)
+}
+
+func (c *Capture) record(message Message, link *unix.SockaddrLinklayer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	name, ok := c.names[link.Ifindex]
+	if !ok {
+		name = fmt.Sprintf("#%d", link.Ifindex)
+		if found, err := net.InterfaceByIndex(link.Ifindex); err == nil {
+			name = found.Name
+			c.names[link.Ifindex] = name
+		}
+	}
+	message.Time, message.Link, message.Incoming = time.Now(), name, link.Pkttype != unix.PACKET_OUTGOING
+	c.messages = append(c.messages, message)
+}
+
+// Query selects messages; zero fields select all.
+type Query struct {
+	Link  string
+	Since time.Time
+	// Targets are the addresses asked for.
+	Targets []netip.Addr
+	Kinds   []Kind
+	// Incoming leaves out what the host's side sent.
+	Incoming bool
+}
+
+// Asks selects the pod's own questions for the addresses on the link, in either family.
+func Asks(link string, since time.Time, targets ...netip.Addr) Query {
+	return Query{Link: link, Since: since, Targets: targets, Kinds: []Kind{ARPRequest, Solicitation}, Incoming: true}
+}
+
+func (q Query) selects(m Message) bool {
+	return (q.Link == "" || q.Link == m.Link) && !m.Time.Before(q.Since) &&
+		(len(q.Targets) == 0 || slices.Contains(q.Targets, m.Target)) &&
+		(len(q.Kinds) == 0 || slices.Contains(q.Kinds, m.Kind)) &&
+		(!q.Incoming || m.Incoming)
+}
+
+// Messages returns what was recorded so far and is selected, in the order it was received.
+func (c *Capture) Messages(q Query) []Message {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var selected []Message
+	for _, m := range c.messages {
+		if q.selects(m) {
+			selected = append(selected, m)
+		}
+	}
+	return selected
+}
+
+// Await waits until at least count messages are selected.
+func (c *Capture) Await(ctx context.Context, q Query, count int) ([]Message, error) {
+	var messages []Message
+	err := await.Condition(ctx, fmt.Sprintf("%d messages", count), func() error {
+		messages = c.Messages(q)
+		if len(messages) < count {
+			return fmt.Errorf("%d so far", len(messages))
+		}
+		return nil
+	})
+	return messages, err
+}
+
+// Format writes messages for people, a line each.
+func Format(messages []Message) string {
+	var text strings.Builder
+	for _, m := range messages {
+		fmt.Fprintf(&text, "  %s\n", m)
+	}
+	return text.String()
+}

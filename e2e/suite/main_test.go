@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package suite
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/neighpin/neighpin/e2e/internal/enclosure"
+	"github.com/neighpin/neighpin/e2e/internal/node"
+	"github.com/neighpin/neighpin/e2e/internal/setup"
+	"github.com/neighpin/neighpin/e2e/internal/wire"
+)
+
+// bed is the node that all tests of this package share: one containerd, started once.
+var bed *node.Node
+
+func TestMain(m *testing.M) {
+	os.Exit(enclosure.Main(prepare, func() int { return run(m) }))
+}
+
+// prepare builds what is missing, outside the enclosure, where the Go command reaches its modules.
+func prepare(ctx context.Context) ([]string, error) {
+	programs, err := setup.All(ctx, os.Stderr)
+	if err != nil {
+		return nil, err
+	}
+	return programs.Environment()
+}
+
+func run(m *testing.M) int {
+	ctx := context.Background()
+	programs, err := setup.FromEnvironment()
+	if err == nil {
+		bed, err = node.Start(ctx, programs, node.Options{})
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "suite:", err)
+		return 1
+	}
+	code := m.Run()
+	if err := bed.Close(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "suite: close the node:", err)
+		code = max(code, 1)
+	}
+	return code
+}
+
+// keepLogs saves the node's logs if the test fails, and says where. Call it first.
+func keepLogs(t *testing.T) {
+	t.Helper()
+	t.Cleanup(func() {
+		if !t.Failed() {
+			return
+		}
+		folder, err := bed.KeepLogs(t.Name())
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		t.Log("the logs of containerd, neighpin and runsc are kept in", folder)
+	})
+}
+
+// runPod runs a pod and removes it at the end of the test.
+func runPod(t *testing.T, spec node.PodSpec) *node.Pod {
+	t.Helper()
+	pod, err := bed.RunPod(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := pod.Remove(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return pod
+}
+
+// runContainer runs an idle container in the pod; it goes with the pod.
+func runContainer(t *testing.T, pod *node.Pod) *node.Container {
+	t.Helper()
+	container, err := pod.Run(t.Context(), node.ContainerSpec{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return container
+}
+
+// connect makes the container connect to every target of the node, in both families.
+func connect(t *testing.T, container *node.Container) {
+	t.Helper()
+	out, err := container.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Count(out, " connected "); got != len(node.Targets()) {
+		t.Fatalf("connected to %d of %d targets:\n%s", got, len(node.Targets()), out)
+	}
+}
+
+// capture records until the end of the test; a capture that lost messages fails it.
+func capture(t *testing.T) *wire.Capture {
+	t.Helper()
+	c, err := wire.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// within is a context for one step.
+func within(t *testing.T, limit time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	t.Cleanup(cancel)
+	return ctx
+}
