@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package neighbor
+
+import (
+	"encoding/hex"
+	"fmt"
+	"net"
+)
+
+// HardwareAddr is an Ethernet address in its usual form: lower case, six pairs
+// with colons. The zero value means no address.
+type HardwareAddr string
+
+const hwaddrLen = 6
+
+// ParseHardwareAddr reads an address in the usual form; upper case is accepted.
+// Only what may be the address of one station is: neither all zeros nor a group
+// address.
+func ParseHardwareAddr(s string) (HardwareAddr, error) {
+	b, err := net.ParseMAC(s)
+	if err != nil || len(s) != len("00:00:00:00:00:00") || s[2] != ':' {
+		return "", fmt.Errorf("parse link-layer address %q: want six hexadecimal pairs with colons", s)
+	}
+	a := hardwareAddr(b)
+	if !a.IsUnicast() {
+		return "", fmt.Errorf("parse link-layer address %q: not the address of one station", s)
+	}
+	return a, nil
+}
+
+// hardwareAddr puts what the kernel says into the usual form. Anything but six
+// bytes is no Ethernet address and gives none.
+func hardwareAddr(b []byte) HardwareAddr {
+	if len(b) != hwaddrLen {
+		return ""
+	}
+	return HardwareAddr(net.HardwareAddr(b).String())
+}
+
+// String returns the address as it is.
+func (a HardwareAddr) String() string { return string(a) }
+
+// IsUnicast tells whether the address may be that of one station: it is one, not
+// zero, and not a group address.
+func (a HardwareAddr) IsUnicast() bool {
+	b, ok := a.bytes()
+	return ok && b != [hwaddrLen]byte{} && b[0]&1 == 0
+}
+
+// UnmarshalText reads an address as ParseHardwareAddr does, for JSON and YAML.
+func (a *HardwareAddr) UnmarshalText(text []byte) (err error) {
+	*a, err = ParseHardwareAddr(string(text))
+	return err
+}
+
+func (a HardwareAddr) bytes() (b [hwaddrLen]byte, ok bool) {
+	if len(a) != 3*hwaddrLen-1 {
+		return b, false
+	}
+	for i := range b {
+		if i > 0 && a[3*i-1] != ':' {
+			return b, false
+		}
+		if _, err := hex.Decode(b[i:i+1], []byte(a[3*i:3*i+2])); err != nil {
+			return b, false
+		}
+	}
+	return b, true
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package neighbor
+
+import (
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// Neighbor is an entry of a neighbor table, as it is pinned or to be pinned.
+type Neighbor struct {
+	Dst    netip.Addr   `json:"dst"`    // the gateway, without a zone
+	Dev    string       `json:"dev"`    // name of the link inside the namespace
+	LLAddr HardwareAddr `json:"lladdr"` // the gateway's link-layer address
+
+	// Family names the table that the entry lives in, "inet" or "inet6". An
+	// IPv4 route by way of an IPv6 gateway uses the IPv6 table.
+	Family string `json:"family"`
+
+	// State is what the kernel's entry is now, in the words of `ip -json
+	// neigh`: PERMANENT when pinned, NONE when there is no entry.
+	State []string `json:"state"`
+
+	// Source says where LLAddr comes from.
+	Source Source `json:"source"`
+}
+
+// Permanent tells whether the entry was permanent when it was read.
+func (n Neighbor) Permanent() bool { return len(n.State) == 1 && n.State[0] == statePermanent }
+
+// Same tells whether both mean the same entry with the same address, whatever
+// its state and source.
+func (n Neighbor) Same(o Neighbor) bool {
+	return n.Dst == o.Dst && n.Dev == o.Dev && n.LLAddr == o.LLAddr
+}
+
+// Source says why a link-layer address is taken for the gateway's.
+type Source string
+
+const (
+	// SourcePeer: the link is a veth or netkit pair, and its other end hands
+	// what it receives to the IP stack of its namespace. The address is the
+	// other end's.
+	SourcePeer Source = "peer"
+
+	// SourcePort: the other end is a port of a Linux bridge that holds the
+	// gateway's IP address. The address is the port's own, which the bridge
+	// takes as its own for as long as the port is there (net/bridge/br_fdb.c,
+	// br_fdb_add_local), whereas the bridge's address changes with its ports.
+	SourcePort Source = "port"
+
+	// SourceExisting: somebody else had made a permanent entry before. It is
+	// listed as it is and never written.
+	SourceExisting Source = "existing"
+)
+
+// Resolution is what Resolve found.
+type Resolution struct {
+	// Neighbors are the gateways whose address is known, pinned or not.
+	Neighbors []Neighbor
+
+	// Skipped are the gateways that are not to be pinned.
+	Skipped []Skipped
+
+	// HandedOver is true when a link is up but no address of global scope and no
+	// route by way of a gateway is left, as gVisor leaves the namespace after
+	// it took them into its own network stack. A namespace that is still being
+	// set up looks the same for a moment.
+	HandedOver bool
+}
+
+// Skipped is a gateway that is not pinned.
+type Skipped struct {
+	Dst     netip.Addr `json:"dst,omitzero"`      // invalid when Reason is not about one gateway
+	Dev     string     `json:"dev"`               // a name with odd bytes is quoted
+	Reason  Reason     `json:"reason"`            // for machines
+	Message string     `json:"message,omitempty"` // for people
+}
+
+// Reason is why a gateway is not pinned.
+type Reason string
+
+// No truth: the host knows no address for the gateway, or only part of what
+// would make sure of it.
+const (
+	ReasonUnsupportedLink    Reason = "UnsupportedLink"    // the link is no veth or netkit
+	ReasonUnsupportedMaster  Reason = "UnsupportedMaster"  // the other end belongs to something else than a Linux bridge or VRF
+	ReasonRouterBeyondBridge Reason = "RouterBeyondBridge" // the bridge itself does not hold the gateway's IP address
+	ReasonBridgeVLAN         Reason = "BridgeVLAN"         // the bridge filters VLANs, and port and bridge are not surely in the same
+	ReasonPeerInSandbox      Reason = "PeerInSandbox"      // the other end is in the namespace itself
+	ReasonPeerGone           Reason = "PeerGone"           // the other end could not be found
+)
+
+// Nothing to pin, or nothing that could be.
+const (
+	ReasonNoARP         Reason = "NoARP"         // the link does not resolve addresses (IFF_NOARP)
+	ReasonZeroMAC       Reason = "ZeroMAC"       // the address there is no unicast Ethernet address
+	ReasonIPv6Disabled  Reason = "IPv6Disabled"  // the link takes no entry in the IPv6 table
+	ReasonLinkGone      Reason = "LinkGone"      // the route's link was removed meanwhile
+	ReasonUnsafeName    Reason = "UnsafeName"    // the link's name is not printable ASCII and would not survive being written down
+	ReasonContested     Reason = "Contested"     // somebody's permanent entry differs from what the host knows
+	ReasonInvalidEntry  Reason = "InvalidEntry"  // somebody's permanent entry has no usable address
+	ReasonLimitReached  Reason = "LimitReached"  // there are more gateways than the limit
+	ReasonInvalidTarget Reason = "InvalidTarget" // the gateway is no unicast address
+)
+
+// Families in the words of `ip -json`.
+const (
+	FamilyInet  = "inet"
+	FamilyInet6 = "inet6"
+)
+
+func familyName(addr netip.Addr) string {
+	if addr.Is4() {
+		return FamilyInet
+	}
+	return FamilyInet6
+}
+
+func familyNumber(addr netip.Addr) uint8 {
+	if addr.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
+}
+
+// The two states that are not just one of the kernel's flags or matter here.
+const (
+	statePermanent = "PERMANENT"
+	stateNone      = "NONE"
+)
+
+// stateNames puts a state into the words of iproute2 (ip/ipneigh.c), which lists
+// all flags that are set.
+func stateNames(state uint16) []string {
+	names := [...]struct {
+		bit  uint16
+		name string
+	}{
+		{unix.NUD_INCOMPLETE, "INCOMPLETE"}, {unix.NUD_REACHABLE, "REACHABLE"}, {unix.NUD_STALE, "STALE"},
+		{unix.NUD_DELAY, "DELAY"}, {unix.NUD_PROBE, "PROBE"}, {unix.NUD_FAILED, "FAILED"},
+		{unix.NUD_NOARP, "NOARP"}, {unix.NUD_PERMANENT, statePermanent},
+	}
+	var list []string
+	for _, n := range names {
+		if state&n.bit != 0 {
+			list = append(list, n.name)
+			state &^= n.bit
+		}
+	}
+	if state != 0 {
+		list = append(list, fmt.Sprintf("0x%x", state))
+	}
+	if list == nil {
+		return []string{stateNone}
+	}
+	return list
+}

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package neighbor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// DefaultLimit is how many gateways of one sandbox are looked after unless
+// something else is asked for.
+const DefaultLimit = 64
+
+// Resolve finds the gateways of the namespace and what the host knows about
+// them. It changes nothing there.
+//
+// Permanent entries of others are listed as SourceExisting. One is ours, and
+// not of that kind, when owned has it with the same link and address, or when it
+// carries our Protocol and agrees with what the host knows. owned is what the
+// caller has pinned in this very namespace before.
+//
+// limit bounds the gateways and with them the work; zero or less stands for
+// DefaultLimit. Where there are more, default routes come first, and Skipped has
+// one entry with ReasonLimitReached.
+//
+// The error wraps ErrInterrupted when the namespace changed faster than it could
+// be read, and is ctx's when that ended.
+func (t *Table) Resolve(ctx context.Context, owned []Neighbor, limit int) (Resolution, error) {
+	r := resolver{Table: t, owned: owned, outlooks: make(map[int]outlook), ours: make(map[key]HardwareAddr)}
+	if err := r.resolve(ctx, limit); err != nil {
+		return Resolution{}, fmt.Errorf("resolve gateways of %s: %w", printable(t.path), err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ours = r.ours
+	return r.result, nil
+}
+
+// resolver is one call of Resolve.
+type resolver struct {
+	*Table
+	owned    []Neighbor
+	outlooks map[int]outlook // by the number of the link
+	ours     map[key]HardwareAddr
+	result   Resolution
+}
+
+func (r *resolver) resolve(ctx context.Context, limit int) error {
+	if limit <= 0 {
+		limit = DefaultLimit
+	}
+	gateways, dropped, err := r.gateways(ctx, limit)
+	if err != nil {
+		return err
+	}
+	if len(gateways) == 0 {
+		r.result.HandedOver, err = r.handedOver(ctx)
+		return err
+	}
+	// The list is in the order of links.
+	for len(gateways) > 0 {
+		index := gateways[0].index
+		n := slices.IndexFunc(gateways, func(k key) bool { return k.index != index })
+		if n < 0 {
+			n = len(gateways)
+		}
+		if err := r.resolveLink(ctx, index, gateways[:n]); err != nil {
+			return err
+		}
+		gateways = gateways[n:]
+	}
+	if dropped {
+		r.result.Skipped = append(r.result.Skipped, Skipped{Reason: ReasonLimitReached,
+			Message: "there are more gateways than the limit of " + strconv.Itoa(limit)})
+	}
+	return nil
+}
+
+// resolveLink settles the gateways that are reached over one link.
+func (r *resolver) resolveLink(ctx context.Context, index int, gateways []key) error {
+	l, err := r.conn.link(ctx, index, nsidNone)
+	if errors.Is(err, unix.ENODEV) {
+		for _, k := range gateways {
+			r.skip(k, link{name: "link " + strconv.Itoa(index)}, no(ReasonLinkGone, "the link was removed meanwhile"))
+		}
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("read link %d: %w", index, err)
+	}
+	if l.loopback() {
+		return nil
+	}
+	o, err := r.outlook(ctx, l)
+	if err != nil {
+		return err
+	}
+	for _, k := range gateways {
+		if err := r.resolveGateway(ctx, k, l, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *resolver) resolveGateway(ctx context.Context, k key, l link, o outlook) error {
+	if v := unfit(k, l); !v.known() {
+		r.skip(k, l, v)
+		return nil
+	}
+	e, err := r.conn.entry(ctx, k.dst, k.index)
+	if err != nil {
+		return fmt.Errorf("read neighbor %s on %s: %w", k.dst, printable(l.name), err)
+	}
+	v, err := r.judge(ctx, o, k.dst)
+	if err != nil {
+		return err
+	}
+	if e.permanent() {
+		if !r.isOurs(k, l, e, v) {
+			v = existing(e, v)
+		} else {
+			r.ours[k] = e.lladdr
+		}
+	}
+	if !v.known() {
+		r.skip(k, l, v)
+		return nil
+	}
+	r.result.Neighbors = append(r.result.Neighbors, Neighbor{Dst: k.dst, Dev: l.name, LLAddr: v.lladdr,
+		Family: familyName(k.dst), State: stateNames(e.state), Source: v.source})
+	return nil
+}
+
+// unfit names what speaks against an entry whatever the host knows.
+func unfit(k key, l link) verdict {
+	switch {
+	case !isPlain(l.name):
+		return no(ReasonUnsafeName, "the link's name is not printable ASCII")
+	case l.noARP():
+		return no(ReasonNoARP, "the link does not resolve addresses (NOARP)")
+	case !isTarget(k.dst):
+		return no(ReasonInvalidTarget, "the gateway is no unicast address")
+	case !k.dst.Is4() && !l.inet6:
+		return no(ReasonIPv6Disabled, "IPv6 is disabled on the link, which then takes no entry")
+	}
+	return verdict{}
+}
+
+func (r *resolver) isOurs(k key, l link, e entry, v verdict) bool {
+	for _, n := range r.owned {
+		if n.Dst == k.dst && n.Dev == l.name && n.LLAddr == e.lladdr && n.Source != SourceExisting {
+			return true
+		}
+	}
+	return e.protocol == Protocol && v.known() && v.lladdr == e.lladdr
+}
+
+// existing turns somebody's permanent entry into a verdict, given what the host
+// knows.
+func existing(e entry, v verdict) verdict {
+	switch {
+	case !e.lladdr.IsUnicast():
+		return no(ReasonInvalidEntry, "somebody's permanent entry has the address %q, which is no station's", e.lladdr)
+	case v.known() && v.lladdr != e.lladdr:
+		return no(ReasonContested, "somebody's permanent entry says %s, the host (%s) says %s", e.lladdr, v.source, v.lladdr)
+	}
+	return verdict{lladdr: e.lladdr, source: SourceExisting}
+}
+
+func (r *resolver) skip(k key, l link, v verdict) {
+	r.result.Skipped = append(r.result.Skipped,
+		Skipped{Dst: k.dst, Dev: printable(l.name), Reason: v.reason, Message: v.message})
+}
+
+// handedOver tells, of a namespace without gateways, whether a runtime has taken
+// its addresses away.
+func (t *Table) handedOver(ctx context.Context) (bool, error) {
+	var up bool
+	loopback := 0
+	err := t.conn.dump(ctx, linksRequest(), func() { up, loopback = false, 0 }, func(_ uint16, body []byte) error {
+		l, err := parseLink(body)
+		switch {
+		case err != nil:
+			return err
+		case l.loopback():
+			loopback = l.index // a namespace has one, and cannot get another
+		case l.up():
+			up = true
+		}
+		return nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("read links: %w", err)
+	}
+	if !up {
+		return false, nil
+	}
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		var global bool
+		err := t.conn.dump(ctx, addrsRequest(family, 0, nsidNone), func() { global = false },
+			func(_ uint16, body []byte) error {
+				a, err := parseAddr(body)
+				if err == nil && a.index != loopback && a.scope == unix.RT_SCOPE_UNIVERSE {
+					global = true
+				}
+				return err
+			})
+		if err != nil && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EAFNOSUPPORT) {
+			return false, fmt.Errorf("read addresses: %w", err)
+		}
+		if global {
+			return false, nil
+		}
+	}
+	return true, nil
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package neighbor
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"sync"
+
+	"github.com/neighpin/neighpin/pkg/netns"
+)
+
+// Table is the neighbor tables of one namespace. Its methods may be called from
+// several goroutines at once; the kernel's part of them takes turns.
+//
+// Its socket keeps the namespace alive until Close.
+type Table struct {
+	path string
+	conn *conn
+
+	mu sync.Mutex // guards the following
+	// ours are permanent entries that Resolve recognised as made by us, and
+	// which Pin may therefore give another address.
+	ours map[key]HardwareAddr
+}
+
+// key names an entry by the kernel's measure.
+type key struct {
+	dst   netip.Addr
+	index int
+}
+
+// Open binds a Table to the namespace. ns may be closed afterwards.
+func Open(ns *netns.NS) (*Table, error) {
+	t := &Table{path: ns.Path(), ours: make(map[key]HardwareAddr)}
+	err := ns.Do(func() (err error) {
+		t.conn, err = dial()
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open neighbor tables of %s: %w", printable(t.path), err)
+	}
+	return t, nil
+}
+
+// Close lets go of the namespace; a call that is waiting for the kernel ends.
+// Closing again does nothing.
+func (t *Table) Close() error {
+	if err := t.conn.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+		return fmt.Errorf("close neighbor tables of %s: %w", printable(t.path), err)
+	}
+	return nil
+}
