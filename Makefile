@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# make            says what there is
+# make build      makes bin/neighpin
+#
+# Everything that is not Go's own business is done by Go programs in e2e/; this
+# file only gives the ways in a name.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+GO ?= go
+# How long each fuzz target runs.
+FUZZTIME ?= 30s
+# Extra arguments for go test, such as TESTFLAGS='-run TestResolve -count 1'.
+TESTFLAGS ?=
+# Where the tests' totals are added up; .ci/run sets it.
+TOTALS ?=
+IMAGE ?= neighpin:$(VERSION)
+
+# Without git, or in a checkout without tags and history, there is still a name.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+# Programs of the distribution that an unprivileged PATH may lack.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+
+REPORT := $(CURDIR)/bin/testreport $(if $(TOTALS),-totals $(TOTALS))
+
+.PHONY: help
+help: ## Say what there is (this text)
+	@echo "neighpin $(VERSION)"
+	@echo
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "Needed: Go, gcc, git, make. What else the tests and the demo use, they install with"
+	@echo "apt-get or build from Go modules, once, into a cache; both say so when they do it."
+
+##@ Building
+
+.PHONY: build
+build: ## Build bin/neighpin, static
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/neighpin ./plugin
+
+.PHONY: image
+image: ## Build the container image (docker); IMAGE names it
+	docker build --build-arg VERSION=$(VERSION) -t $(IMAGE) -f deploy/Dockerfile .
+
+##@ Testing
+
+.PHONY: demo
+demo: ## Show a gVisor pod without neighpin, then one with it (as root)
+	@cd e2e && $(GO) run ./cmd/demo
+
+.PHONY: test
+test: root-only test-unit test-e2e ## Run all tests but those on Kubernetes (as root)
+
+.PHONY: test-unit
+test-unit: bin/testreport ## Run the unit and kernel tests of the product, with the race detector
+	@echo "--- unit and kernel tests"
+	@$(GO) test -race -json $(TESTFLAGS) ./... | $(REPORT)
+
+.PHONY: test-e2e
+test-e2e: root-only bin/testreport ## Run the suite on a real containerd with real runtimes (as root)
+	@echo "--- parts of the test node"
+	@cd e2e && $(GO) run ./cmd/parts build containerd gvisor cni
+	@echo "--- suite on containerd"
+	@cd e2e && $(GO) test -race -json -count 1 -p 1 -timeout 30m $(TESTFLAGS) $$($(GO) list ./... | grep -v '/e2e/kind$$') | $(REPORT)
+
+.PHONY: e2e-kind
+e2e-kind: root-only bin/testreport ## Run the suite on Kubernetes, in a kind cluster of its own (as root)
+	@echo "--- suite on Kubernetes"
+	@cd e2e && $(GO) test -json -count 1 -v -timeout 40m $(TESTFLAGS) ./kind | $(REPORT) -v
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (30s)
+	@grep -rl --include='*_test.go' '^func Fuzz' pkg hooks plugin internal 2>/dev/null | while read -r file; do \
+	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$$file"); do \
+	    echo "--- $$target in $$(dirname "$$file")"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")"; \
+	  done; \
+	done
+
+.PHONY: bench
+bench: ## Run the benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: lint
+lint: ## Run golangci-lint, built from its module, over both modules
+	@cd e2e && lint=$$($(GO) run ./cmd/parts build golangci-lint)/golangci-lint; \
+	for module in .. .; do \
+	  echo "--- golangci-lint in $$(realpath --relative-to=.. $$module)"; \
+	  (cd $$module && "$$lint" run --config $(CURDIR)/.golangci.yaml ./...); \
+	done
+
+##@ Housekeeping
+
+.PHONY: clean
+clean: ## Remove bin/; the cache of built parts stays
+	rm -rf bin
+
+.PHONY: root-only
+root-only:
+	@[ "$$(id -u)" = 0 ] || { echo "these tests make network namespaces and run containers: run make as root" >&2; exit 1; }
+
+bin/testreport: $(wildcard internal/cmd/testreport/*.go)
+	@$(GO) build -o $@ ./internal/cmd/testreport
