@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nri
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/containerd/nri/pkg/api"
+	"github.com/containerd/nri/pkg/stub"
+	"github.com/sirupsen/logrus"
+
+	"github.com/neighpin/neighpin/pkg/sandbox"
+)
+
+// startTimeout bounds the registration with the runtime. The stub waits for the
+// runtime's Configure without a limit of its own, and for ever when the runtime
+// goes away between the two (nri pkg/stub/stub.go, Start).
+const startTimeout = 10 * time.Second
+
+// startGrace is how long a Start whose connection is gone may take to see it.
+const startGrace = 200 * time.Millisecond
+
+// errHungUp says that the runtime closed the connection.
+var errHungUp = errors.New("the runtime closed the connection")
+
+// errStartTimeout says that the runtime took the registration and then nothing.
+var errStartTimeout = fmt.Errorf("the runtime did not configure the plugin within %s of its registration", startTimeout)
+
+// Options are what a [Connector] works with. All fields are required.
+type Options struct {
+	// Socket is the path of NRI's socket; a runtime that launched the plugin
+	// itself has passed a connection instead, which goes before.
+	Socket string
+	// Name and Index are the plugin's identity; a runtime that launched the
+	// plugin gives both, and they go before.
+	Name, Index string
+	// Configure is called once per connection, with the configuration that the
+	// runtime has for the plugin (empty unless it launched it), and returns the
+	// engine that serves.
+	Configure func(config string) (*sandbox.Engine, error)
+	// Log takes what is worth telling.
+	Log logrus.FieldLogger
+}
+
+// State is how the connection is.
+type State struct {
+	// Connected: registered and configured. Synchronized: what was there before
+	// has been taken over.
+	Connected, Synchronized bool
+	// Runtime and RuntimeVersion are the runtime's words for itself.
+	Runtime, RuntimeVersion string
+	// RequestTimeout is how long the runtime waits for an answer.
+	RequestTimeout time.Duration
+	// Err is why there is no connection.
+	Err error
+}
+
+// Connector keeps the plugin registered with the runtime. It is safe for
+// concurrent use.
+type Connector struct {
+	opts Options
+
+	mu    sync.Mutex // guards the following
+	state State
+}
+
+// New prepares a connector; Run does the work.
+func New(opts Options) *Connector {
+	return &Connector{opts: opts}
+}
+
+// Launched tells that the runtime started this process as its plugin and passed
+// it a connection.
+func Launched() bool {
+	return os.Getenv(api.PluginSocketEnvVar) != ""
+}
+
+// State returns a snapshot.
+func (c *Connector) State() State {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state
+}
+
+// Run connects, serves and connects again until the context ends, and returns
+// its error. The one connection of a plugin that the runtime launched cannot be
+// made again: its loss ends Run.
+func (c *Connector) Run(ctx context.Context) error {
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval = 100 * time.Millisecond
+	pause.MaxInterval = 5 * time.Second
+	said := ""
+	for {
+		lost, err := c.serve(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		c.set(func(s *State) { *s = State{Err: err} })
+		if Launched() {
+			return fmt.Errorf("serve the runtime that launched this plugin: %w", err)
+		}
+		if lost {
+			pause.Reset()
+			said = ""
+			c.opts.Log.WithError(err).Warn("connection to NRI lost; connecting again")
+		} else if err.Error() != said {
+			// Once per reason: a node without NRI would fill its log.
+			said = err.Error()
+			c.opts.Log.WithError(err).WithField("socket", c.opts.Socket).
+				Warn("no connection to NRI; trying on (is NRI enabled in the runtime, and the socket's directory mounted?)")
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause.NextBackOff()):
+		}
+	}
+}
+
+// serve is one connection, from its registration to its loss; lost tells that
+// it had been set up. A stub that failed once fails for ever, so each connection
+// has its own.
+func (c *Connector) serve(ctx context.Context) (lost bool, err error) {
+	closed := make(chan struct{})
+	gone := make(chan struct{})
+	h := &handlers{configure: c.opts.Configure, log: c.opts.Log, onRuntime: c.runtime, onSync: c.synchronized}
+	options := []stub.Option{
+		stub.WithSocketPath(c.opts.Socket),
+		stub.WithLogger(stubLogger{c.opts.Log}),
+		stub.WithDialer(func(path string) (net.Conn, error) {
+			conn, err := net.Dial("unix", path)
+			if err != nil {
+				return nil, err
+			}
+			return &watchedConn{Conn: conn, gone: gone}, nil
+		}),
+		stub.WithOnClose(sync.OnceFunc(func() { close(closed) })),
+		// A handler that is too slow costs its event, never the connection, and
+		// never the pod.
+		stub.WithFailurePolicy(&api.FailurePolicy{KeepConnected: true}),
+	}
+	if os.Getenv(api.PluginNameEnvVar) == "" {
+		options = append(options, stub.WithPluginName(c.opts.Name))
+	}
+	if os.Getenv(api.PluginIdxEnvVar) == "" {
+		options = append(options, stub.WithPluginIdx(c.opts.Index))
+	}
+	s, err := stub.New(h, options...)
+	if err != nil {
+		return false, fmt.Errorf("prepare NRI plugin: %w", err)
+	}
+	if err := start(ctx, s, h, gone); err != nil {
+		return false, fmt.Errorf("register with NRI: %w", err)
+	}
+	defer s.Stop()
+	c.set(func(st *State) { st.Connected, st.RequestTimeout, st.Err = true, s.RequestTimeout(), nil })
+	state := c.State()
+	c.opts.Log.WithFields(logrus.Fields{
+		"runtime": state.Runtime, "runtimeVersion": state.RuntimeVersion, "requestTimeout": state.RequestTimeout,
+		"runtimeNRI": s.RuntimeNRIVersion(), "pluginNRI": s.PluginNRIVersion(), "plugin": c.opts.Index + "-" + c.opts.Name,
+	}).Info("registered with NRI")
+	select {
+	case <-ctx.Done():
+		return true, ctx.Err()
+	case <-closed:
+		return true, errHungUp
+	}
+}
+
+// starter is the part of the stub that the registration needs.
+type starter interface {
+	Start(context.Context) error
+}
+
+// configurer is the plugin's side of the protocol, which the stub implements.
+// Calling it is the only way to wake a Start that waits for a runtime which is
+// gone.
+type configurer interface {
+	Configure(context.Context, *api.ConfigureRequest) (*api.ConfigureResponse, error)
+}
+
+// start runs the stub's Start under a watchdog and never leaves it behind.
+func start(ctx context.Context, s starter, h *handlers, gone <-chan struct{}) error {
+	result := make(chan error, 1)
+	go func() { result <- s.Start(ctx) }()
+	watchdog := time.NewTimer(startTimeout)
+	defer watchdog.Stop()
+	cause := errStartTimeout
+	select {
+	case err := <-result:
+		return err
+	case <-watchdog.C:
+	case <-ctx.Done():
+		cause = ctx.Err()
+	case <-gone:
+		cause = errHungUp
+	}
+	// Mostly Start sees the same and ends by itself.
+	select {
+	case err := <-result:
+		return errors.Join(cause, err)
+	case <-time.After(startGrace):
+	}
+	h.abort(cause)
+	if c, ok := s.(configurer); ok {
+		// The error this returns is our own, and Start returns it as well.
+		_, _ = c.Configure(ctx, &api.ConfigureRequest{})
+	}
+	<-result
+	return cause
+}
+
+// watchedConn tells when reading from a connection has ended; the stub itself
+// cannot while it starts.
+type watchedConn struct {
+	net.Conn
+	once sync.Once
+	gone chan struct{}
+}
+
+// Read reads from the connection.
+func (c *watchedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil {
+		c.once.Do(func() { close(c.gone) })
+	}
+	return n, err
+}
+
+func (c *Connector) set(change func(*State)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change(&c.state)
+}
+
+func (c *Connector) runtime(name, version string) {
+	c.set(func(s *State) { s.Runtime, s.RuntimeVersion = name, version })
+}
+
+func (c *Connector) synchronized() {
+	c.set(func(s *State) { s.Synchronized = true })
+}
+
+// stubLogger hands the stub's own messages on, one level down: what matters of
+// them the connector says itself.
+type stubLogger struct{ log logrus.FieldLogger }
+
+func (l stubLogger) Debugf(_ context.Context, format string, args ...any) {
+	l.log.Debugf(format, args...)
+}
+func (l stubLogger) Infof(_ context.Context, format string, args ...any) {
+	l.log.Debugf(format, args...)
+}
+func (l stubLogger) Warnf(_ context.Context, format string, args ...any) {
+	l.log.Infof(format, args...)
+}
+func (l stubLogger) Errorf(_ context.Context, format string, args ...any) {
+	l.log.Warnf(format, args...)
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nri
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/containerd/nri/pkg/api"
+	"github.com/containerd/nri/pkg/stub"
+	"github.com/sirupsen/logrus"
+
+	"github.com/neighpin/neighpin/pkg/annotation"
+	"github.com/neighpin/neighpin/pkg/sandbox"
+)
+
+// events are those that neighpin subscribes to. The mask is explicit because a
+// runtime refuses a plugin that asks for an event it does not know, and the
+// stub would ask for every handler it finds (nri pkg/stub, setupHandlers).
+var events = []api.Event{
+	api.Event_RUN_POD_SANDBOX,
+	api.Event_STOP_POD_SANDBOX,
+	api.Event_REMOVE_POD_SANDBOX,
+	api.Event_CREATE_CONTAINER,
+}
+
+// handlers is one connection's side of the protocol.
+type handlers struct {
+	engine    *sandbox.Engine // set by Configure, before any other call
+	configure func(config string) (*sandbox.Engine, error)
+	onRuntime func(name, version string)
+	onSync    func()
+	log       logrus.FieldLogger
+
+	mu      sync.Mutex // guards the following
+	aborted error      // why the connection was given up while it was set up
+}
+
+var (
+	_ stub.ConfigureInterface       = (*handlers)(nil)
+	_ stub.SynchronizeInterface     = (*handlers)(nil)
+	_ stub.RunPodInterface          = (*handlers)(nil)
+	_ stub.CreateContainerInterface = (*handlers)(nil)
+	_ stub.StopPodInterface         = (*handlers)(nil)
+	_ stub.RemovePodInterface       = (*handlers)(nil)
+)
+
+// Configure takes the plugin's configuration, which only plugins that the
+// runtime launches itself are given, and returns the events wanted.
+func (h *handlers) Configure(_ context.Context, config, runtime, version string) (api.EventMask, error) {
+	h.mu.Lock()
+	aborted := h.aborted
+	h.mu.Unlock()
+	if aborted != nil {
+		return 0, aborted
+	}
+	engine, err := h.configure(config)
+	if err != nil {
+		return 0, fmt.Errorf("take configuration from NRI: %w", err)
+	}
+	h.engine = engine
+	h.onRuntime(runtime, version)
+	var mask api.EventMask
+	mask.Set(events...)
+	return mask, nil
+}
+
+// abort makes the next Configure fail with err.
+func (h *handlers) abort(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.aborted = err
+}
+
+// Synchronize takes over the sandboxes that are there already. It prunes
+// nothing: a sandbox that is not listed may be one that is being created.
+func (h *handlers) Synchronize(ctx context.Context, pods []*api.PodSandbox, _ []*api.Container) ([]*api.ContainerUpdate, error) {
+	ids := make([]sandbox.Identity, 0, len(pods))
+	for _, pod := range pods {
+		ids = append(ids, identify(pod))
+	}
+	h.engine.Adopt(ctx, ids)
+	h.onSync()
+	return nil, nil
+}
+
+// RunPodSandbox tells the engine that CNI has finished and, on containerd 2.x,
+// that the sandbox runs.
+func (h *handlers) RunPodSandbox(ctx context.Context, pod *api.PodSandbox) error {
+	h.engine.SandboxStarted(ctx, identify(pod))
+	return nil
+}
+
+// CreateContainer sets the annotation. Every plugin is shown the container as
+// those before it left it (nri pkg/adaptation/result.go), so a container that
+// already carries what this one would set was served by another neighpin during
+// a rolling update, and setting the key twice would fail it.
+func (h *handlers) CreateContainer(_ context.Context, pod *api.PodSandbox, container *api.Container) (*api.ContainerAdjustment, []*api.ContainerUpdate, error) {
+	value := h.engine.ContainerCreating(pod.GetId())
+	if value == "" {
+		return nil, nil, nil
+	}
+	if brought, ok := container.GetAnnotations()[annotation.Key]; ok {
+		if same(brought, value) {
+			return nil, nil, nil
+		}
+		h.log.WithFields(logrus.Fields{
+			"pod": pod.GetNamespace() + "/" + pod.GetName(), "sandbox": pod.GetId(), "container": container.GetName(),
+			"bytes": len(brought),
+		}).Warnf("container brings its own %s; overwriting it with what was captured", annotation.Key)
+	}
+	adjustment := &api.ContainerAdjustment{}
+	adjustment.AddAnnotation(annotation.Key, value)
+	return adjustment, nil, nil
+}
+
+// StopPodSandbox ends the engine's repairs for the sandbox.
+func (h *handlers) StopPodSandbox(_ context.Context, pod *api.PodSandbox) error {
+	h.engine.SandboxStopped(pod.GetId())
+	return nil
+}
+
+// RemovePodSandbox lets the engine forget the sandbox.
+func (h *handlers) RemovePodSandbox(_ context.Context, pod *api.PodSandbox) error {
+	h.engine.SandboxRemoved(pod.GetId())
+	return nil
+}
+
+// same tells that two values say the same of the same namespace.
+func same(a, b string) bool {
+	if a == b {
+		return true
+	}
+	left, err := annotation.Parse(a)
+	if err != nil {
+		return false
+	}
+	right, err := annotation.Parse(b)
+	return err == nil && left.SameNeighbors(right)
+}
+
+// identify translates NRI's pod. One on the host's network has no network
+// namespace with a path.
+func identify(pod *api.PodSandbox) sandbox.Identity {
+	id := sandbox.Identity{
+		ID: pod.GetId(), Name: pod.GetName(), Namespace: pod.GetNamespace(), UID: pod.GetUid(),
+		Handler: pod.GetRuntimeHandler(), Annotations: pod.GetAnnotations(),
+	}
+	namespaces := pod.GetLinux().GetNamespaces()
+	if i := slices.IndexFunc(namespaces, func(n *api.LinuxNamespace) bool { return n.GetType() == "network" }); i >= 0 {
+		id.NetNSPath = namespaces[i].GetPath()
+	}
+	return id
+}

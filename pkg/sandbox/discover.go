@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/neighpin/neighpin/pkg/containerd"
+	"github.com/neighpin/neighpin/pkg/netns"
+)
+
+const (
+	// callTimeout bounds one call to the sandbox store.
+	callTimeout = time.Second
+	// ownerDeadline is how long a namespace may be without an owner. containerd
+	// names it in the owner's record a moment after making it; one that is
+	// named by nobody is not a sandbox's.
+	ownerDeadline = 10 * time.Second
+	// refreshKnown is how often the list of known ids is made anew.
+	refreshKnown = 5 * time.Minute
+)
+
+// search is the state of the goroutine that finds the owners of namespaces.
+type search struct {
+	pending   map[string]time.Time // namespace path to when it was seen
+	refreshed time.Time
+}
+
+// discover finds the sandbox of each new namespace. It is the only goroutine
+// that lists the store: one list serves all namespaces that wait for an owner.
+func (e *Engine) discover() {
+	find := search{pending: make(map[string]time.Time)}
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		timer.Reset(e.pause(&find))
+		select {
+		case event, ok := <-e.watcher.Events():
+			if !ok {
+				return
+			}
+			switch event.Op {
+			case netns.Added:
+				if e.opts.Store != nil {
+					find.pending[event.Path] = time.Now()
+				}
+			case netns.Removed:
+				delete(find.pending, event.Path)
+				e.namespaceGone(event.Path)
+			}
+			continue // take all that is there before asking
+		case <-timer.C:
+		}
+		if len(find.pending) > 0 {
+			e.findOwners(&find)
+		}
+	}
+}
+
+// pause says how long to wait before the store is asked again. The owner's
+// record is written within milliseconds of the namespace's file, so young
+// namespaces are asked for often.
+func (e *Engine) pause(find *search) time.Duration {
+	if len(find.pending) == 0 {
+		return time.Hour
+	}
+	if !e.storeUp() {
+		return 250 * time.Millisecond
+	}
+	youngest := time.Since(slices.MaxFunc(slices.Collect(maps.Values(find.pending)), time.Time.Compare))
+	switch {
+	case youngest < 5*time.Millisecond:
+		return time.Millisecond / 2
+	case youngest < 100*time.Millisecond:
+		return 2 * time.Millisecond
+	case youngest < time.Second:
+		return 10 * time.Millisecond
+	}
+	return 100 * time.Millisecond
+}
+
+// findOwners asks the store once and begins the lives of the owners it names.
+func (e *Engine) findOwners(find *search) {
+	if time.Since(find.refreshed) > refreshKnown {
+		find.refreshed = time.Now()
+		e.forgetIgnored()
+	}
+	ctx, cancel := context.WithTimeout(e.ctx, callTimeout)
+	defer cancel()
+	records, err := e.opts.Store.List(ctx, e.known())
+	e.storeAnswered(records, err)
+	for _, rec := range records {
+		path := find.path(rec)
+		if path == "" {
+			if rec.HostNetwork {
+				e.ignore(rec.ID, "")
+			}
+			continue
+		}
+		delete(find.pending, path)
+		id := identify(rec)
+		id.NetNSPath = path
+		s, isNew := e.begin(id, rec.NetworkReady)
+		if s != nil && isNew && rec.NetworkReady {
+			s.barrier.open()
+		}
+	}
+	if err != nil && records == nil {
+		return
+	}
+	for path, seen := range find.pending {
+		// A known sandbox is not listed again, but its namespace is.
+		if e.owned(path) {
+			delete(find.pending, path)
+		} else if time.Since(seen) > ownerDeadline {
+			delete(find.pending, path)
+			e.report(Event{Kind: KindUnidentified, Path: path})
+		}
+	}
+}
+
+// path is the pending namespace that a record names; empty when it names none.
+func (find *search) path(rec containerd.Record) string {
+	if rec.NetNSPath == "" {
+		return ""
+	}
+	if _, ok := find.pending[rec.NetNSPath]; ok {
+		return rec.NetNSPath
+	}
+	for path := range find.pending {
+		if filepath.Base(path) == filepath.Base(rec.NetNSPath) {
+			return path
+		}
+	}
+	return ""
+}
+
+func identify(rec containerd.Record) Identity {
+	return Identity{
+		ID: rec.ID, Name: rec.Name, Namespace: rec.Namespace, UID: rec.UID,
+		Handler: rec.Handler, Runtime: rec.Runtime, Annotations: rec.Annotations, NetNSPath: rec.NetNSPath,
+	}
+}
+
+// known are the ids that a list need not return.
+func (e *Engine) known() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	ids := make([]string, 0, len(e.sandboxes)+len(e.ignored))
+	for id := range e.sandboxes {
+		ids = append(ids, id)
+	}
+	for id := range e.ignored {
+		if idPattern.MatchString(id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+func (e *Engine) ignore(id, path string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.ignored[id] = path
+}
+
+// forgetIgnored drops the ids of sandboxes that need nothing, so that those of
+// removed pods on the host's network, whose end nobody tells, do not pile up.
+func (e *Engine) forgetIgnored() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	clear(e.ignored)
+}
+
+// owned tells that a sandbox, selected or not, is known to have the namespace.
+func (e *Engine) owned(path string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, s := range e.sandboxes {
+		if sameFile(s.id.NetNSPath, path) {
+			return true
+		}
+	}
+	for _, p := range e.ignored {
+		if sameFile(p, path) {
+			return true
+		}
+	}
+	return false
+}
+
+func (e *Engine) storeUp() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.storeErr == nil
+}
+
+// storeAnswered notes how the store is, and tells when that changes. Records
+// beside an error mean that some other records could not be decoded: the store
+// is up.
+func (e *Engine) storeAnswered(records []containerd.Record, err error) {
+	if errors.Is(err, context.Canceled) {
+		return
+	}
+	down := err
+	if records != nil {
+		down = nil
+	}
+	e.mu.Lock()
+	changed := !e.storeSeen || (down == nil) != (e.storeErr == nil) || (err != nil && down == nil && !e.storeTorn)
+	e.storeErr, e.storeSeen, e.storeTorn = down, true, err != nil && down == nil
+	e.mu.Unlock()
+	if changed {
+		e.report(Event{Kind: KindStore, Err: err})
+	}
+}

@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/neighpin/neighpin/pkg/containerd"
+	"github.com/neighpin/neighpin/pkg/netns"
+)
+
+// Store is the part of containerd's sandbox store that the engine reads.
+type Store interface {
+	// List returns all sandboxes but the known ones; Get returns one, or an
+	// error that wraps containerd.ErrNotFound.
+	List(ctx context.Context, known []string) ([]containerd.Record, error)
+	Get(ctx context.Context, id string) (containerd.Record, error)
+}
+
+var _ Store = (*containerd.Store)(nil)
+
+// Options are what an [Engine] works with. All are required but Store.
+type Options struct {
+	// Selector decides which sandboxes are pinned and annotated.
+	Selector Selector
+	// Store is containerd's sandbox store; nil means no early path.
+	Store Store
+	// StateDir holds the records.
+	StateDir string
+	// NetNSDirs are the directories where the runtime keeps namespaces.
+	NetNSDirs []string
+	// MaxNeighbors is the limit of pins of one sandbox.
+	MaxNeighbors int
+	// Reporter takes events.
+	Reporter Reporter
+}
+
+// nriWait bounds how long an NRI handler waits for a pin that has to stand
+// before it returns. NRI drops a plugin after 2 s by default (nri
+// pkg/api/timeouts.go).
+const nriWait = time.Second
+
+// Engine runs the lives of all sandboxes. Its methods are safe for concurrent
+// use.
+type Engine struct {
+	opts    Options
+	host    *netns.Host
+	records *Records
+	watcher *netns.Watcher
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu        sync.Mutex // guards all following fields
+	closed    bool
+	sandboxes map[string]*sandbox // the selected ones, by id
+	ignored   map[string]string   // the other ones: id to namespace path
+	storeErr  error               // what the store answered last
+	storeSeen bool                // the store has been asked once
+	storeTorn bool                // some of its records could not be decoded
+}
+
+// New prepares an engine. Nothing runs before Start.
+func New(opts Options) (*Engine, error) {
+	if err := opts.Selector.Validate(); err != nil {
+		return nil, err
+	}
+	host, err := netns.NewHost()
+	if err != nil {
+		return nil, err
+	}
+	records, err := OpenRecords(opts.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		opts: opts, host: host, records: records,
+		sandboxes: make(map[string]*sandbox), ignored: make(map[string]string),
+	}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
+	return e, nil
+}
+
+// Start loads the records of earlier processes, removes those of sandboxes that
+// are gone, and begins to watch for new namespaces.
+func (e *Engine) Start() error {
+	records, err := e.records.LoadAll()
+	if err != nil {
+		e.report(Event{Kind: KindState, Err: err})
+	}
+	for _, rec := range records {
+		if !netns.Exists(rec.NetNS.Path, rec.NetNS.Cookie) {
+			e.removeRecord(rec)
+			continue
+		}
+		s := newSandbox(rec.identity())
+		s.rec = rec
+		s.selected = Selection{Pin: true, Annotate: rec.Annotated}
+		if rec.Phase == Started {
+			s.render()
+			s.finish()
+			e.sandboxes[rec.ID] = s
+			e.report(Event{Kind: KindAdopted, Record: rec})
+		}
+		// A sandbox that was still starting is found again by its namespace;
+		// its record tells then which entries are ours.
+	}
+	watcher, err := netns.NewWatcher(e.opts.NetNSDirs)
+	if err != nil {
+		return err
+	}
+	if err := watcher.Start(e.ctx); err != nil {
+		watcher.Close()
+		return err
+	}
+	e.watcher = watcher
+	e.wg.Go(e.discover)
+	return nil
+}
+
+// Close ends all work and waits for it. It removes nothing: neither pins nor
+// records. It may be called more than once.
+func (e *Engine) Close() {
+	e.mu.Lock()
+	e.closed = true
+	e.mu.Unlock()
+	e.cancel()
+	if e.watcher != nil {
+		e.watcher.Close()
+	}
+	e.wg.Wait()
+}
+
+// SandboxStarted takes NRI's RunPodSandbox: CNI has finished, and the runtime
+// has the sandbox or is about to. Where the early path has not seen the sandbox
+// the pins are made now, and the call waits for them for at most a second.
+func (e *Engine) SandboxStarted(ctx context.Context, id Identity) {
+	s, isNew := e.begin(id, false)
+	if s == nil {
+		return
+	}
+	s.barrier.open()
+	s.started.open()
+	if isNew {
+		s.wait(ctx, nriWait)
+	}
+}
+
+// Adopt takes NRI's Synchronize: sandboxes that are already there. Pins that
+// are missing are made, and the call waits for that for at most a second.
+func (e *Engine) Adopt(ctx context.Context, ids []Identity) {
+	ctx, cancel := context.WithTimeout(ctx, nriWait)
+	defer cancel()
+	var adopted []*sandbox
+	for _, id := range ids {
+		s, isNew := e.begin(id, true)
+		if s == nil {
+			continue
+		}
+		s.barrier.open()
+		s.started.open()
+		if isNew {
+			adopted = append(adopted, s)
+		} else if s.settled() {
+			e.repair(s)
+		}
+	}
+	for _, s := range adopted {
+		s.wait(ctx, nriWait)
+	}
+}
+
+// ContainerCreating takes NRI's CreateContainer and returns the annotation for
+// the container; empty when it gets none.
+func (e *Engine) ContainerCreating(id string) string {
+	e.mu.Lock()
+	s := e.sandboxes[id]
+	_, ignored := e.ignored[id]
+	e.mu.Unlock()
+	if s != nil {
+		s.container.open()
+		return s.annotation()
+	}
+	if ignored {
+		return ""
+	}
+	// Another process may have pinned it while this one was starting.
+	rec, err := e.records.Load(id)
+	if err != nil || !netns.Exists(rec.NetNS.Path, rec.NetNS.Cookie) {
+		return ""
+	}
+	value, err := rec.Annotation()
+	if err != nil {
+		e.report(Event{Kind: KindState, Record: rec, Err: err})
+	}
+	return value
+}
+
+// SandboxStopped takes NRI's StopPodSandbox: nothing is repaired any more. The
+// record stays until the namespace is gone.
+func (e *Engine) SandboxStopped(id string) {
+	e.mu.Lock()
+	s := e.sandboxes[id]
+	e.mu.Unlock()
+	if s != nil {
+		s.cancel()
+	}
+}
+
+// SandboxRemoved takes NRI's RemovePodSandbox.
+func (e *Engine) SandboxRemoved(id string) {
+	e.mu.Lock()
+	s := e.sandboxes[id]
+	delete(e.ignored, id)
+	e.mu.Unlock()
+	if s != nil {
+		e.forget(s)
+	}
+}
+
+// Status is what the engine knows, for people and probes.
+type Status struct {
+	// StoreConnected tells that containerd's sandbox store answered last time.
+	StoreConnected bool
+	// StoreError is why it did not.
+	StoreError error
+	// Sandboxes are copies of the records, ordered by pod.
+	Sandboxes []Record
+}
+
+// Status returns a snapshot.
+func (e *Engine) Status() Status {
+	e.mu.Lock()
+	status := Status{StoreConnected: e.storeSeen && e.storeErr == nil, StoreError: e.storeErr}
+	for _, s := range e.sandboxes {
+		status.Sandboxes = append(status.Sandboxes, s.record())
+	}
+	e.mu.Unlock()
+	slices.SortFunc(status.Sandboxes, func(a, b Record) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
+	})
+	return status
+}
+
+// begin finds the sandbox or begins its life; nil when it is not selected. An
+// adopted sandbox is one whose beginning nobody of us has seen.
+func (e *Engine) begin(id Identity, adopted bool) (s *sandbox, isNew bool) {
+	if id.Runtime == "" && id.Handler == "" && id.NetNSPath != "" && e.opts.Store != nil {
+		id = e.complete(id)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if s, ok := e.sandboxes[id.ID]; ok {
+		return s, false
+	}
+	if e.closed || !idPattern.MatchString(id.ID) {
+		return nil, false
+	}
+	selected := e.opts.Selector.Select(id)
+	if !selected.Pin {
+		e.ignored[id.ID] = id.NetNSPath
+		return nil, false
+	}
+	s = newSandbox(id)
+	s.selected, s.adopted = selected, adopted
+	ctx, cancel := context.WithTimeout(e.ctx, startDeadline)
+	s.cancel = cancel
+	e.sandboxes[id.ID] = s
+	e.wg.Go(func() {
+		defer cancel()
+		e.live(ctx, s)
+	})
+	return s, true
+}
+
+// complete asks the store for the runtime type of a sandbox of the default
+// runtime, whose handler has no name.
+func (e *Engine) complete(id Identity) Identity {
+	ctx, cancel := context.WithTimeout(e.ctx, callTimeout)
+	defer cancel()
+	if rec, err := e.opts.Store.Get(ctx, id.ID); err == nil {
+		id.Runtime = rec.Runtime
+	}
+	return id
+}
+
+// namespaceGone ends the sandbox whose namespace's file has gone.
+func (e *Engine) namespaceGone(path string) {
+	e.mu.Lock()
+	var gone *sandbox
+	for _, s := range e.sandboxes {
+		if sameFile(s.id.NetNSPath, path) {
+			gone = s
+		}
+	}
+	for id, p := range e.ignored {
+		if sameFile(p, path) {
+			delete(e.ignored, id)
+		}
+	}
+	e.mu.Unlock()
+	if gone != nil {
+		e.forget(gone)
+	}
+}
+
+// forget ends a sandbox's life and removes its record.
+func (e *Engine) forget(s *sandbox) {
+	s.cancel()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed || e.sandboxes[s.id.ID] != s {
+		return
+	}
+	delete(e.sandboxes, s.id.ID)
+	e.ignored[s.id.ID] = s.id.NetNSPath // no second life from a late list
+	e.wg.Go(func() {
+		<-s.done.opened()
+		e.removeRecord(s.record())
+	})
+}
+
+func (e *Engine) removeRecord(rec Record) {
+	if err := e.records.Delete(rec.ID); err != nil {
+		e.report(Event{Kind: KindState, Record: rec, Err: err})
+		return
+	}
+	e.report(Event{Kind: KindReleased, Record: rec})
+}
+
+// save writes the sandbox's record. When two processes serve one node, both
+// write; the stronger proof of time is kept.
+func (e *Engine) save(s *sandbox) {
+	rec := s.record()
+	old, err := e.records.Load(rec.ID)
+	switch {
+	case err == nil && old.NetNS.Cookie == rec.NetNS.Cookie && strength[old.Timing.Verdict] > strength[rec.Timing.Verdict]:
+		rec.Timing = old.Timing
+		s.update(func(r *Record) { r.Timing = old.Timing })
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		e.report(Event{Kind: KindState, Record: rec, Err: err})
+	}
+	if err := e.records.Save(rec); err != nil {
+		e.report(Event{Kind: KindState, Record: rec, Err: err})
+	}
+}
+
+func (e *Engine) report(event Event) {
+	e.opts.Reporter.Report(event)
+}
+
+// fail notes why a sandbox is not pinned as it should be.
+func (e *Engine) fail(s *sandbox, err error) {
+	s.update(func(r *Record) { r.Error = err.Error() })
+	e.report(Event{Kind: KindFailed, Record: s.record(), Err: fmt.Errorf("pin gateways of sandbox %s: %w", s.id.ID, err)})
+}

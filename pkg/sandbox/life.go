@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/neighpin/neighpin/pkg/containerd"
+	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/netns"
+)
+
+const (
+	// startDeadline bounds the life of a sandbox's goroutine: a CNI plugin and
+	// the pull of an image can take minutes, not more than this.
+	startDeadline = 15 * time.Minute
+	// mountDeadline bounds the moment between the namespace's file and its
+	// bind mount.
+	mountDeadline = 5 * time.Second
+	// shrinkDelay is how long a gateway's route may be gone before that counts
+	// as a change of the network: a runtime that takes the namespace removes
+	// the routes first and says so with an RTM_DELADDR right after.
+	shrinkDelay = 100 * time.Millisecond
+	// maxApplies bounds how often one sandbox is resolved anew while it starts,
+	// so that a namespace which never rests costs a bounded amount of work.
+	maxApplies = 200
+)
+
+// errTaken says that a runtime has taken addresses and routes away already.
+var errTaken = errors.New("the runtime has already taken the namespace's addresses and routes; nothing is left to capture")
+
+// errRestless says that a namespace changed more often than is reasonable.
+var errRestless = fmt.Errorf("namespace changed more than %d times while it started; pins are no longer repaired", maxApplies)
+
+// live is one sandbox's goroutine, from its identification until it has started,
+// is gone, or has taken too long. All sockets in the namespace end with it.
+func (e *Engine) live(ctx context.Context, s *sandbox) {
+	defer s.finish()
+	ns, err := e.open(ctx, s)
+	if err != nil {
+		e.noNamespace(ctx, s, err)
+		return
+	}
+	l := &life{engine: e, sandbox: s, held: make(map[pinKey]bool)}
+	defer l.close()
+	err = l.attach(ns)
+	// The sockets keep the namespace alive as well; a descriptor more does not
+	// help, and containers that outlive their pod do not need it.
+	if closeErr := ns.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = l.run(ctx)
+	}
+	if err != nil && ctx.Err() == nil {
+		e.fail(s, err)
+		e.save(s)
+	}
+}
+
+// open opens the sandbox's namespace, which is refused when it is the host's,
+// and takes over the record that an earlier or another process wrote for it.
+func (e *Engine) open(ctx context.Context, s *sandbox) (*netns.NS, error) {
+	mounting, cancel := context.WithTimeout(ctx, mountDeadline)
+	defer cancel()
+	ns, err := e.host.OpenMounted(mounting, s.id.NetNSPath)
+	if err != nil {
+		return nil, err
+	}
+	s.update(func(r *Record) {
+		r.NetNS = NetNS{Path: s.id.NetNSPath, Cookie: ns.Cookie()}
+		r.Annotated = s.selected.Annotate
+	})
+	old, err := e.records.Load(s.id.ID)
+	switch {
+	case err == nil && old.NetNS.Cookie == ns.Cookie():
+		s.update(func(r *Record) {
+			r.Neighbors, r.Skipped, r.CapturedAt = old.Neighbors, old.Skipped, old.CapturedAt
+			r.Timing, r.Repins = old.Timing, old.Repins
+		})
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		e.report(Event{Kind: KindState, Record: s.record(), Err: err})
+	}
+	return ns, nil
+}
+
+// noNamespace ends the life of a sandbox whose namespace could not be opened.
+// One that is gone is no failure: stopped pods are listed long after. One that
+// is the host's belongs to a pod on the host's network (CRI-O names it so).
+func (e *Engine) noNamespace(ctx context.Context, s *sandbox, err error) {
+	gone := errors.Is(err, fs.ErrNotExist) || ctx.Err() != nil
+	if !gone && !errors.Is(err, netns.ErrHost) {
+		e.fail(s, err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.sandboxes[s.id.ID] == s {
+		delete(e.sandboxes, s.id.ID)
+		if !gone {
+			e.ignored[s.id.ID] = s.id.NetNSPath
+		}
+	}
+}
+
+// pinKey names a neighbor inside one namespace.
+type pinKey struct{ dst, dev string }
+
+func keyOf(n neighbor.Neighbor) pinKey { return pinKey{n.Dst.String(), n.Dev} }
+
+// batch is what one read of the namespace's events returned.
+type batch struct {
+	at     time.Time
+	events []neighbor.Event
+}
+
+// life is the state of live's goroutine.
+type life struct {
+	engine  *Engine
+	sandbox *sandbox
+	table   *neighbor.Table
+	watch   *neighbor.Watcher
+	batches chan batch
+
+	lastWithout time.Time       // when the record was last read without a CNI result
+	held        map[pinKey]bool // desired pins: seen in the kernel and not lost since
+	ackedAt     time.Time       // when the kernel acknowledged the last pin
+	applies     int
+	shrunk      bool // the last resolution misses a gateway that is pinned
+	overran     bool // events were lost since the last resolution
+}
+
+// attach opens the sockets in the namespace, the one that listens first.
+func (l *life) attach(ns *netns.NS) error {
+	watch, err := neighbor.Watch(ns)
+	if err != nil {
+		return err
+	}
+	l.watch = watch
+	l.batches = make(chan batch)
+	l.engine.wg.Go(l.pump)
+	l.table, err = neighbor.Open(ns)
+	return err
+}
+
+func (l *life) close() {
+	if l.watch != nil {
+		// Ends pump, too: it is the only reader, and Close wakes it.
+		_ = l.watch.Close()
+		for range l.batches { // until pump has closed it
+		}
+	}
+	if l.table != nil {
+		_ = l.table.Close()
+	}
+}
+
+// pump reads events until the watcher is closed.
+func (l *life) pump() {
+	defer close(l.batches)
+	for {
+		events, err := l.watch.Receive()
+		if err != nil {
+			return
+		}
+		l.batches <- batch{time.Now(), events}
+	}
+}
+
+// run waits for CNI's result, pins at once, and keeps the pins until the
+// sandbox has started.
+func (l *life) run(ctx context.Context) error {
+	if err := l.awaitNetwork(ctx); err != nil {
+		return err
+	}
+	err := l.apply(ctx, false)
+	if errors.Is(err, errTaken) {
+		l.sandbox.pinned.open()
+		return l.missed(err)
+	}
+	if err != nil && len(l.held) == 0 {
+		return err
+	}
+	if err != nil {
+		// Some are pinned, and the rest may be when something changes.
+		l.engine.fail(l.sandbox, err)
+	}
+	l.firstPinned()
+	return l.keep(ctx)
+}
+
+// awaitNetwork returns when CNI has finished: the store's record has its result,
+// or NRI says so.
+func (l *life) awaitNetwork(ctx context.Context) error {
+	l.lastWithout = time.Now()
+	if l.engine.opts.Store == nil {
+		select {
+		case <-l.sandbox.barrier.opened():
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	// Nobody announces the result (containerd's store publishes no event), but
+	// CNI cannot finish without changing the namespace: while something happens
+	// there the store is asked every millisecond, else less often.
+	var lastEvent time.Time
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-l.sandbox.barrier.opened():
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case b, ok := <-l.batches:
+			if !ok {
+				return errors.New("events of the namespace ended before CNI finished")
+			}
+			if wait := time.Millisecond; lastEvent.IsZero() || b.at.Sub(lastEvent) > wait {
+				timer.Reset(wait)
+			}
+			lastEvent = b.at
+			continue
+		case <-timer.C:
+		}
+		asked := time.Now()
+		// A record that is not there (any more) ends nothing: a creation that
+		// failed takes its namespace along, and containerd 1.7 keeps no
+		// records, so that NRI tells.
+		rec, err := l.ask(ctx)
+		if err == nil && rec.NetworkReady {
+			return nil
+		}
+		if err == nil {
+			l.lastWithout = asked
+		}
+		timer.Reset(askAgain(time.Since(lastEvent), err))
+	}
+}
+
+func askAgain(quiet time.Duration, err error) time.Duration {
+	switch {
+	case err != nil:
+		return 100 * time.Millisecond
+	case quiet < 20*time.Millisecond:
+		return time.Millisecond
+	}
+	return 5 * time.Millisecond
+}
+
+func (l *life) ask(ctx context.Context) (containerd.Record, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return l.engine.opts.Store.Get(ctx, l.sandbox.id.ID)
+}
+
+// apply reads what is true now and pins it. Without shrink, gateways that are
+// pinned but no longer routed to are kept: see shrinkDelay.
+func (l *life) apply(ctx context.Context, shrink bool) error {
+	if l.applies++; l.applies > maxApplies {
+		return errRestless
+	}
+	s := l.sandbox
+	owned := s.record().Owned()
+	found, err := l.table.Resolve(ctx, owned, l.engine.opts.MaxNeighbors)
+	if err != nil {
+		return err
+	}
+	if found.HandedOver {
+		return errTaken
+	}
+	l.shrunk = !shrink && l.missing(found.Neighbors)
+	if l.shrunk {
+		return nil
+	}
+	// Set before writing: the events of what is written come at once.
+	l.overran = false
+	l.held = make(map[pinKey]bool, len(found.Neighbors))
+	for _, n := range found.Neighbors {
+		l.held[keyOf(n)] = n.Permanent() // the others once their RTM_NEWNEIGH has come
+	}
+	written, err := Write(ctx, l.table, found)
+	if written.New > 0 || l.ackedAt.IsZero() {
+		l.ackedAt = time.Now()
+	}
+	s.update(func(r *Record) {
+		r.Neighbors, r.Skipped, r.Error = written.Neighbors, written.Skipped, ""
+		r.CapturedAt = time.Now().UTC()
+		r.Timing.PinnedAt = l.ackedAt.UTC()
+	})
+	return errors.Join(err, s.render())
+}
+
+// missing tells whether a pinned gateway is absent from a new resolution.
+func (l *life) missing(found []neighbor.Neighbor) bool {
+	present := make(map[pinKey]bool, len(found))
+	for _, n := range found {
+		present[keyOf(n)] = true
+	}
+	for _, n := range l.sandbox.record().Neighbors {
+		if !present[keyOf(n)] {
+			return true
+		}
+	}
+	return false
+}
+
+// firstPinned records and reports the first pin of this process.
+func (l *life) firstPinned() {
+	s := l.sandbox
+	s.update(func(r *Record) {
+		if r.Timing.Verdict == Pending && !s.barrier.isOpen() {
+			r.Timing.ResultToPinMs = milliseconds(l.ackedAt.Sub(l.lastWithout))
+		}
+	})
+	s.pinned.open()
+	l.engine.save(s)
+	l.engine.report(Event{Kind: KindPinned, Record: s.record()})
+}
+
+func milliseconds(d time.Duration) float64 {
+	return float64(d.Microseconds()) / 1000
+}

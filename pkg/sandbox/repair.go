@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/neighpin/neighpin/pkg/neighbor"
+)
+
+// repair pins again what a sandbox lost while nobody watched. A namespace that
+// its runtime has taken has nothing to repair.
+func (e *Engine) repair(s *sandbox) {
+	rec := s.record()
+	repaired, err := e.compare(s, rec)
+	switch {
+	case err != nil:
+		e.fail(s, err)
+	case repaired:
+		e.save(s)
+		e.report(Event{Kind: KindRepinned, Record: s.record()})
+	}
+}
+
+func (e *Engine) compare(s *sandbox, rec Record) (repaired bool, err error) {
+	ctx, cancel := context.WithTimeout(e.ctx, nriWait)
+	defer cancel()
+	ns, err := e.host.Open(rec.NetNS.Path)
+	if err != nil {
+		return false, nil // gone; its file's removal tells the rest
+	}
+	defer func() { _ = ns.Close() }()
+	if ns.Cookie() != rec.NetNS.Cookie {
+		return false, fmt.Errorf("namespace %s is not the one that was recorded: cookie %d, want %d", rec.NetNS.Path, ns.Cookie(), rec.NetNS.Cookie)
+	}
+	table, err := neighbor.Open(ns)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = table.Close() }()
+	found, err := table.Resolve(ctx, rec.Owned(), e.opts.MaxNeighbors)
+	if err != nil || found.HandedOver {
+		return false, err
+	}
+	written, err := Write(ctx, table, found)
+	if err != nil || written.New == 0 {
+		return false, err
+	}
+	s.update(func(r *Record) {
+		r.Neighbors, r.Skipped, r.Error = written.Neighbors, written.Skipped, ""
+		r.CapturedAt = time.Now().UTC()
+		r.Repins++
+	})
+	return true, s.render()
+}

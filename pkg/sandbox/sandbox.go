@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"context"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// latch opens once and stays open.
+type latch struct {
+	once sync.Once
+	c    chan struct{}
+}
+
+func newLatch() *latch { return &latch{c: make(chan struct{})} }
+
+func (l *latch) open() { l.once.Do(func() { close(l.c) }) }
+
+func (l *latch) opened() <-chan struct{} { return l.c }
+
+func (l *latch) isOpen() bool {
+	select {
+	case <-l.c:
+		return true
+	default:
+		return false
+	}
+}
+
+// sandbox is one selected sandbox while the engine knows it.
+type sandbox struct {
+	id       Identity
+	selected Selection
+	adopted  bool
+	cancel   context.CancelFunc
+
+	barrier   *latch // CNI has finished, says NRI
+	started   *latch // the runtime has it, says NRI
+	container *latch // its first container is being created
+	pinned    *latch // the first attempt to pin is over
+	done      *latch // its goroutine has ended
+
+	mu    sync.Mutex // guards the following
+	rec   Record
+	value string // the annotation, rendered
+}
+
+func newSandbox(id Identity) *sandbox {
+	return &sandbox{
+		id:      id,
+		cancel:  func() {},
+		barrier: newLatch(), started: newLatch(), container: newLatch(), pinned: newLatch(), done: newLatch(),
+		rec: Record{
+			ID: id.ID, Name: id.Name, Namespace: id.Namespace, UID: id.UID, Handler: id.Handler, Runtime: id.Runtime,
+			Phase: Starting, Timing: Timing{Verdict: Pending},
+		},
+	}
+}
+
+// identity is what a record says of the sandbox it was written for. The pod's
+// annotations are not kept: the decision they led to is.
+func (r Record) identity() Identity {
+	return Identity{
+		ID: r.ID, Name: r.Name, Namespace: r.Namespace, UID: r.UID,
+		Handler: r.Handler, Runtime: r.Runtime, NetNSPath: r.NetNS.Path,
+	}
+}
+
+// finish marks a sandbox that needs no goroutine (any more).
+func (s *sandbox) finish() {
+	s.pinned.open()
+	s.done.open()
+}
+
+// settled tells that no goroutine works for the sandbox.
+func (s *sandbox) settled() bool { return s.done.isOpen() }
+
+// wait returns when the first attempt to pin is over, or after the time given.
+func (s *sandbox) wait(ctx context.Context, limit time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	select {
+	case <-s.pinned.opened():
+	case <-ctx.Done():
+	}
+}
+
+func (s *sandbox) record() Record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rec
+}
+
+// update changes the record. Slices in it are replaced, never written to, so
+// copies given out stay as they are.
+func (s *sandbox) update(change func(*Record)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.rec)
+}
+
+// render makes the annotation from the record, once per change.
+func (s *sandbox) render() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	value, err := s.rec.Annotation()
+	s.value = value
+	return err
+}
+
+func (s *sandbox) annotation() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.value
+}
+
+// sameFile tells that two paths of namespaces name the same file. The names are
+// random and unique on a node; the directory can have several (/var/run is a
+// link to /run) and is mounted elsewhere in a container. What the file is, only
+// its cookie says.
+func sameFile(a, b string) bool {
+	return a != "" && filepath.Base(a) == filepath.Base(b)
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"fmt"
+	"path"
+	"strings"
+)
+
+// PinAnnotation is the pod annotation by which a pod asks to be pinned ("true")
+// or to be left alone ("false").
+const PinAnnotation = "neighpin.io/pin"
+
+// AnnotationPolicy says which wishes of [PinAnnotation] are granted.
+type AnnotationPolicy string
+
+// The policies. A wish that is not granted is ignored, as is any value of the
+// annotation but "true" and "false".
+const (
+	// AllowAnnotation grants both wishes.
+	AllowAnnotation AnnotationPolicy = "allow"
+	// OptInAnnotation grants "true" only.
+	OptInAnnotation AnnotationPolicy = "optIn"
+	// IgnoreAnnotation grants neither.
+	IgnoreAnnotation AnnotationPolicy = "ignore"
+)
+
+// Identity is what is known of a sandbox from outside its namespace.
+type Identity struct {
+	// ID is the sandbox's id.
+	ID string
+	// Name, Namespace and UID are the pod's.
+	Name, Namespace, UID string
+	// Handler is the runtime handler; empty for the runtime's default.
+	Handler string
+	// Runtime is the runtime's type, such as io.containerd.runsc.v1; empty
+	// when only NRI told of the sandbox.
+	Runtime string
+	// Annotations are the pod's: hostile input.
+	Annotations map[string]string
+	// NetNSPath is empty for a pod on the host's network.
+	NetNSPath string
+}
+
+// Selector decides which sandboxes are pinned and which of them are annotated.
+// Its zero value selects nothing. It is safe for concurrent use.
+type Selector struct {
+	// Handlers are globs (path.Match) of runtime handlers whose pods are pinned.
+	Handlers []string
+	// Annotate are globs of the handlers whose containers get the annotation;
+	// pods that opted in get it too.
+	Annotate []string
+	// PodAnnotations says whose wish counts.
+	PodAnnotations AnnotationPolicy
+}
+
+// Selection is the answer of [Selector.Select].
+type Selection struct {
+	// Pin tells that the sandbox is to be pinned, Annotate that its containers
+	// are to carry the annotation.
+	Pin, Annotate bool
+}
+
+// Validate reports globs and policies that cannot be meant.
+func (s Selector) Validate() error {
+	for _, list := range [][]string{s.Handlers, s.Annotate} {
+		for _, glob := range list {
+			if _, err := path.Match(glob, ""); err != nil || glob == "" {
+				return fmt.Errorf("handler glob %q: not a pattern of path.Match", glob)
+			}
+		}
+	}
+	switch s.PodAnnotations {
+	case AllowAnnotation, OptInAnnotation, IgnoreAnnotation:
+		return nil
+	}
+	return fmt.Errorf("policy for pod annotations %q: want %s, %s or %s",
+		s.PodAnnotations, AllowAnnotation, OptInAnnotation, IgnoreAnnotation)
+}
+
+// Select decides about one sandbox. A pod on the host's network is never
+// selected.
+func (s Selector) Select(id Identity) Selection {
+	if id.NetNSPath == "" {
+		return Selection{}
+	}
+	handler := id.handler()
+	selected := Selection{Pin: matches(s.Handlers, handler), Annotate: matches(s.Annotate, handler)}
+	switch id.Annotations[PinAnnotation] {
+	case "true":
+		if s.PodAnnotations == AllowAnnotation || s.PodAnnotations == OptInAnnotation {
+			// A pod that asks by name is asked for by its consumer, too.
+			selected = Selection{Pin: true, Annotate: selected.Annotate || !selected.Pin}
+		}
+	case "false":
+		if s.PodAnnotations == AllowAnnotation {
+			return Selection{}
+		}
+	}
+	selected.Annotate = selected.Annotate && selected.Pin
+	return selected
+}
+
+// handler is the name the globs are matched with: the handler's, or, for the
+// default runtime, which has none, the name inside the runtime's type.
+func (id Identity) handler() string {
+	if id.Handler != "" {
+		return id.Handler
+	}
+	name := strings.TrimPrefix(id.Runtime, "io.containerd.")
+	name, _, _ = strings.Cut(name, ".")
+	return name
+}
+
+// stack says who holds the pod's network stack while it runs.
+type stack int
+
+const (
+	// stackUnknown: the runtime's type is not known; watch what it does.
+	stackUnknown stack = iota
+	// stackKernel: the namespace's own; pins act there for the pod's life.
+	stackKernel
+	// stackTaken: gVisor copies the namespace when it starts and removes the
+	// addresses it took (gvisor runsc/sandbox/network.go, removeAddress).
+	stackTaken
+	// stackGuest: Kata scans the namespace inside its shim's Create and gives
+	// no sign of it (kata virtcontainers/network_linux.go).
+	stackGuest
+)
+
+func (id Identity) stack() stack {
+	switch {
+	case strings.HasPrefix(id.Runtime, "io.containerd.runsc."):
+		return stackTaken
+	case strings.HasPrefix(id.Runtime, "io.containerd.kata"):
+		return stackGuest
+	case strings.HasPrefix(id.Runtime, "io.containerd.runc."):
+		return stackKernel
+	}
+	return stackUnknown
+}
+
+func matches(globs []string, name string) bool {
+	for _, glob := range globs {
+		if ok, err := path.Match(glob, name); ok && err == nil {
+			return true
+		}
+	}
+	return false
+}

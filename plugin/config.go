@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/pflag"
+	"sigs.k8s.io/yaml"
+
+	"github.com/neighpin/neighpin/pkg/annotation"
+	"github.com/neighpin/neighpin/pkg/sandbox"
+)
+
+// Config is the daemon's configuration: the keys of its file. Each has a flag
+// and an environment variable besides, see keys.
+type Config struct {
+	Handlers            []string `json:"handlers"`
+	Annotate            []string `json:"annotate"`
+	PodAnnotations      string   `json:"podAnnotations"`
+	MaxNeighbors        int      `json:"maxNeighbors"`
+	StateDir            string   `json:"stateDir"`
+	NetNSDirs           []string `json:"netnsDirs"`
+	NRISocket           string   `json:"nriSocket"`
+	PluginName          string   `json:"pluginName"`
+	PluginIndex         string   `json:"pluginIndex"`
+	ContainerdSocket    string   `json:"containerdSocket"`
+	ContainerdNamespace string   `json:"containerdNamespace"`
+	LogLevel            string   `json:"logLevel"`
+	LogFormat           string   `json:"logFormat"`
+}
+
+const (
+	defaultStateDir = "/run/neighpin"
+	envPrefix       = "NEIGHPIN_"
+)
+
+func defaultConfig() Config {
+	return Config{
+		Handlers:            []string{"runsc*", "gvisor*", "kata*"},
+		Annotate:            []string{"runsc*", "gvisor*"},
+		PodAnnotations:      string(sandbox.AllowAnnotation),
+		MaxNeighbors:        64,
+		StateDir:            defaultStateDir,
+		NetNSDirs:           []string{"/var/run/netns"},
+		NRISocket:           "/var/run/nri/nri.sock",
+		PluginName:          "neighpin",
+		PluginIndex:         "10",
+		ContainerdSocket:    "/run/containerd/containerd.sock",
+		ContainerdNamespace: "k8s.io",
+		LogLevel:            "info",
+		LogFormat:           "text",
+	}
+}
+
+// flags binds a flag to every key. The flag's name is the key's with hyphens;
+// this is the one place where the keys are described.
+func (c *Config) flags() *pflag.FlagSet {
+	set := pflag.NewFlagSet("config", pflag.ContinueOnError)
+	set.StringSliceVar(&c.Handlers, "handlers", c.Handlers, "globs of the runtime handlers whose pods are pinned; the default runtime, which has no handler name, is matched by its type (io.containerd.runsc.v1 is runsc)")
+	set.StringSliceVar(&c.Annotate, "annotate", c.Annotate, "globs of the runtime handlers whose containers get the annotation")
+	set.StringVar(&c.PodAnnotations, "pod-annotations", c.PodAnnotations, "whose "+sandbox.PinAnnotation+" counts: allow (\"true\" and \"false\"), optIn (\"true\" only) or ignore")
+	set.IntVar(&c.MaxNeighbors, "max-neighbors", c.MaxNeighbors, "limit of pins of one sandbox; what is above is reported as skipped")
+	set.StringVar(&c.StateDir, "state-dir", c.StateDir, "directory of the records and of the status socket")
+	set.StringSliceVar(&c.NetNSDirs, "netns-dirs", c.NetNSDirs, "directories in which the runtime keeps network namespaces")
+	set.StringVar(&c.NRISocket, "nri-socket", c.NRISocket, "NRI's socket; mount its directory, since the runtime makes the socket anew at each start")
+	set.StringVar(&c.PluginName, "plugin-name", c.PluginName, "name to register with NRI; a runtime that launches the plugin gives its own")
+	set.StringVar(&c.PluginIndex, "plugin-index", c.PluginIndex, "index to register with NRI, two digits")
+	set.StringVar(&c.ContainerdSocket, "containerd-socket", c.ContainerdSocket, "containerd's socket, for its sandbox store; empty means no early path, NRI only")
+	set.StringVar(&c.ContainerdNamespace, "containerd-namespace", c.ContainerdNamespace, "containerd's namespace of the CRI plugin")
+	set.StringVar(&c.LogLevel, "log-level", c.LogLevel, "error, warn, info, debug or trace")
+	set.StringVar(&c.LogFormat, "log-format", c.LogFormat, "text or json")
+	return set
+}
+
+// key is the file's name of a flag: max-neighbors is maxNeighbors.
+func key(flag string) string {
+	parts := strings.Split(flag, "-")
+	for i, part := range parts[1:] {
+		parts[i+1] = strings.ToUpper(part[:1]) + part[1:]
+	}
+	return strings.Join(parts, "")
+}
+
+func env(flag string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// loader puts a configuration together: defaults, then the file, then the
+// environment, then flags.
+type loader struct {
+	path      string // of the file; empty for none
+	given     *pflag.FlagSet
+	lookupEnv func(string) (string, bool)
+}
+
+// load returns the effective configuration. text, if any, stands in the file's
+// place: it is what NRI has for a plugin that the runtime launched.
+func (l loader) load(text string) (Config, error) {
+	config := defaultConfig()
+	source := "configuration from NRI"
+	if text == "" && l.path != "" {
+		data, err := os.ReadFile(l.path)
+		if err != nil {
+			return Config{}, fmt.Errorf("read configuration: %w", err)
+		}
+		source, text = "configuration "+l.path, string(data)
+	}
+	if err := yaml.UnmarshalStrict([]byte(text), &config); err != nil {
+		return Config{}, fmt.Errorf("parse %s: %w", source, err)
+	}
+	var errs []error
+	fromEnv := config.flags()
+	fromEnv.VisitAll(func(f *pflag.Flag) {
+		if value, ok := l.lookupEnv(env(f.Name)); ok {
+			if err := f.Value.Set(value); err != nil {
+				errs = append(errs, fmt.Errorf("environment variable %s: %w", env(f.Name), err))
+			}
+		}
+	})
+	// A fresh set, so that a list replaces the environment's instead of growing it.
+	fromFlags := config.flags()
+	l.given.Visit(func(f *pflag.Flag) {
+		if own := fromFlags.Lookup(f.Name); own != nil {
+			value := f.Value.String()
+			if list, ok := f.Value.(pflag.SliceValue); ok {
+				value = strings.Join(list.GetSlice(), ",")
+			}
+			errs = append(errs, own.Value.Set(value))
+		}
+	})
+	errs = append(errs, config.validate())
+	return config, errors.Join(errs...)
+}
+
+var (
+	pluginName  = regexp.MustCompile(`^[A-Za-z0-9_.+-]+$`) // nri pkg/api/plugin.go, CheckPluginName
+	pluginIndex = regexp.MustCompile(`^[0-9]{2}$`)
+)
+
+// validate reports everything that cannot be meant.
+func (c Config) validate() error {
+	var errs []error
+	bad := func(flag, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s (--%s): %s", key(flag), flag, fmt.Sprintf(format, args...)))
+	}
+	if err := c.selector().Validate(); err != nil {
+		errs = append(errs, err)
+	}
+	if len(c.Handlers) == 0 && c.PodAnnotations == string(sandbox.IgnoreAnnotation) {
+		bad("handlers", "empty, while podAnnotations is %s: no pod could ever be pinned", c.PodAnnotations)
+	}
+	if c.MaxNeighbors < 1 || c.MaxNeighbors > annotation.MaxNeighbors {
+		bad("max-neighbors", "%d, want 1 to %d", c.MaxNeighbors, annotation.MaxNeighbors)
+	}
+	for flag, path := range map[string]string{"state-dir": c.StateDir, "nri-socket": c.NRISocket} {
+		if !filepath.IsAbs(path) {
+			bad(flag, "%q, want an absolute path", path)
+		}
+	}
+	if c.ContainerdSocket != "" && !filepath.IsAbs(c.ContainerdSocket) {
+		bad("containerd-socket", "%q, want an absolute path or none", c.ContainerdSocket)
+	}
+	if len(c.NetNSDirs) == 0 || slices.ContainsFunc(c.NetNSDirs, func(dir string) bool { return !filepath.IsAbs(dir) }) {
+		bad("netns-dirs", "%q, want absolute paths", c.NetNSDirs)
+	}
+	if !pluginName.MatchString(c.PluginName) {
+		bad("plugin-name", "%q, want letters, digits and _.+-", c.PluginName)
+	}
+	if !pluginIndex.MatchString(c.PluginIndex) {
+		bad("plugin-index", "%q, want two digits", c.PluginIndex)
+	}
+	if c.ContainerdNamespace == "" {
+		bad("containerd-namespace", "empty")
+	}
+	if _, err := logrus.ParseLevel(c.LogLevel); err != nil {
+		bad("log-level", "%q, want error, warn, info, debug or trace", c.LogLevel)
+	}
+	if c.LogFormat != "text" && c.LogFormat != "json" {
+		bad("log-format", "%q, want text or json", c.LogFormat)
+	}
+	// Maps have no order, and a message should be the same each time.
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errors.Join(errs...)
+}
+
+func (c Config) selector() sandbox.Selector {
+	return sandbox.Selector{
+		Handlers: c.Handlers, Annotate: c.Annotate, PodAnnotations: sandbox.AnnotationPolicy(c.PodAnnotations),
+	}
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+
+	"github.com/neighpin/neighpin/hooks/nri"
+	"github.com/neighpin/neighpin/pkg/containerd"
+	"github.com/neighpin/neighpin/pkg/sandbox"
+)
+
+func (a *app) pluginCommand() *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "plugin",
+		Short: "Run the daemon: an NRI plugin that pins selected sandboxes",
+		Long:  "Run the daemon. It stops at SIGTERM or SIGINT, and leaves pins and records as they are.",
+		Args:  cobra.NoArgs,
+	}
+	a.configFlags(cmd, &path)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		source := loader{path: path, given: cmd.Flags(), lookupEnv: a.lookupEnv}
+		config, err := source.load("")
+		if err != nil {
+			return err
+		}
+		a.running = true
+		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
+		defer stop()
+		context.AfterFunc(ctx, stop) // a second signal ends the process at once
+		d := &daemon{source: source, started: time.Now(), log: newLogger(a.stderr, config)}
+		return d.run(ctx, config)
+	}
+	return cmd
+}
+
+// configFlags gives a command the flags of the configuration.
+func (a *app) configFlags(cmd *cobra.Command, path *string) {
+	cmd.Flags().StringVar(path, "config", "", "configuration file (YAML); flags go over the environment ("+envPrefix+"…), that over the file")
+	defaults := defaultConfig()
+	cmd.Flags().AddFlagSet(defaults.flags())
+}
+
+func newLogger(out io.Writer, config Config) *logrus.Logger {
+	log := logrus.New()
+	log.SetOutput(out)
+	configureLogger(log, config)
+	return log
+}
+
+func configureLogger(log *logrus.Logger, config Config) {
+	if level, err := logrus.ParseLevel(config.LogLevel); err == nil {
+		log.SetLevel(level)
+	}
+	if config.LogFormat == "json" {
+		log.SetFormatter(&logrus.JSONFormatter{TimestampFormat: time.RFC3339Nano})
+	} else {
+		log.SetFormatter(&logrus.TextFormatter{FullTimestamp: true, TimestampFormat: "2006-01-02T15:04:05.000Z07:00"})
+	}
+}
+
+// daemon is the wiring of one process: store and engine, the connection to NRI,
+// and the status socket.
+type daemon struct {
+	source  loader
+	started time.Time
+	log     *logrus.Logger
+
+	connector *nri.Connector
+
+	mu     sync.Mutex // guards the following, which begin stands for
+	engine *sandbox.Engine
+	store  *containerd.Store
+	status *statusServer
+}
+
+// run serves until the context ends, which is no error.
+func (d *daemon) run(ctx context.Context, config Config) error {
+	d.log.WithFields(logrus.Fields{
+		"version": version, "handlers": config.Handlers, "annotate": config.Annotate, "podAnnotations": config.PodAnnotations,
+		"stateDir": config.StateDir, "netnsDirs": config.NetNSDirs,
+	}).Info("neighpin starts")
+	d.connector = nri.New(nri.Options{
+		Socket: config.NRISocket, Name: config.PluginName, Index: config.PluginIndex,
+		Configure: d.configure, Log: d.log,
+	})
+	if !nri.Launched() {
+		// The early path needs no NRI; a plugin that the runtime launched waits
+		// for the configuration that comes with it.
+		if _, err := d.begin(config); err != nil {
+			return errors.Join(err, d.end())
+		}
+	}
+	err := d.connector.Run(ctx)
+	if ctx.Err() != nil {
+		d.log.Info("neighpin stops; pins and records stay as they are")
+		err = nil
+	}
+	return errors.Join(err, d.end())
+}
+
+// configure takes the configuration that comes with a connection to NRI.
+func (d *daemon) configure(text string) (*sandbox.Engine, error) {
+	d.mu.Lock()
+	running := d.engine
+	d.mu.Unlock()
+	if running != nil {
+		if text != "" {
+			d.log.Warn("configuration from NRI ignored: the one that this process was started with is in force")
+		}
+		return running, nil
+	}
+	config, err := d.source.load(text)
+	if err != nil {
+		return nil, err
+	}
+	configureLogger(d.log, config)
+	return d.begin(config)
+}
+
+// begin starts everything but the connection to NRI.
+func (d *daemon) begin(config Config) (*sandbox.Engine, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	options := sandbox.Options{
+		Selector: config.selector(), StateDir: config.StateDir, NetNSDirs: config.NetNSDirs,
+		MaxNeighbors: config.MaxNeighbors, Reporter: &reporter{log: d.log},
+	}
+	if config.ContainerdSocket == "" {
+		d.log.Warn("no early path: containerdSocket is empty; pods are pinned at NRI's events, which come too late for gVisor on containerd 2.x")
+	} else {
+		store, err := containerd.NewStore(config.ContainerdSocket, config.ContainerdNamespace)
+		if err != nil {
+			return nil, err
+		}
+		d.store, options.Store = store, store
+	}
+	engine, err := sandbox.New(options)
+	if err != nil {
+		return nil, fmt.Errorf("set up engine: %w", err)
+	}
+	d.engine = engine
+	if err := engine.Start(); err != nil {
+		return nil, fmt.Errorf("start engine: %w", err)
+	}
+	d.status, err = serveStatus(config.StateDir, func() Status { return d.snapshot(config) }, d.log)
+	if err != nil {
+		return nil, err
+	}
+	return engine, nil
+}
+
+// end stops what begin started, in the opposite order.
+func (d *daemon) end() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var errs []error
+	if d.status != nil {
+		errs = append(errs, d.status.Close())
+	}
+	if d.engine != nil {
+		d.engine.Close()
+	}
+	if d.store != nil {
+		errs = append(errs, d.store.Close())
+	}
+	return errors.Join(errs...)
+}

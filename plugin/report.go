@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/neighpin/neighpin/pkg/sandbox"
+)
+
+// stateQuiet is how long the log is silent about records after one line on
+// them: a full disk fails for every sandbox, and once is enough.
+const stateQuiet = time.Minute
+
+// reporter writes the engine's events to the log: one line per sandbox at info,
+// and what went wrong.
+type reporter struct {
+	log logrus.FieldLogger
+
+	mu           sync.Mutex // guards the following
+	stateSaid    time.Time
+	unidentified bool
+}
+
+var _ sandbox.Reporter = (*reporter)(nil)
+
+// Report writes one event.
+func (r *reporter) Report(event sandbox.Event) {
+	log := r.log
+	if event.Record.ID != "" {
+		log = log.WithFields(podFields(event.Record))
+	}
+	if event.Err != nil {
+		log = log.WithError(event.Err)
+	}
+	switch event.Kind {
+	case sandbox.KindPinned:
+		log.Debug("gateways pinned")
+	case sandbox.KindRepinned:
+		log.WithField("repins", event.Record.Repins).Info("pins written again")
+	case sandbox.KindTiming:
+		r.timing(log, event.Record)
+	case sandbox.KindAdopted:
+		log.Info("sandbox of an earlier process taken over")
+	case sandbox.KindReleased:
+		log.Debug("sandbox is gone; its record is removed")
+	case sandbox.KindFailed:
+		log.Warn("sandbox is not pinned as it should be")
+	case sandbox.KindUnidentified:
+		r.unowned(log.WithField("path", event.Path))
+	case sandbox.KindStore:
+		r.store(log, event.Err)
+	case sandbox.KindState:
+		if r.mayTellState() {
+			log.Warn("record could not be kept; work goes on without it (is the state directory full or read-only?)")
+		}
+	}
+}
+
+func (r *reporter) timing(log logrus.FieldLogger, rec sandbox.Record) {
+	log = log.WithFields(logrus.Fields{"verdict": rec.Timing.Verdict, "repins": rec.Repins})
+	if rec.Timing.MarginMs != 0 {
+		log = log.WithField("marginMs", rec.Timing.MarginMs)
+	}
+	switch rec.Timing.Verdict {
+	case sandbox.InTime:
+		log.Info("sandbox started with its gateways pinned")
+	case sandbox.Nothing:
+		log.Info("sandbox started; it has no gateway that could be pinned")
+	case sandbox.Unproven:
+		log.Info("sandbox is pinned; nothing shows whether that was in time")
+	default:
+		log.Warn("sandbox started before its gateways were pinned")
+	}
+}
+
+func (r *reporter) store(log logrus.FieldLogger, err error) {
+	if err != nil {
+		log.Warn("containerd's sandbox store does not answer as it should: no early path until it does; NRI still serves")
+		return
+	}
+	log.Info("containerd's sandbox store answers: new sandboxes are pinned before their runtime reads the namespace")
+}
+
+// unowned tells of a namespace that no sandbox claims: loudly once, since it is
+// what containerd 1.7 shows for every pod.
+func (r *reporter) unowned(log logrus.FieldLogger) {
+	r.mu.Lock()
+	first := !r.unidentified
+	r.unidentified = true
+	r.mu.Unlock()
+	if first {
+		log.Warn("namespace has no owner in containerd's sandbox store: not a pod's, or containerd keeps no such records (before 2.0), and then only NRI serves; said once")
+		return
+	}
+	log.Debug("namespace has no owner in containerd's sandbox store")
+}
+
+func (r *reporter) mayTellState() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if time.Since(r.stateSaid) < stateQuiet {
+		return false
+	}
+	r.stateSaid = time.Now()
+	return true
+}
+
+// podFields are what every line about a sandbox carries. Names come from the
+// cluster's users; both formatters of logrus quote them.
+func podFields(rec sandbox.Record) logrus.Fields {
+	fields := logrus.Fields{"pod": rec.Namespace + "/" + rec.Name, "sandbox": rec.ID, "handler": rec.Handler}
+	if len(rec.Neighbors) > 0 {
+		var gateways []string
+		for _, n := range rec.Neighbors {
+			gateways = append(gateways, fmt.Sprintf("%s lladdr %s dev %s (%s)", n.Dst, n.LLAddr, n.Dev, n.Source))
+		}
+		fields["gateways"] = strings.Join(gateways, ", ")
+	}
+	if len(rec.Skipped) > 0 {
+		var skipped []string
+		for _, s := range rec.Skipped {
+			skipped = append(skipped, fmt.Sprintf("%s dev %s: %s", s.Dst, s.Dev, s.Reason))
+		}
+		fields["skipped"] = strings.Join(skipped, ", ")
+	}
+	return fields
+}

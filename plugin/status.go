@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/neighpin/neighpin/pkg/sandbox"
+)
+
+// Status is what the daemon says of itself: the JSON of "neighpin status".
+type Status struct {
+	Version    string           `json:"version"`
+	StartedAt  time.Time        `json:"startedAt"`
+	NRI        NRIStatus        `json:"nri"`
+	Containerd ContainerdStatus `json:"containerd"`
+	Sandboxes  []sandbox.Record `json:"sandboxes"`
+}
+
+// NRIStatus is the connection to NRI.
+type NRIStatus struct {
+	Connected        bool   `json:"connected"`
+	Synchronized     bool   `json:"synchronized"`
+	Socket           string `json:"socket"`
+	Runtime          string `json:"runtime,omitempty"`
+	RuntimeVersion   string `json:"runtimeVersion,omitempty"`
+	RequestTimeoutMs int64  `json:"requestTimeoutMs,omitempty"`
+	Error            string `json:"error,omitempty"`
+}
+
+// ContainerdStatus is the connection to containerd's sandbox store.
+type ContainerdStatus struct {
+	Connected bool   `json:"connected"`
+	Socket    string `json:"socket"`
+	Error     string `json:"error,omitempty"`
+}
+
+// snapshot collects the status of the daemon's parts.
+func (d *daemon) snapshot(config Config) Status {
+	nri, engine := d.connector.State(), d.engine.Status()
+	status := Status{
+		Version: version, StartedAt: d.started.UTC(),
+		NRI: NRIStatus{
+			Connected: nri.Connected, Synchronized: nri.Synchronized, Socket: config.NRISocket,
+			Runtime: nri.Runtime, RuntimeVersion: nri.RuntimeVersion, RequestTimeoutMs: nri.RequestTimeout.Milliseconds(),
+			Error: text(nri.Err),
+		},
+		Containerd: ContainerdStatus{
+			Connected: engine.StoreConnected, Socket: config.ContainerdSocket, Error: text(engine.StoreError),
+		},
+		Sandboxes: engine.Sandboxes,
+	}
+	if status.Sandboxes == nil {
+		status.Sandboxes = []sandbox.Record{}
+	}
+	return status
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+const (
+	socketName = "neighpin.sock"
+	statusPath = "/status"
+	// statusTimeout bounds both sides of one question.
+	statusTimeout = 5 * time.Second
+)
+
+// statusServer answers on a unix socket that only root can open.
+type statusServer struct {
+	server   *http.Server
+	path     string
+	file     os.FileInfo // the socket's, to tell it from another daemon's
+	finished chan error
+}
+
+// serveStatus listens on the socket in the state directory. During a rolling
+// update the newcomer's socket takes the name; the older one goes on unreached.
+func serveStatus(stateDir string, snapshot func() Status, log logrus.FieldLogger) (*statusServer, error) {
+	path := filepath.Join(stateDir, socketName)
+	own := path + "." + strconv.Itoa(os.Getpid())
+	if err := os.Remove(own); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("remove old status socket: %w", err)
+	}
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: own, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("listen for status: %w", err)
+	}
+	listener.SetUnlinkOnClose(false)
+	// Nobody can connect by the real name before the mode is set.
+	err = os.Chmod(own, 0o600)
+	if err == nil {
+		err = os.Rename(own, path)
+	}
+	var file os.FileInfo
+	if err == nil {
+		file, err = os.Stat(path)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("set up status socket: %w", err), listener.Close())
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+statusPath, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if err := json.NewEncoder(w).Encode(snapshot()); err != nil {
+			log.WithError(err).Debug("status asked for by somebody who left")
+		}
+	})
+	s := &statusServer{
+		server: &http.Server{Handler: mux, ReadTimeout: statusTimeout, WriteTimeout: statusTimeout},
+		path:   path, file: file, finished: make(chan error, 1),
+	}
+	go func() {
+		err := s.server.Serve(listener)
+		if !errors.Is(err, http.ErrServerClosed) {
+			log.WithError(err).Error("status socket ended")
+		}
+		s.finished <- nil
+	}()
+	return s, nil
+}
+
+// Close ends the server and removes its socket, unless another daemon's stands
+// in its place.
+func (s *statusServer) Close() error {
+	err := s.server.Close()
+	<-s.finished
+	if now, statErr := os.Stat(s.path); statErr == nil && os.SameFile(now, s.file) {
+		err = errors.Join(err, os.Remove(s.path))
+	}
+	return err
+}
+
+// askStatus asks the daemon.
+func askStatus(ctx context.Context, stateDir string) (Status, error) {
+	path := filepath.Join(stateDir, socketName)
+	client := http.Client{
+		Timeout: statusTimeout,
+		Transport: &http.Transport{
+			DisableKeepAlives: true,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				var dialer net.Dialer
+				return dialer.DialContext(ctx, "unix", path)
+			},
+		},
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://neighpin"+statusPath, nil)
+	if err != nil {
+		return Status{}, err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return Status{}, fmt.Errorf("ask daemon at %s (is it running, and are you root?): %w", path, errors.Unwrap(err))
+	}
+	defer func() { _ = response.Body.Close() }()
+	var status Status
+	if err := json.NewDecoder(response.Body).Decode(&status); err != nil {
+		return Status{}, fmt.Errorf("read status from %s: %w", path, err)
+	}
+	return status, nil
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
+
+	"github.com/neighpin/neighpin/pkg/sandbox"
+)
+
+func (a *app) statusCommand() *cobra.Command {
+	var stateDir, output string
+	var ready bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show the daemon's connections, sandboxes and pins",
+		Long: "Show the daemon's connections to NRI and containerd, its sandboxes, their pins and whether they were in time.\n" +
+			"Exits with 3 when a sandbox is not pinned as it should be.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkOutput(output); err != nil {
+				return err
+			}
+			a.running = true
+			status, err := askStatus(cmd.Context(), stateDir)
+			if err != nil {
+				return err
+			}
+			if ready {
+				if !status.NRI.Connected || !status.NRI.Synchronized {
+					return fmt.Errorf("not ready: NRI connected %t, synchronized %t %s", status.NRI.Connected, status.NRI.Synchronized, status.NRI.Error)
+				}
+				return nil
+			}
+			if err := a.print(output, status, func(w io.Writer) { printStatus(w, status) }); err != nil {
+				return err
+			}
+			for _, rec := range status.Sandboxes {
+				if !asItShouldBe(rec) {
+					return errNotPinned
+				}
+			}
+			return nil
+		},
+	}
+	a.stateFlag(cmd, &stateDir)
+	outputFlag(cmd, &output)
+	cmd.Flags().BoolVar(&ready, "ready", false, "print nothing; exit with 0 when connected to NRI and synchronized")
+	return cmd
+}
+
+// asItShouldBe tells that a sandbox is pinned, or on its way to be.
+func asItShouldBe(rec sandbox.Record) bool {
+	return rec.Error == "" && rec.Timing.Verdict != sandbox.Late && len(rec.Skipped) == 0
+}
+
+// stateFlag gives a command the flag for the state directory, which the
+// environment can set as it does for the daemon.
+func (a *app) stateFlag(cmd *cobra.Command, stateDir *string) {
+	value := defaultStateDir
+	if set, ok := a.lookupEnv(env("state-dir")); ok {
+		value = set
+	}
+	cmd.Flags().StringVar(stateDir, "state-dir", value, "directory of the daemon's records and status socket")
+}
+
+func outputFlag(cmd *cobra.Command, output *string) {
+	cmd.Flags().StringVarP(output, "output", "o", "table", "table or json")
+}
+
+func checkOutput(output string) error {
+	if output != "table" && output != "json" {
+		return fmt.Errorf("output %q: want table or json", output)
+	}
+	return nil
+}
+
+// print writes a value as JSON or as a table.
+func (a *app) print(output string, value any, table func(io.Writer)) error {
+	if output == "json" {
+		encoder := json.NewEncoder(a.stdout)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(value)
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
+	table(w)
+	return w.Flush()
+}
+
+func printStatus(w io.Writer, status Status) {
+	nri := "not connected"
+	if status.NRI.Connected {
+		nri = fmt.Sprintf("connected to %s %s, request timeout %d ms", status.NRI.Runtime, status.NRI.RuntimeVersion, status.NRI.RequestTimeoutMs)
+	}
+	store := "not connected"
+	if status.Containerd.Connected {
+		store = "connected"
+	}
+	fmt.Fprintf(w, "neighpin %s since %s\n", status.Version, status.StartedAt.Format("2006-01-02 15:04:05 MST"))
+	fmt.Fprintf(w, "NRI: %s (%s)%s\n", nri, status.NRI.Socket, because(status.NRI.Error))
+	fmt.Fprintf(w, "containerd: %s (%s)%s\n\n", store, status.Containerd.Socket, because(status.Containerd.Error))
+	fmt.Fprintln(w, "POD\tHANDLER\tGATEWAY\tLLADDR\tDEV\tSOURCE\tTIMING\tMARGIN\tREPINS")
+	for _, rec := range status.Sandboxes {
+		margin := "-"
+		if rec.Timing.MarginMs != 0 {
+			margin = fmt.Sprintf("%.1f ms", rec.Timing.MarginMs)
+		}
+		pod := quoteOdd(rec.Namespace + "/" + rec.Name)
+		tail := fmt.Sprintf("%s\t%s\t%d", rec.Timing.Verdict, margin, rec.Repins)
+		for _, n := range rec.Neighbors {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", pod, quoteOdd(rec.Handler), n.Dst, n.LLAddr, n.Dev, n.Source, tail)
+		}
+		for _, s := range rec.Skipped {
+			fmt.Fprintf(w, "%s\t%s\t%s\t-\t%s\tskipped: %s\t%s\n", pod, quoteOdd(rec.Handler), s.Dst, s.Dev, s.Reason, tail)
+		}
+		if len(rec.Neighbors)+len(rec.Skipped) == 0 {
+			fmt.Fprintf(w, "%s\t%s\t-\t-\t-\t-\t%s\n", pod, quoteOdd(rec.Handler), tail)
+		}
+		if rec.Error != "" {
+			fmt.Fprintf(w, "%s\t%s\terror: %s\n", pod, quoteOdd(rec.Handler), quoteOdd(rec.Error))
+		}
+	}
+}
+
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ": " + reason
+}
+
+// quoteOdd quotes what would break a table or a terminal: names come from the
+// cluster's users.
+func quoteOdd(s string) string {
+	quoted := fmt.Sprintf("%+q", s)
+	if strings.Trim(quoted, `"`) == s {
+		return s
+	}
+	return quoted
+}
+
+func (a *app) configCommand() *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Print the effective configuration",
+		Long:  "Print the configuration that 'neighpin plugin' would use with the same file, environment and flags, as a file.",
+		Args:  cobra.NoArgs,
+	}
+	a.configFlags(cmd, &path)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		config, err := loader{path: path, given: cmd.Flags(), lookupEnv: a.lookupEnv}.load("")
+		if err != nil {
+			return err
+		}
+		a.running = true
+		data, err := yaml.Marshal(config)
+		if err != nil {
+			return fmt.Errorf("encode configuration: %w", err)
+		}
+		_, err = a.stdout.Write(data)
+		return err
+	}
+	return cmd
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if err := checkOutput(output); err != nil {
+				return err
+			}
+			a.running = true
+			info := buildInfo()
+			return a.print(output, info, func(w io.Writer) {
+				fmt.Fprintf(w, "neighpin %s (%s, %s)\n", info.Version, info.Go, info.Platform)
+			})
+		},
+	}
+	outputFlag(cmd, &output)
+	return cmd
+}
+
+var errNoNamespace = errors.New("no namespace given: --netns PATH is required")
