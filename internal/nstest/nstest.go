@@ -36,17 +36,7 @@ func New(tb testing.TB) *NS {
 		err error
 	}
 	c := make(chan made)
-	go func() {
-		// Never unlocked: the thread ends with the goroutine, so that no other
-		// work can come to run in the new namespace.
-		runtime.LockOSThread()
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			c <- made{err: fmt.Errorf("make namespace (root?): %w", err)}
-			return
-		}
-		fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		c <- made{fd, err}
-	}()
+	go makeNamespace(func(fd int, err error) { c <- made{fd, err} })
 	m := <-c
 	if m.err != nil {
 		tb.Fatal(m.err)
@@ -60,6 +50,30 @@ func New(tb testing.TB) *NS {
 	tb.Cleanup(func() { _ = ns.Close() })
 	n.IP("link set lo up")
 	return n
+}
+
+// makeNamespace makes a namespace and gives a descriptor of it, or an error, to
+// result. Its goroutine is never unlocked: the thread ends with it, so that no
+// other work can come to run in the new namespace.
+func makeNamespace(result func(fd int, err error)) {
+	runtime.LockOSThread()
+	if unix.Gettid() == os.Getpid() {
+		// The process's first thread never ends, and what namespace it is in
+		// is taken for the whole process's. Hold it and use another.
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			makeNamespace(result)
+		}()
+		<-done
+		runtime.UnlockOSThread()
+		return
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		result(-1, fmt.Errorf("make namespace (root?): %w", err))
+		return
+	}
+	result(unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0))
 }
 
 // Ref is a path by which other programs reach the namespace while the test runs.

@@ -62,10 +62,30 @@ func Open(path string) (*NS, error) {
 	return n, nil
 }
 
-// Self opens the namespace that this process runs in. Its Path is the one of
-// the process, /proc/PID/ns/net.
+// Self opens the namespace that the goroutines of this process run in. Its Path
+// is for messages only.
+//
+// That is not /proc/self/ns/net: it shows the namespace of the process's first
+// thread, which may be left in another one.
 func Self() (*NS, error) {
-	return Open("/proc/" + strconv.Itoa(os.Getpid()) + "/ns/net")
+	type opened struct {
+		ns  *NS
+		err error
+	}
+	result := make(chan opened, 1)
+	// On a goroutine of its own, since the caller may be locked to a thread
+	// that is elsewhere. A thread that takes goroutines at random is at home.
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		ns, err := Open("/proc/thread-self/ns/net")
+		if err == nil {
+			ns.path = "/proc/" + strconv.Itoa(os.Getpid()) + "/ns/net"
+		}
+		result <- opened{ns, err}
+	}()
+	r := <-result
+	return r.ns, r.err
 }
 
 // Cookie returns the number by which the kernel knows the namespace. It is
@@ -109,20 +129,40 @@ func (n *NS) Close() error {
 // not proven, it ends with its goroutine.
 func (n *NS) Do(fn func() error) error {
 	result := make(chan error, 1)
-	go func() {
+	go offFirstThread(func() {
 		// Answered also when fn ends the goroutine (runtime.Goexit, as
 		// testing's FailNow does), or the caller would wait for ever.
 		err := error(&Error{Op: "run in", Path: n.path, Err: errGoexit})
 		defer func() { result <- err }()
 		err = n.do(fn)
-	}()
+	})
 	return <-result
 }
 
-// do is the body of Do, on a goroutine of its own. From LockOSThread on, every
-// return that does not unlock makes the runtime end the thread.
-func (n *NS) do(fn func() error) error {
+// offFirstThread runs fn with its goroutine locked to a thread that can end. The
+// process's first thread cannot: the Go runtime parks it for ever instead, and
+// if it is parked in another namespace, /proc/PID/ns/net shows that one for the
+// whole process.
+func offFirstThread(fn func()) {
 	runtime.LockOSThread()
+	if unix.Gettid() != os.Getpid() {
+		fn()
+		return
+	}
+	// While this goroutine holds the first thread, another cannot get it.
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		fn()
+	}()
+	<-done
+	runtime.UnlockOSThread()
+}
+
+// do is the body of Do, on a locked goroutine of its own. Every return that does
+// not unlock makes the runtime end the thread.
+func (n *NS) do(fn func() error) error {
 	home, err := openRetry("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC)
 	if err != nil {
 		runtime.UnlockOSThread() // nothing has been changed yet
