@@ -16,8 +16,11 @@ import (
 	"github.com/neighpin/neighpin/e2e/internal/wire"
 )
 
-// bed is the node that all tests of this package share: one containerd, started once.
-var bed *node.Node
+// bed is the node that all tests of this package share, one containerd started once, and what they measured.
+var bed struct {
+	*node.Node
+	totals totals
+}
 
 func TestMain(m *testing.M) {
 	os.Exit(enclosure.Main(prepare, func() int { return run(m) }))
@@ -36,13 +39,14 @@ func run(m *testing.M) int {
 	ctx := context.Background()
 	programs, err := setup.FromEnvironment()
 	if err == nil {
-		bed, err = node.Start(ctx, programs, node.Options{})
+		bed.Node, err = node.Start(ctx, programs, node.Options{})
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "suite:", err)
 		return 1
 	}
 	code := m.Run()
+	bed.totals.print(os.Stdout)
 	if err := bed.Close(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "suite: close the node:", err)
 		code = max(code, 1)

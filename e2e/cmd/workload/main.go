@@ -4,6 +4,7 @@
 //
 //	workload                   waits for SIGTERM: the pause container and idle workloads
 //	workload connect ADDR...   opens a TCP connection to each ADDR (host:port), in order
+//	workload spin              keeps one core busy until it is killed
 //
 // connect prints a line per address. A refusal counts as reached: somebody there answered, so a neighbor was
 // known. It exits with 1 if an address was not reached within three seconds.
@@ -25,8 +26,12 @@ func main() {
 	if len(os.Args) > 2 && os.Args[1] == "connect" {
 		os.Exit(connect(os.Args[2:]))
 	}
+	if len(os.Args) == 2 && os.Args[1] == "spin" {
+		for {
+		}
+	}
 	if len(os.Args) > 1 {
-		fmt.Fprintln(os.Stderr, "usage: workload | workload connect ADDR...")
+		fmt.Fprintln(os.Stderr, "usage: workload | workload connect ADDR... | workload spin")
 		os.Exit(2)
 	}
 	signals := make(chan os.Signal, 1)

@@ -97,7 +97,7 @@ func Build(ctx context.Context, progress io.Writer) (Programs, error) {
 	for _, own := range []struct{ dir, pkg, name string }{
 		{root, "./cmd/workload", "workload"},
 		{root, "./cmd/cni-fixture", "cni-fixture"},
-		//TMP {filepath.Dir(root), "./plugin", "neighpin"},
+		{filepath.Dir(root), "./plugin", "neighpin"},
 	} {
 		if err := builder.Program(ctx, own.dir, own.pkg, filepath.Join(programs.Own, own.name)); err != nil {
 			return Programs{}, err

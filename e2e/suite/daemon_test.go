@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package suite
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/neighpin/neighpin/e2e/internal/await"
+	"github.com/neighpin/neighpin/e2e/internal/node"
+)
+
+const (
+	annotationKey = "io.neighpin.neighbors"
+	pinAnnotation = "neighpin.io/pin"
+)
+
+var gateways = []netip.Addr{node.Gateway4, node.Gateway6}
+
+// startDaemon starts neighpin, waits until it is ready and stops it at the end of the test.
+func startDaemon(t *testing.T, args ...string) *node.Daemon {
+	t.Helper()
+	d, err := bed.StartDaemon(node.DaemonOptions{Args: args})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if d.Running() != nil {
+			return // the test ended it
+		}
+		if err := d.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := d.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// annotation is the schema of docs/annotation.md as a runtime's author would write it down.
+type annotation struct {
+	Version    int       `json:"version"`
+	Cookie     uint64    `json:"cookie"`
+	CapturedAt time.Time `json:"capturedAt"`
+	Neighbors  []struct {
+		Dst    string   `json:"dst"`
+		Dev    string   `json:"dev"`
+		LLAddr string   `json:"lladdr"`
+		State  []string `json:"state"`
+		Source string   `json:"source"`
+	} `json:"neighbors"`
+}
+
+func parseAnnotation(text string) (annotation, error) {
+	var a annotation
+	decoder := json.NewDecoder(bytes.NewReader([]byte(text)))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&a); err != nil {
+		return annotation{}, fmt.Errorf("parse annotation %q: %w", text, err)
+	}
+	return a, nil
+}
+
+// hostMAC is the truth: the MAC of the pod's veth on the node's side.
+func hostMAC(pod *node.Pod) (string, error) {
+	link, err := net.InterfaceByName(pod.HostLink)
+	if err != nil {
+		return "", fmt.Errorf("find the host's end %q of pod %s: %w", pod.HostLink, pod.Name, err)
+	}
+	return link.HardwareAddr.String(), nil
+}
+
+// started waits until the daemon's record of the pod says that the sandbox has started and how the pins did.
+func started(ctx context.Context, d *node.Daemon, pod *node.Pod) (node.Sandbox, error) {
+	var sandbox node.Sandbox
+	err := await.Within(ctx, 10*time.Second, "the verdict on pod "+pod.Name, func() error {
+		var err error
+		if sandbox, err = d.Sandbox(ctx, pod); err != nil {
+			return err
+		}
+		if sandbox.Phase != "started" || sandbox.Timing.Verdict == "pending" {
+			return fmt.Errorf("phase %s, verdict %s", sandbox.Phase, sandbox.Timing.Verdict)
+		}
+		return nil
+	})
+	return sandbox, err
+}
+
+// checkPinned says what is wrong with a gVisor pod that should have started pinned: in neighpin's record, in runsc's log
+// and in every container's annotation. It counts the pod in the totals.
+func checkPinned(ctx context.Context, d *node.Daemon, pod *node.Pod, containers ...*node.Container) error {
+	sandbox, err := started(ctx, d, pod)
+	if err != nil {
+		return err
+	}
+	bed.totals.add(sandbox.Timing)
+	if sandbox.Timing.Verdict != "inTime" {
+		return fmt.Errorf("pod %s: verdict %+v", pod.Name, sandbox.Timing)
+	}
+	if err := checkRecord(pod, sandbox); err != nil {
+		return err
+	}
+	copied, err := pod.Copied()
+	if err != nil {
+		return err
+	}
+	if err := checkTrue(pod, copied); err != nil {
+		return fmt.Errorf("runsc copied: %w", err)
+	}
+	return checkAnnotated(pod, sandbox, containers...)
+}
+
+// checkRecord compares the record's pins with the truth.
+func checkRecord(pod *node.Pod, sandbox node.Sandbox) error {
+	pinned := map[netip.Addr]string{}
+	for _, n := range sandbox.Neighbors {
+		ip, err := netip.ParseAddr(n.Dst)
+		if err != nil {
+			return err
+		}
+		if n.Dev != "eth0" {
+			return fmt.Errorf("pod %s: %s is recorded on %s", pod.Name, n.Dst, n.Dev)
+		}
+		pinned[ip] = n.LLAddr
+	}
+	if err := checkTrue(pod, pinned); err != nil {
+		return fmt.Errorf("recorded: %w", err)
+	}
+	if len(sandbox.Skipped) != 0 {
+		return fmt.Errorf("pod %s: skipped %+v", pod.Name, sandbox.Skipped)
+	}
+	return nil
+}
+
+// checkTrue says whether neighbors are exactly both gateways with the MAC of the host's end.
+func checkTrue(pod *node.Pod, neighbors map[netip.Addr]string) error {
+	mac, err := hostMAC(pod)
+	if err != nil {
+		return err
+	}
+	if len(neighbors) != len(gateways) {
+		return fmt.Errorf("pod %s: %v, want the gateways %v", pod.Name, neighbors, gateways)
+	}
+	for _, gateway := range gateways {
+		if neighbors[gateway] != mac {
+			return fmt.Errorf("pod %s: %v, want %s at %s", pod.Name, neighbors, gateway, mac)
+		}
+	}
+	return nil
+}
+
+// checkAnnotated compares the annotation in each container's config.json with the record.
+func checkAnnotated(pod *node.Pod, sandbox node.Sandbox, containers ...*node.Container) error {
+	for _, container := range containers {
+		annotations, err := container.Annotations()
+		if err != nil {
+			return err
+		}
+		a, err := parseAnnotation(annotations[annotationKey])
+		if err != nil {
+			return fmt.Errorf("container %s of pod %s: %w", container.ID, pod.Name, err)
+		}
+		if a.Version != 1 || a.Cookie != sandbox.NetNS.Cookie || a.CapturedAt.IsZero() {
+			return fmt.Errorf("container %s of pod %s: annotation %+v, want version 1 and cookie %d", container.ID, pod.Name, a, sandbox.NetNS.Cookie)
+		}
+		annotated := map[netip.Addr]string{}
+		for _, n := range a.Neighbors {
+			ip, err := netip.ParseAddr(n.Dst)
+			if err != nil {
+				return err
+			}
+			if n.Dev != "eth0" || !slices.Equal(n.State, []string{"PERMANENT"}) {
+				return fmt.Errorf("container %s of pod %s: entry %+v", container.ID, pod.Name, n)
+			}
+			annotated[ip] = n.LLAddr
+		}
+		if err := checkTrue(pod, annotated); err != nil {
+			return fmt.Errorf("annotated: %w", err)
+		}
+	}
+	return nil
+}
+
+// checkUntouched says whether the containers lack the annotation and the daemon pinned nothing in the pod.
+func checkUntouched(ctx context.Context, d *node.Daemon, pod *node.Pod, containers ...*node.Container) error {
+	status, err := d.Status(ctx)
+	if err != nil {
+		return err
+	}
+	for _, sandbox := range status.Sandboxes {
+		if sandbox.ID == pod.ID && (len(sandbox.Neighbors) != 0 || sandbox.Annotated) {
+			return fmt.Errorf("pod %s is none of neighpin's, yet its record is %+v", pod.Name, sandbox)
+		}
+	}
+	for _, container := range containers {
+		annotations, err := container.Annotations()
+		if err != nil {
+			return err
+		}
+		if text, ok := annotations[annotationKey]; ok {
+			return fmt.Errorf("container %s of pod %s is annotated: %s", container.ID, pod.Name, text)
+		}
+	}
+	return nil
+}
+
+// totals are the figures of all pods that were looked at.
+type totals struct {
+	mu     sync.Mutex
+	pods   int
+	inTime int
+	margin []float64
+	pin    []float64
+}
+
+func (s *totals) add(timing node.Timing) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pods++
+	if timing.Verdict == "inTime" {
+		s.inTime++
+		s.margin = append(s.margin, timing.MarginMs)
+		s.pin = append(s.pin, timing.ResultToPinMs)
+	}
+}
+
+func (s *totals) print(w io.Writer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pods == 0 {
+		return
+	}
+	fmt.Fprintf(w, "pods in time: %d of %d", s.inTime, s.pods)
+	if s.inTime > 0 {
+		fmt.Fprintf(w, "; smallest margin %.1f ms; from the CNI result to the acknowledged pin p50 %.2f ms, p99 %.2f ms",
+			slices.Min(s.margin), quantile(s.pin, 0.50), quantile(s.pin, 0.99))
+	}
+	fmt.Fprintln(w)
+}
+
+func quantile(values []float64, q float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package suite
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/neighpin/neighpin/e2e/internal/await"
+	"github.com/neighpin/neighpin/e2e/internal/node"
+	"github.com/neighpin/neighpin/e2e/internal/nsid"
+)
+
+// gone waits for the end of a namespace and of whatever holds it.
+func gone(ctx context.Context, id int) error {
+	return await.Within(ctx, 15*time.Second, fmt.Sprintf("the end of namespace %d", id), func() error {
+		exists, err := nsid.Exists(id)
+		if err == nil && exists {
+			err = fmt.Errorf("it exists")
+		}
+		return err
+	})
+}
+
+// Shows that the next test would see a namespace that something holds.
+func TestControlAHeldNamespaceIsSeen(t *testing.T) {
+	keepLogs(t)
+	pod, err := bed.RunPod(t.Context(), node.PodSpec{Handler: "runsc"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := nsid.Of(pod.NetNS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := os.Open(pod.NetNS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	if err := pod.Remove(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if exists, err := nsid.Exists(id); err != nil || !exists {
+		t.Fatalf("namespace %d is held by a descriptor, yet it exists is %t, %v", id, exists, err)
+	}
+	held.Close()
+	if err := gone(t.Context(), id); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRemovedPodsLeaveNothing(t *testing.T) {
+	keepLogs(t)
+	d := startDaemon(t)
+	descriptors := openDescriptors(t, d)
+	var ids []int
+	for _, spec := range []node.PodSpec{
+		{Handler: "runsc"},
+		{Handler: "runsc"},
+		{Handler: "runsc", Namespace: "aws"},
+		{Handler: "runc"},
+		{Handler: "runc", Annotations: map[string]string{pinAnnotation: "true"}},
+	} {
+		pod, err := bed.RunPod(t.Context(), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		runContainer(t, pod)
+		id, err := nsid.Of(pod.NetNS)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+		if err := pod.Remove(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, id := range ids {
+		if err := gone(t.Context(), id); err != nil {
+			t.Error(err)
+		}
+	}
+	err := await.Within(t.Context(), 15*time.Second, "the end of all records", func() error {
+		records, err := d.Records()
+		if err == nil && len(records) != 0 {
+			err = fmt.Errorf("there are records of %v", records)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	err = await.Within(t.Context(), 15*time.Second, "the daemon's descriptors to be as before", func() error {
+		if now := openDescriptors(t, d); now > descriptors {
+			return fmt.Errorf("it has %d, %d before the pods", now, descriptors)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// containerd forgets older pods when it restarts and never tells NRI of their end: what is gone must be
+// noticed all the same.
+func TestPodsRemovedWhileNobodyWatched(t *testing.T) {
+	keepLogs(t)
+	first := startDaemon(t)
+	pod, err := bed.RunPod(t.Context(), node.PodSpec{Handler: "runsc"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := started(t.Context(), first, pod); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if records, err := first.Records(); err != nil || len(records) != 1 {
+		t.Fatalf("records %v, %v; want the pod's", records, err)
+	}
+	if err := pod.Remove(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	second := startDaemon(t)
+	err = await.Within(t.Context(), 15*time.Second, "the end of the record", func() error {
+		records, err := second.Records()
+		if err == nil && len(records) != 0 {
+			err = fmt.Errorf("there are records of %v", records)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// openDescriptors counts the daemon's.
+func openDescriptors(t *testing.T, d *node.Daemon) int {
+	t.Helper()
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.PID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
