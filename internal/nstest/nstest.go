@@ -195,3 +195,8 @@ func Eventually(tb testing.TB, what string, ok func() bool) {
 		}
 	}
 }
+
+// Unmount takes a bind mount away, at once for new users of its path.
+func Unmount(path string) error {
+	return unix.Unmount(path, unix.MNT_DETACH)
+}

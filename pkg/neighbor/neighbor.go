@@ -64,10 +64,14 @@ type Resolution struct {
 	// Skipped are the gateways that are not to be pinned.
 	Skipped []Skipped
 
-	// HandedOver is true when a link is up but no address of global scope and no
-	// route by way of a gateway is left, as gVisor leaves the namespace after
-	// it took them into its own network stack. A namespace that is still being
-	// set up looks the same for a moment.
+	// Outdated are our own permanent entries that are not true any more, as they
+	// are: Pin corrects those for which Neighbors has the truth, and the others
+	// are to be released.
+	Outdated []Neighbor
+	// HandedOver is true when a link is up but no address of global scope is
+	// left, as gVisor leaves the namespace after it took them into its own
+	// network stack; nothing else is reported then. A namespace that is still
+	// being set up looks the same for a moment.
 	HandedOver bool
 }
 

@@ -58,8 +58,7 @@ func (r *resolver) resolve(ctx context.Context, limit int) error {
 	if err != nil {
 		return err
 	}
-	if len(gateways) == 0 {
-		r.result.HandedOver, err = r.handedOver(ctx)
+	if r.result.HandedOver, err = r.handedOver(ctx); err != nil || r.result.HandedOver {
 		return err
 	}
 	// The list is in the order of links.
@@ -125,6 +124,10 @@ func (r *resolver) resolveGateway(ctx context.Context, k key, l link, o outlook)
 			v = existing(e, v)
 		} else {
 			r.ours[k] = e.lladdr
+			if v.lladdr != e.lladdr {
+				r.result.Outdated = append(r.result.Outdated, Neighbor{Dst: k.dst, Dev: l.name, LLAddr: e.lladdr,
+					Family: familyName(k.dst), State: stateNames(e.state)})
+			}
 		}
 	}
 	if !v.known() {
@@ -177,8 +180,9 @@ func (r *resolver) skip(k key, l link, v verdict) {
 		Skipped{Dst: k.dst, Dev: printable(l.name), Reason: v.reason, Message: v.message})
 }
 
-// handedOver tells, of a namespace without gateways, whether a runtime has taken
-// its addresses away.
+// handedOver tells whether a runtime has taken the namespace's addresses away.
+// Its routes prove nothing: IPv4's go with their address, a static IPv6 route by
+// way of a gateway stays (net/ipv6/addrconf.c, cleanup_prefix_route).
 func (t *Table) handedOver(ctx context.Context) (bool, error) {
 	var up bool
 	loopback := 0

@@ -191,6 +191,7 @@ func (l *life) expire(ctx context.Context) error {
 // at. Pins that an earlier process made in time are in its record.
 func (l *life) missed(err error) error {
 	s := l.sandbox
+	s.pinned.open()
 	if rec := s.record(); rec.Timing.Verdict != Pending || len(rec.Neighbors) > 0 {
 		if renderErr := s.render(); renderErr != nil {
 			return renderErr

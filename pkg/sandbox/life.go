@@ -178,7 +178,6 @@ func (l *life) run(ctx context.Context) error {
 	}
 	err := l.apply(ctx, false)
 	if errors.Is(err, errTaken) {
-		l.sandbox.pinned.open()
 		return l.missed(err)
 	}
 	if err != nil && len(l.held) == 0 {
@@ -280,8 +279,12 @@ func (l *life) apply(ctx context.Context, shrink bool) error {
 	// Set before writing: the events of what is written come at once.
 	l.overran = false
 	l.held = make(map[pinKey]bool, len(found.Neighbors))
+	missing, _ := toWrite(found)
 	for _, n := range found.Neighbors {
-		l.held[keyOf(n)] = n.Permanent() // the others once their RTM_NEWNEIGH has come
+		l.held[keyOf(n)] = true
+	}
+	for _, n := range missing {
+		l.held[keyOf(n)] = false // until its RTM_NEWNEIGH has come
 	}
 	written, err := Write(ctx, l.table, found)
 	if written.New > 0 || l.ackedAt.IsZero() {

@@ -4,6 +4,7 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 
 	"github.com/neighpin/neighpin/pkg/annotation"
 	"github.com/neighpin/neighpin/pkg/neighbor"
@@ -23,18 +24,15 @@ type Written struct {
 	New int
 }
 
-// Write pins what a resolution found and the table does not hold yet. One entry
-// that cannot be pinned costs no other: it is skipped, and the error names it
-// beside a valid outcome.
+// Write pins what a resolution found and the table does not hold yet, and
+// releases pins of ours for which there is no truth any more. One entry that
+// cannot be pinned costs no other: it is skipped, and the error names it beside
+// a valid outcome.
 func Write(ctx context.Context, table *neighbor.Table, found neighbor.Resolution) (Written, error) {
-	var missing []neighbor.Neighbor
-	for _, n := range found.Neighbors {
-		if !n.Permanent() {
-			missing = append(missing, n)
-		}
-	}
+	missing, untrue := toWrite(found)
 	out := Written{Skipped: found.Skipped}
 	failed := make(map[pinKey]bool)
+	_, releaseErr := table.Release(ctx, untrue)
 	err := table.Pin(ctx, missing)
 	if err != nil {
 		differences, verifyErr := table.Verify(ctx, missing)
@@ -53,5 +51,23 @@ func Write(ctx context.Context, table *neighbor.Table, found neighbor.Resolution
 			out.Neighbors = append(out.Neighbors, n)
 		}
 	}
-	return out, err
+	return out, errors.Join(err, releaseErr)
+}
+
+// toWrite splits a resolution: what is to be pinned, and what is to go.
+func toWrite(found neighbor.Resolution) (missing, untrue []neighbor.Neighbor) {
+	outdated := make(map[pinKey]neighbor.Neighbor, len(found.Outdated))
+	for _, n := range found.Outdated {
+		outdated[keyOf(n)] = n
+	}
+	for _, n := range found.Neighbors {
+		if _, old := outdated[keyOf(n)]; old || !n.Permanent() {
+			missing = append(missing, n)
+		}
+		delete(outdated, keyOf(n))
+	}
+	for _, n := range outdated {
+		untrue = append(untrue, n)
+	}
+	return missing, untrue
 }

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/neighpin/neighpin/internal/nstest"
+	"github.com/neighpin/neighpin/pkg/containerd"
+)
+
+const (
+	typeGVisor = "io.containerd.runsc.v1"
+	typeRunc   = "io.containerd.runc.v2"
+	podID      = "0123456789abcdef"
+)
+
+// fakeStore stands in for containerd's sandbox store, so that a test decides
+// when CNI "finishes". The real one is met in the suite on containerd.
+type fakeStore struct {
+	mu      sync.Mutex
+	records map[string]containerd.Record
+	gets    int
+	err     error
+}
+
+func (f *fakeStore) List(_ context.Context, known []string) ([]containerd.Record, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err != nil {
+		return nil, f.err
+	}
+	list := []containerd.Record{}
+	for id, rec := range f.records {
+		if !slices.Contains(known, id) {
+			list = append(list, rec)
+		}
+	}
+	return list, nil
+}
+
+func (f *fakeStore) Get(_ context.Context, id string) (containerd.Record, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.gets++
+	rec, ok := f.records[id]
+	switch {
+	case f.err != nil:
+		return containerd.Record{}, f.err
+	case !ok:
+		return containerd.Record{}, containerd.ErrNotFound
+	}
+	return rec, nil
+}
+
+func (f *fakeStore) put(rec containerd.Record) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.records == nil {
+		f.records = make(map[string]containerd.Record)
+	}
+	f.records[rec.ID] = rec
+}
+
+func (f *fakeStore) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err = err
+}
+
+// asked returns how often Get was called.
+func (f *fakeStore) asked() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.gets
+}
+
+// log keeps the engine's events.
+type log struct {
+	mu     sync.Mutex
+	events []Event
+}
+
+func (l *log) Report(event Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.events = append(l.events, event)
+}
+
+func (l *log) count(kind Kind) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for _, event := range l.events {
+		if event.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// last returns the newest event of a kind.
+func (l *log) last(kind Kind) Event {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, event := range slices.Backward(l.events) {
+		if event.Kind == kind {
+			return event
+		}
+	}
+	return Event{}
+}
+
+// node is one engine with its directories, and a namespace that plays the
+// host's part: it holds the other ends.
+type node struct {
+	t        *testing.T
+	store    *fakeStore
+	log      *log
+	engine   *Engine
+	stateDir string
+	netnsDir string
+	outside  *nstest.NS
+}
+
+func newNode(t *testing.T) *node {
+	t.Helper()
+	n := &node{t: t, store: &fakeStore{}, stateDir: t.TempDir(), netnsDir: t.TempDir(), outside: nstest.New(t)}
+	n.start()
+	t.Cleanup(func() { n.engine.Close() })
+	return n
+}
+
+func (n *node) options() Options {
+	n.log = &log{}
+	return Options{
+		Selector: Selector{
+			Handlers: []string{"runsc*"}, Annotate: []string{"runsc*"}, PodAnnotations: AllowAnnotation,
+		},
+		Store: n.store, StateDir: n.stateDir, NetNSDirs: []string{n.netnsDir}, MaxNeighbors: 16, Reporter: n.log,
+	}
+}
+
+// start makes and starts the node's engine, as a new process would.
+func (n *node) start() {
+	n.t.Helper()
+	engine, err := New(n.options())
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.engine = engine
+	if err := engine.Start(); err != nil {
+		engine.Close()
+		n.t.Fatal(err)
+	}
+}
+
+// pod is a sandbox as containerd and ptp make it: a namespace with a veth, two
+// addresses and two default routes, mounted at a file.
+type pod struct {
+	*nstest.NS
+	node *node
+	rec  containerd.Record
+}
+
+const (
+	gateway4 = "10.88.0.1"
+	gateway6 = "fd00:88::1"
+)
+
+// newPod makes the namespace's file, mounts the namespace, and writes the record
+// that CNI's work follows; there is no network in it yet.
+func (n *node) newPod(handler, runtime string) *pod {
+	n.t.Helper()
+	p := &pod{NS: nstest.New(n.t), node: n}
+	path := filepath.Join(n.netnsDir, "cni-"+podID)
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		n.t.Fatal(err)
+	}
+	p.MountAt(path)
+	p.rec = containerd.Record{
+		ID: podID, Name: "web", Namespace: "shop", UID: "u1", Handler: handler, Runtime: runtime, NetNSPath: path,
+	}
+	return p
+}
+
+func (p *pod) listed() *pod {
+	p.node.store.put(p.rec)
+	return p
+}
+
+// cni gives the namespace its network.
+func (p *pod) cni() *pod {
+	p.node.t.Helper()
+	p.Veth("eth0", p.node.outside, "veth0")
+	p.IP("address add 10.88.0.2/24 dev eth0", "address add fd00:88::2/64 dev eth0 nodad",
+		"route add default via "+gateway4, "route add default via "+gateway6)
+	return p
+}
+
+// ready writes CNI's result into the record.
+func (p *pod) ready() *pod {
+	p.rec.NetworkReady = true
+	p.node.store.put(p.rec)
+	return p
+}
+
+// take does what gVisor does when it starts: it removes the addresses.
+func (p *pod) take() {
+	p.node.t.Helper()
+	p.IP("address del 10.88.0.2/24 dev eth0", "address del fd00:88::2/64 dev eth0")
+}
+
+// remove takes the namespace away as containerd does.
+func (p *pod) remove() {
+	p.node.t.Helper()
+	if err := nstest.Unmount(p.rec.NetNSPath); err != nil {
+		p.node.t.Fatal(err)
+	}
+	if err := os.Remove(p.rec.NetNSPath); err != nil {
+		p.node.t.Fatal(err)
+	}
+}
+
+// permanent returns the permanent entries that the kernel has.
+func (p *pod) permanent() string {
+	return strings.TrimSpace(p.Output("neigh", "show", "nud", "permanent"))
+}
+
+func (n *node) eventually(what string, ok func() bool) {
+	n.t.Helper()
+	nstest.Eventually(n.t, what, ok)
+}
+
+// record is what the engine says of the one pod.
+func (n *node) record() Record {
+	for _, rec := range n.engine.Status().Sandboxes {
+		if rec.ID == podID {
+			return rec
+		}
+	}
+	return Record{}
+}
+
+func (n *node) awaitVerdict(want Verdict) Record {
+	n.t.Helper()
+	n.eventually("verdict "+string(want), func() bool { return n.record().Timing.Verdict != Pending && n.record().ID != "" })
+	rec := n.record()
+	if rec.Timing.Verdict != want {
+		n.t.Fatalf("verdict %s, want %s; record %+v", rec.Timing.Verdict, want, rec)
+	}
+	return rec
+}
+
+func (n *node) awaitPinned() {
+	n.t.Helper()
+	n.eventually("the pod to be pinned", func() bool { return n.log.count(KindPinned) > 0 })
+}
+
+var errDown = errors.New("the test's store is down")
