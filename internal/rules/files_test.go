@@ -65,6 +65,12 @@ func TestEveryGoFolderHasAPackageComment(t *testing.T) {
 	}
 }
 
+// homes are the one package of the product for what is easily got wrong.
+var (
+	homes   = map[string]string{"AF_NETLINK": "pkg/neighbor", "NETLINK_ROUTE": "pkg/neighbor", "Setns": "pkg/netns", "Unshare": "pkg/netns"}
+	product = regexp.MustCompile(`^(pkg|hooks|plugin)/`)
+)
+
 // otherWords are not the thing this project is about: an adjective, and the
 // names of files in the kernel's tree.
 var otherWords = regexp.MustCompile(british + `(ing|hood|\.[ch])`)
@@ -89,6 +95,8 @@ func TestFaultsAreFound(t *testing.T) {
 		"sleep in a fixture":    {"p.go", head + "import (\"testing\"; \"time\")\nfunc f(testing.TB) { time.Sleep(1) }\n", "time.Sleep"},
 		"complaint":             {"p.go", head + "import \"errors\"\nvar e = errors.New(\"" + complaint + " open\")\n", complaint},
 		"British spelling":      {"p.go", head + "// A " + british + ".\nvar e int\n", "neighbor"},
+		"netlink elsewhere":     {"pkg/p/p.go", head + "var e = unix.AF_NETLINK\n", "for pkg/neighbor only"},
+		"setns elsewhere":       {"plugin/p.go", head + "var e = syscall.Setns\n", "for pkg/netns only"},
 		"init":                  {"p.go", head + "func init() {}\n", "init"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -97,6 +105,9 @@ func TestFaultsAreFound(t *testing.T) {
 				t.Errorf("faults = %q, want %q in it", got, c.want)
 			}
 		})
+	}
+	if got := faults("pkg/neighbor/p.go", head+"var e = unix.AF_NETLINK\n"); len(got) != 0 {
+		t.Errorf("netlink at home: %q", got)
 	}
 	if got := faults("p.go", head+"import \"time\"\nfunc f() { time.Sleep(1) }\n"); len(got) != 0 {
 		t.Errorf("a file without fault: %q", got)
@@ -142,6 +153,11 @@ func faults(path, source string) []string {
 		switch n := n.(type) {
 		case *ast.SelectorExpr:
 			pkg, ok := n.X.(*ast.Ident)
+			if ok && !inTests && (pkg.Name == "unix" || pkg.Name == "syscall") {
+				if home, found := homes[n.Sel.Name]; found && product.MatchString(path) && !strings.HasPrefix(path, home+"/") {
+					fault(fset.Position(n.Pos()).Line, "%s is for %s only", n.Sel.Name, home)
+				}
+			}
 			if ok && inTests && clock != "" && pkg.Name == clock && n.Sel.Name == "Sleep" {
 				fault(fset.Position(n.Pos()).Line, "time.Sleep in a test: wait for the event itself, with a deadline")
 			}

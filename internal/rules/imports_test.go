@@ -59,13 +59,13 @@ var walls = []wall{
 		why:  "runtime authors import these three; a gRPC stack is not their burden",
 	},
 	{
-		from: []string{"..."}, except: []string{"pkg/neighbor", "internal/nstest"},
-		to: []string{"github.com/vishvananda/netlink/..."}, direct: true,
-		why: "its traps (interrupted dumps, sockets in the wrong namespace, lost restore errors) are handled once, in pkg/neighbor",
+		from: []string{"..."}, except: []string{"pkg/neighbor"},
+		to: []string{"github.com/vishvananda/netlink/...", "github.com/mdlayher/netlink/...", "github.com/jsimonetti/rtnetlink/..."}, direct: true,
+		why: "netlink's traps (interrupted dumps, sockets in the wrong namespace, lost messages) are handled once, in pkg/neighbor",
 	},
 	{
-		from: []string{"..."}, except: []string{"pkg/netns", "pkg/neighbor", "internal/nstest"},
-		to: []string{"github.com/vishvananda/netns/..."}, direct: true,
+		from: []string{"..."}, except: []string{"pkg/netns"},
+		to: []string{"github.com/vishvananda/netns/...", "github.com/containernetworking/plugins/..."}, direct: true,
 		why: "threads change their namespace in pkg/netns only, where one that cannot return dies",
 	},
 	{
