@@ -57,14 +57,15 @@ demo: ## Show a gVisor pod without neighpin, then one with it (as root)
 test: root-only test-unit test-e2e ## Run all tests but those on Kubernetes (as root)
 
 .PHONY: test-unit
-test-unit: bin/testreport ## Run the unit and kernel tests of the product, with the race detector
+test-unit: root-only bin/testreport ## Run the unit and kernel tests, with the race detector (as root)
+	@cd e2e && $(GO) run ./cmd/setup packages
 	@echo "--- unit and kernel tests"
 	@$(GO) test -race -json $(TESTFLAGS) ./... | $(REPORT)
 
 .PHONY: test-e2e
 test-e2e: root-only bin/testreport ## Run the suite on a real containerd with real runtimes (as root)
 	@echo "--- parts of the test node"
-	@cd e2e && $(GO) run ./cmd/parts build containerd gvisor cni
+	@cd e2e && $(GO) run ./cmd/setup node
 	@echo "--- suite on containerd"
 	@cd e2e && $(GO) test -race -json -count 1 -p 1 -timeout 30m $(TESTFLAGS) $$($(GO) list ./... | grep -v '/e2e/kind$$') | $(REPORT)
 
