@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nri
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/containerd/nri/pkg/adaptation"
+	"github.com/containerd/nri/pkg/api"
+	"github.com/sirupsen/logrus"
+	logtest "github.com/sirupsen/logrus/hooks/test"
+
+	"github.com/neighpin/neighpin/internal/nstest"
+	"github.com/neighpin/neighpin/pkg/sandbox"
+)
+
+func TestMain(m *testing.M) { nstest.Main(m) }
+
+// runtime is the runtime's side of NRI: the code that containerd itself runs,
+// behind a relay that can cut its connections, which the code never does before
+// its process ends.
+type runtime struct {
+	t      *testing.T
+	nri    *adaptation.Adaptation
+	relay  *relay
+	socket string
+	pods   []*api.PodSandbox
+}
+
+// newRuntime starts a runtime that has these pods already.
+func newRuntime(t *testing.T, pods ...*api.PodSandbox) *runtime {
+	t.Helper()
+	// Paths of sockets are short: t.TempDir has the test's name in it.
+	dir, err := os.MkdirTemp("", "nri")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	r := &runtime{t: t, socket: filepath.Join(dir, "nri.sock"), pods: pods}
+	r.start()
+	t.Cleanup(r.stop)
+	return r
+}
+
+func (r *runtime) start() {
+	r.t.Helper()
+	inner := filepath.Join(filepath.Dir(r.socket), "inner.sock")
+	nri, err := adaptation.New("test-runtime", "v0.1.0", r.synchronize,
+		func(context.Context, []*api.ContainerUpdate) ([]*api.ContainerUpdate, error) { return nil, nil },
+		adaptation.WithSocketPath(inner),
+		adaptation.WithPluginPath(filepath.Dir(r.socket)+"/plugins"),
+		adaptation.WithPluginConfigPath(filepath.Dir(r.socket)+"/conf.d"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if err := nri.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.nri = nri
+	r.relay = newRelay(r.t, r.socket, inner)
+}
+
+// stop ends the runtime as its death would: connections are cut.
+func (r *runtime) stop() {
+	if r.nri == nil {
+		return
+	}
+	r.relay.close()
+	r.nri.Stop()
+	r.nri = nil
+}
+
+func (r *runtime) synchronize(ctx context.Context, sync adaptation.SyncCB) error {
+	_, err := sync(ctx, r.pods, nil)
+	return err
+}
+
+// createContainer relays a container's creation and returns its annotations
+// after all plugins' adjustments.
+func (r *runtime) createContainer(pod *api.PodSandbox, annotations map[string]string) map[string]string {
+	r.t.Helper()
+	response, err := r.nri.CreateContainer(r.t.Context(), &api.CreateContainerRequest{
+		Pod:       pod,
+		Container: &api.Container{Id: "c1", PodSandboxId: pod.GetId(), Name: "app", Annotations: annotations},
+	})
+	if err != nil {
+		r.t.Fatalf("create container: %v", err)
+	}
+	return response.GetAdjust().GetAnnotations()
+}
+
+// relay passes connections on to another socket until it is closed.
+type relay struct {
+	listener net.Listener
+	wg       sync.WaitGroup
+
+	mu    sync.Mutex // guards conns
+	conns []net.Conn
+}
+
+func newRelay(t *testing.T, outer, inner string) *relay {
+	t.Helper()
+	listener, err := net.Listen("unix", outer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &relay{listener: listener}
+	r.wg.Go(func() {
+		for {
+			from, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			to, err := net.Dial("unix", inner)
+			if err != nil {
+				_ = from.Close()
+				continue
+			}
+			r.mu.Lock()
+			r.conns = append(r.conns, from, to)
+			r.mu.Unlock()
+			for _, pair := range [][2]net.Conn{{from, to}, {to, from}} {
+				r.wg.Go(func() {
+					_, _ = io.Copy(pair[0], pair[1])
+					_ = pair[0].Close()
+				})
+			}
+		}
+	})
+	return r
+}
+
+func (r *relay) close() {
+	_ = r.listener.Close()
+	r.mu.Lock()
+	for _, conn := range r.conns {
+		_ = conn.Close()
+	}
+	r.mu.Unlock()
+	r.wg.Wait()
+}
+
+// plugin is a connector with an engine of its own, running.
+type plugin struct {
+	*Connector
+	engine *sandbox.Engine
+	log    *logtest.Hook
+	stop   func()
+}
+
+type silent struct{}
+
+func (silent) Report(sandbox.Event) {}
+
+func newEngine(t *testing.T, stateDir string) *sandbox.Engine {
+	t.Helper()
+	engine, err := sandbox.New(sandbox.Options{
+		Selector: sandbox.Selector{
+			Handlers: []string{"runsc*"}, Annotate: []string{"runsc*"}, PodAnnotations: sandbox.AllowAnnotation,
+		},
+		StateDir: stateDir, NetNSDirs: []string{t.TempDir()}, MaxNeighbors: 16, Reporter: silent{},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := engine.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return engine
+}
+
+// newPlugin runs a connector until the test ends or stop is called.
+func newPlugin(t *testing.T, socket, stateDir string) *plugin {
+	t.Helper()
+	logger, hook := logtest.NewNullLogger()
+	logger.SetLevel(logrus.DebugLevel)
+	p := &plugin{engine: newEngine(t, stateDir), log: hook}
+	p.Connector = New(Options{
+		Socket: socket, Name: "neighpin", Index: "10", Log: logger,
+		Configure: func(string) (*sandbox.Engine, error) { return p.engine, nil },
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	p.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("Run: %v", err)
+		}
+		p.engine.Close()
+	})
+	t.Cleanup(p.stop)
+	return p
+}
+
+func (p *plugin) awaitSynchronized(t *testing.T) {
+	t.Helper()
+	nstest.Eventually(t, "the plugin to be synchronized", func() bool {
+		state := p.State()
+		return state.Connected && state.Synchronized
+	})
+}
+
+// said counts log entries at a level or above.
+func (p *plugin) said(level logrus.Level) int {
+	n := 0
+	for _, entry := range p.log.AllEntries() {
+		if entry.Level <= level {
+			n++
+		}
+	}
+	return n
+}
+
+// newPod makes a pod as ptp would, in a namespace mounted at a path.
+func newPod(t *testing.T, handler string, annotations map[string]string) (*nstest.NS, *api.PodSandbox) {
+	t.Helper()
+	ns, outside := nstest.New(t), nstest.New(t)
+	ns.Veth("eth0", outside, "veth0")
+	ns.IP("address add 10.88.0.2/24 dev eth0", "route add default via 10.88.0.1")
+	return ns, &api.PodSandbox{
+		Id: "0123456789abcdef", Name: "web", Namespace: "shop", Uid: "u1", RuntimeHandler: handler, Annotations: annotations,
+		Linux: &api.LinuxPodSandbox{Namespaces: []*api.LinuxNamespace{{Type: "pid"}, {Type: "network", Path: ns.Mount()}}},
+	}
+}

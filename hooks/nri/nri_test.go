@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nri
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/containerd/nri/pkg/api"
+	"github.com/sirupsen/logrus"
+
+	"github.com/neighpin/neighpin/internal/nstest"
+	"github.com/neighpin/neighpin/pkg/annotation"
+)
+
+func TestRunPodSandboxPinsAndCreateContainerAnnotates(t *testing.T) {
+	rt := newRuntime(t)
+	p := newPlugin(t, rt.socket, t.TempDir())
+	p.awaitSynchronized(t)
+	if state := p.State(); state.Runtime != "test-runtime" || state.RequestTimeout == 0 {
+		t.Errorf("state %+v", state)
+	}
+
+	ns, pod := newPod(t, "runsc", nil)
+	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
+		t.Fatal(err)
+	}
+	if got := ns.Output("neigh", "show", "nud", "permanent"); !strings.Contains(got, "10.88.0.1 dev eth0 ") {
+		t.Errorf("entries after RunPodSandbox: %q", got)
+	}
+	value := rt.createContainer(pod, nil)[annotation.Key]
+	a, err := annotation.Parse(value)
+	if err != nil {
+		t.Fatalf("annotation %q: %v", value, err)
+	}
+	if a.Cookie != ns.Cookie() || len(a.Neighbors) != 1 {
+		t.Errorf("annotation %q", value)
+	}
+
+	for _, event := range []func() error{
+		func() error { return rt.nri.StopPodSandbox(t.Context(), &api.StopPodSandboxRequest{Pod: pod}) },
+		func() error { return rt.nri.RemovePodSandbox(t.Context(), &api.RemovePodSandboxRequest{Pod: pod}) },
+	} {
+		if err := event(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nstest.Eventually(t, "the sandbox to be forgotten", func() bool { return len(p.engine.Status().Sandboxes) == 0 })
+}
+
+func TestPodsOfOtherHandlersAreLeftAlone(t *testing.T) {
+	rt := newRuntime(t)
+	p := newPlugin(t, rt.socket, t.TempDir())
+	p.awaitSynchronized(t)
+	ns, pod := newPod(t, "runc", nil)
+	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
+		t.Fatal(err)
+	}
+	if got := rt.createContainer(pod, nil); len(got) != 0 {
+		t.Errorf("adjusted: %v", got)
+	}
+	if got := ns.Output("neigh", "show"); strings.Contains(got, "PERMANENT") {
+		t.Errorf("entries: %q", got)
+	}
+	hostPod := &api.PodSandbox{Id: "feed", Name: "agent", Namespace: "kube-system", RuntimeHandler: "runsc"}
+	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: hostPod}); err != nil {
+		t.Fatal(err)
+	}
+	if got := rt.createContainer(hostPod, nil); len(got) != 0 {
+		t.Errorf("pod on the host's network adjusted: %v", got)
+	}
+}
+
+func TestKeyThatThePodBringsIsOverwrittenAndTold(t *testing.T) {
+	rt := newRuntime(t)
+	p := newPlugin(t, rt.socket, t.TempDir())
+	p.awaitSynchronized(t)
+	_, pod := newPod(t, "runsc", nil)
+	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
+		t.Fatal(err)
+	}
+	for name, forged := range map[string]string{
+		"forged":     `{"version":1,"cookie":1,"capturedAt":"2026-01-02T03:04:05Z","neighbors":[]}`,
+		"ten MB":     strings.Repeat("x", 10<<20/4), // NRI itself refuses more than 4 MiB in a message
+		"duplicates": `{"version":1,"version":1}`,
+		"log lines":  "\n\x1b[2Jlevel=error msg=forged",
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := p.said(logrus.WarnLevel)
+			value := rt.createContainer(pod, map[string]string{annotation.Key: forged})[annotation.Key]
+			if a, err := annotation.Parse(value); err != nil || len(a.Neighbors) != 1 {
+				t.Errorf("annotation %.200q, %v", value, err)
+			}
+			if p.said(logrus.WarnLevel) == before {
+				t.Error("nobody was told")
+			}
+		})
+	}
+}
+
+func TestSynchronizeTakesOverWhatIsThere(t *testing.T) {
+	ns, pod := newPod(t, "runsc", nil)
+	rt := newRuntime(t, pod)
+	p := newPlugin(t, rt.socket, t.TempDir())
+	p.awaitSynchronized(t)
+	if got := ns.Output("neigh", "show", "nud", "permanent"); !strings.Contains(got, "10.88.0.1 dev eth0 ") {
+		t.Errorf("entries after Synchronize: %q", got)
+	}
+	if rt.createContainer(pod, nil)[annotation.Key] == "" {
+		t.Error("no annotation for a container of an older sandbox")
+	}
+}
+
+func TestTwoPluginsDoNotQuarrel(t *testing.T) {
+	rt := newRuntime(t)
+	stateDir := t.TempDir()
+	first := newPlugin(t, rt.socket, stateDir)
+	first.awaitSynchronized(t)
+	second := newPlugin(t, rt.socket, stateDir)
+	second.awaitSynchronized(t)
+	_, pod := newPod(t, "runsc", nil)
+	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
+		t.Fatal(err)
+	}
+	if rt.createContainer(pod, nil)[annotation.Key] == "" {
+		t.Error("no annotation while two plugins serve")
+	}
+	first.stop()
+	if rt.createContainer(pod, nil)[annotation.Key] == "" {
+		t.Error("no annotation after the first has gone")
+	}
+}
+
+func TestConnectsAgainWhenTheRuntimeComesBack(t *testing.T) {
+	rt := newRuntime(t)
+	p := newPlugin(t, rt.socket, t.TempDir())
+	p.awaitSynchronized(t)
+	rt.stop()
+	nstest.Eventually(t, "the loss to be seen", func() bool { return !p.State().Connected })
+	rt.start()
+	p.awaitSynchronized(t)
+}
+
+func TestMissingSocketIsToldOnceAndWaitedFor(t *testing.T) {
+	dir, err := os.MkdirTemp("", "nri")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	p := newPlugin(t, filepath.Join(dir, "nri.sock"), t.TempDir())
+	nstest.Eventually(t, "the socket's absence to be told", func() bool { return p.said(logrus.WarnLevel) == 1 })
+	attempts := func() int { return strings.Count(p.messages(), "Created plugin") }
+	nstest.Eventually(t, "further attempts", func() bool { return attempts() >= 3 })
+	if n := p.said(logrus.WarnLevel); n != 1 {
+		t.Errorf("%d warnings after %d attempts", n, attempts())
+	}
+	if err := p.State().Err; err == nil {
+		t.Error("the state does not say why there is no connection")
+	}
+}
+
+func (p *plugin) messages() string {
+	var all strings.Builder
+	for _, entry := range p.log.AllEntries() {
+		all.WriteString(entry.Message + "\n")
+	}
+	return all.String()
+}
+
+// A runtime that refuses, hangs up at once, or hangs up after the registration.
+func TestRuntimeThatHangsUpHalfway(t *testing.T) {
+	for name, serve := range map[string]func(net.Conn){
+		"at once":                func(conn net.Conn) { _ = conn.Close() },
+		"after the registration": acceptRegistrationAndHangUp,
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, err := os.MkdirTemp("", "nri")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = os.RemoveAll(dir) })
+			listener, err := net.Listen("unix", filepath.Join(dir, "nri.sock"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			accepted := make(chan struct{}, 16)
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				for {
+					conn, err := listener.Accept()
+					if err != nil {
+						return
+					}
+					select {
+					case accepted <- struct{}{}:
+					default:
+					}
+					serve(conn)
+				}
+			}()
+			p := newPlugin(t, listener.Addr().String(), t.TempDir())
+			for range 3 { // it comes again, each time with a new stub
+				<-accepted
+			}
+			p.stop()
+			_ = listener.Close()
+			<-ended
+		})
+	}
+}
