@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/neighpin/neighpin/e2e/internal/enclosure"
 	"github.com/neighpin/neighpin/e2e/internal/node"
 	"github.com/neighpin/neighpin/e2e/internal/setup"
@@ -49,6 +51,11 @@ func run(m *testing.M) int {
 	bed.totals.print(os.Stdout)
 	if err := bed.Close(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "suite: close the node:", err)
+		code = max(code, 1)
+	}
+	// klog flushes its log for as long as the process lives.
+	if err := goleak.Find(goleak.IgnoreTopFunction("k8s.io/klog/v2.(*flushDaemon).run.func1")); err != nil {
+		fmt.Fprintln(os.Stderr, "suite:", err)
 		code = max(code, 1)
 	}
 	return code

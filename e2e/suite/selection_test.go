@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/neighpin/neighpin/e2e/internal/node"
 	"github.com/neighpin/neighpin/e2e/internal/nsid"
@@ -26,14 +27,14 @@ func watchNeighbors(t *testing.T) *nsid.Watcher {
 	return w
 }
 
-// permanent lists the permanent neighbors that the pod's namespace ever had.
-func permanent(t *testing.T, w *nsid.Watcher, pod *node.Pod) []nsid.NeighborEvent {
+// permanent lists the permanent neighbors that the namespace of the pod, which was run at begin, ever had.
+func permanent(t *testing.T, w *nsid.Watcher, pod *node.Pod, begin time.Time) []nsid.NeighborEvent {
 	t.Helper()
 	id, err := nsid.Of(pod.NetNS)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return w.Permanent(id)
+	return w.Permanent(id, begin)
 }
 
 // "Not even for a moment": the watch hears every entry from the first moment on. That it does is shown by the
@@ -55,10 +56,11 @@ func TestOnlySelectedPodsAreTouched(t *testing.T) {
 		{"gVisor that asks to be left alone", node.PodSpec{Handler: "runsc", Annotations: map[string]string{pinAnnotation: "false"}}, false},
 	} {
 		t.Run(c.scenario, func(t *testing.T) {
+			begin := time.Now()
 			pod := runPod(t, c.spec)
 			container := runContainer(t, pod)
 			connect(t, container)
-			seen := permanent(t, watch, pod)
+			seen := permanent(t, watch, pod, begin)
 			if !c.pinned {
 				if len(seen) != 0 {
 					t.Errorf("there were permanent neighbors: %+v", seen)

@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
 	criapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	criclient "k8s.io/cri-client/pkg"
 	"k8s.io/klog/v2"
@@ -94,42 +97,52 @@ func (n *Node) StartContainerd(ctx context.Context) error {
 func (n *Node) connect(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(quiet(ctx), startLimit)
 	defer cancel()
-	return await.Condition(ctx, "containerd's CRI", func() error {
+	endpoint := "unix://" + ContainerdSocket
+	// A connection of our own asks first: the CRI client's constructor fails, and keeps its connection, where
+	// nobody answers yet.
+	connection, err := grpc.NewClient(endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithConnectParams(impatient))
+	if err != nil {
+		return err
+	}
+	defer connection.Close()
+	client := criapi.NewRuntimeServiceClient(connection)
+	err = await.Condition(ctx, "containerd's CRI", func() error {
 		if err := n.containerd.running(); err != nil {
 			cancel()
 			return err
 		}
-		if n.runtime == nil {
-			if err := n.dial(ctx); err != nil {
-				return err
-			}
-		}
-		status, err := n.runtime.Status(ctx, false)
-		if err != nil {
-			return err
-		}
-		ready := map[string]bool{}
-		for _, condition := range status.Status.Conditions {
-			ready[condition.Type] = condition.Status
-		}
-		if !ready[criapi.RuntimeReady] || !ready[criapi.NetworkReady] {
-			return fmt.Errorf("conditions are %v", status.Status.Conditions)
-		}
-		return nil
+		return ready(ctx, client)
 	})
-}
-
-func (n *Node) dial(ctx context.Context) error {
-	endpoint := "unix://" + ContainerdSocket
-	runtime, err := criclient.NewRemoteRuntimeServiceBuilder().WithEndpoint(endpoint).WithConnectionTimeout(callLimit).WithTracerProvider(nil).Build(ctx)
 	if err != nil {
 		return err
 	}
-	images, err := criclient.NewRemoteImageServiceBuilder().WithEndpoint(endpoint).WithConnectionTimeout(callLimit).WithTracerProvider(nil).Build(ctx)
+	n.runtime, err = criclient.NewRemoteRuntimeServiceBuilder().WithEndpoint(endpoint).WithConnectionTimeout(callLimit).WithTracerProvider(nil).Build(ctx)
 	if err != nil {
-		return errors.Join(err, runtime.Close(ctx))
+		return err
 	}
-	n.runtime, n.images = runtime, images
+	n.images, err = criclient.NewRemoteImageServiceBuilder().WithEndpoint(endpoint).WithConnectionTimeout(callLimit).WithTracerProvider(nil).Build(ctx)
+	return err
+}
+
+// impatient tries again sooner than a client of a remote server would.
+var impatient = grpc.ConnectParams{
+	Backoff:           backoff.Config{BaseDelay: await.Interval, Multiplier: 1, MaxDelay: await.Interval},
+	MinConnectTimeout: time.Second,
+}
+
+// ready returns nil once the runtime and its network are.
+func ready(ctx context.Context, client criapi.RuntimeServiceClient) error {
+	response, err := client.Status(ctx, &criapi.StatusRequest{})
+	if err != nil {
+		return err
+	}
+	met := map[string]bool{}
+	for _, condition := range response.Status.Conditions {
+		met[condition.Type] = condition.Status
+	}
+	if !met[criapi.RuntimeReady] || !met[criapi.NetworkReady] {
+		return fmt.Errorf("conditions are %v", response.Status.Conditions)
+	}
 	return nil
 }
 
@@ -143,8 +156,12 @@ func (n *Node) StopContainerd(ctx context.Context) error {
 	}
 	var errs []error
 	if n.runtime != nil {
-		errs = append(errs, n.runtime.Close(quiet(ctx)), n.images.Close(quiet(ctx)))
-		n.runtime, n.images = nil, nil
+		errs = append(errs, n.runtime.Close(quiet(ctx)))
+		n.runtime = nil
+	}
+	if n.images != nil {
+		errs = append(errs, n.images.Close(quiet(ctx)))
+		n.images = nil
 	}
 	errs = append(errs, n.containerd.stop(ctx, 20*time.Second))
 	n.containerd = nil

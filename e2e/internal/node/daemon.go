@@ -19,6 +19,9 @@ import (
 // StateDir is neighpin's default.
 const StateDir = "/run/neighpin"
 
+// notAsItShouldBe is neighpin's exit code for "something is not pinned as it should be".
+const notAsItShouldBe = 3
+
 // Daemon is a running `neighpin plugin`.
 type Daemon struct {
 	node     *Node
@@ -112,11 +115,12 @@ func (d *Daemon) Records() ([]string, error) {
 	return ids, nil
 }
 
-// Status asks the daemon through its socket.
+// Status asks the daemon through its socket. That something is not pinned as it should be (exit code 3) is a
+// status like any other.
 func (d *Daemon) Status(ctx context.Context) (Status, error) {
 	var status Status
-	out, _, err := d.node.CLI(ctx, "status", "-o", "json", "--state-dir", d.stateDir)
-	if err != nil {
+	out, code, err := d.node.CLI(ctx, "status", "-o", "json", "--state-dir", d.stateDir)
+	if err != nil && code != notAsItShouldBe {
 		return status, err
 	}
 	if err := json.Unmarshal([]byte(out), &status); err != nil {

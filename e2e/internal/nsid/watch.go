@@ -71,13 +71,14 @@ func (w *Watcher) Close() error {
 	return errors.Join(err, w.err)
 }
 
-// Permanent returns the permanent neighbors that were added in the namespace so far.
-func (w *Watcher) Permanent(namespace int) []NeighborEvent {
+// Permanent returns the permanent neighbors that were added in the namespace from a time on. The time matters: the
+// kernel gives an id to another namespace when its owner is gone.
+func (w *Watcher) Permanent(namespace int, since time.Time) []NeighborEvent {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var selected []NeighborEvent
 	for _, event := range w.events {
-		if event.Namespace == namespace && event.Permanent && !event.Removed {
+		if event.Namespace == namespace && !event.Time.Before(since) && event.Permanent && !event.Removed {
 			selected = append(selected, event)
 		}
 	}
