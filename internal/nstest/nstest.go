@@ -124,6 +124,9 @@ func (n *NS) Output(args ...string) string {
 	return out
 }
 
+// Run runs a program in the namespace and returns what it prints.
+func (n *NS) Run(name string, args ...string) (string, error) { return n.run("", name, args...) }
+
 // run starts a program on a thread that is in the namespace, which the program
 // inherits.
 func (n *NS) run(stdin, name string, args ...string) (string, error) {

@@ -46,6 +46,14 @@ func (l link) loopback() bool { return l.flags&unix.IFF_LOOPBACK != 0 }
 func (l link) noARP() bool    { return l.flags&unix.IFF_NOARP != 0 }
 func (l link) up() bool       { return l.flags&unix.IFF_UP != 0 }
 
+// what names the kind of link in a sentence.
+func (l link) what() string {
+	if l.kind == "" {
+		return "hardware or of no kind"
+	}
+	return "a " + printable(l.kind)
+}
+
 // parseLink reads the body of RTM_NEWLINK.
 func parseLink(body []byte) (link, error) {
 	if len(body) < unix.SizeofIfInfomsg {

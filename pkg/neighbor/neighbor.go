@@ -68,10 +68,12 @@ type Resolution struct {
 	// are: Pin corrects those for which Neighbors has the truth, and the others
 	// are to be released.
 	Outdated []Neighbor
+
 	// HandedOver is true when a link is up but no address of global scope is
-	// left, as gVisor leaves the namespace after it took them into its own
-	// network stack; nothing else is reported then. A namespace that is still
-	// being set up looks the same for a moment.
+	// left, as gVisor leaves the namespace after it took the addresses into its
+	// own network stack; nothing else is reported then, although IPv6 gateway
+	// routes may still be there. A namespace that is still being set up looks
+	// the same for a moment.
 	HandedOver bool
 }
 

@@ -31,7 +31,7 @@ const DefaultLimit = 64
 // The error wraps ErrInterrupted when the namespace changed faster than it could
 // be read, and is ctx's when that ended.
 func (t *Table) Resolve(ctx context.Context, owned []Neighbor, limit int) (Resolution, error) {
-	r := resolver{Table: t, owned: owned, outlooks: make(map[int]outlook), ours: make(map[key]HardwareAddr)}
+	r := resolver{Table: t, owned: owned, ours: make(map[key]HardwareAddr)}
 	if err := r.resolve(ctx, limit); err != nil {
 		return Resolution{}, fmt.Errorf("resolve gateways of %s: %w", printable(t.path), err)
 	}
@@ -44,10 +44,9 @@ func (t *Table) Resolve(ctx context.Context, owned []Neighbor, limit int) (Resol
 // resolver is one call of Resolve.
 type resolver struct {
 	*Table
-	owned    []Neighbor
-	outlooks map[int]outlook // by the number of the link
-	ours     map[key]HardwareAddr
-	result   Resolution
+	owned  []Neighbor
+	ours   map[key]HardwareAddr
+	result Resolution
 }
 
 func (r *resolver) resolve(ctx context.Context, limit int) error {
@@ -58,8 +57,12 @@ func (r *resolver) resolve(ctx context.Context, limit int) error {
 	if err != nil {
 		return err
 	}
-	if r.result.HandedOver, err = r.handedOver(ctx); err != nil || r.result.HandedOver {
-		return err
+	// An IPv4 route does not outlive the last IPv4 address of its link
+	// (net/ipv4/fib_frontend.c, fib_disable_ip), so one is answer enough.
+	if !slices.ContainsFunc(gateways, func(k key) bool { return k.dst.Is4() }) {
+		if r.result.HandedOver, err = r.handedOver(ctx); err != nil || r.result.HandedOver {
+			return err
+		}
 	}
 	// The list is in the order of links.
 	for len(gateways) > 0 {

@@ -47,12 +47,8 @@ type outlook struct {
 // which the kernel says it is in, not in the host's.
 func (t *Table) outlook(ctx context.Context, l link) (outlook, error) {
 	if l.kind != kindVeth && l.kind != kindNetkit {
-		what := "hardware or of no kind"
-		if l.kind != "" {
-			what = "a " + printable(l.kind)
-		}
 		return outlook{verdict: no(ReasonUnsupportedLink,
-			"the link is %s; only the other end of a veth or netkit pair is known to the host", what)}, nil
+			"the link is %s; only the other end of a veth or netkit pair is known to the host", l.what())}, nil
 	}
 	if !l.lladdr.IsUnicast() {
 		return outlook{verdict: no(ReasonZeroMAC, "the link's own address is %q", l.lladdr)}, nil
@@ -90,18 +86,26 @@ func (t *Table) outlookBeyond(ctx context.Context, peer link, nsid int32) (outlo
 	} else if err != nil {
 		return outlook{}, fmt.Errorf("read the master of link %s: %w", printable(peer.name), err)
 	}
+	v := beyond(peer, master)
+	if !v.known() || v.source == SourcePeer {
+		return outlook{verdict: v}, nil
+	}
+	if v, err := t.sameVLAN(ctx, peer, master, nsid); err != nil || !v.known() {
+		return outlook{verdict: v}, err
+	}
+	return outlook{verdict: v, bridge: &master, nsid: nsid}, nil
+}
+
+// beyond says what a master means for the frames that its port takes in.
+func beyond(port, master link) verdict {
 	switch master.kind {
 	case kindVRF:
-		// It only chooses the routing table; frames end at the other end.
-		return outlook{verdict: verdict{lladdr: peer.lladdr, source: SourcePeer}}, nil
+		// It only chooses the routing table; frames end at the port.
+		return verdict{lladdr: port.lladdr, source: SourcePeer}
 	case kindBridge:
-		if v, err := t.sameVLAN(ctx, peer, master, nsid); err != nil || !v.known() {
-			return outlook{verdict: v}, err
-		}
-		return outlook{verdict: verdict{lladdr: peer.lladdr, source: SourcePort}, bridge: &master, nsid: nsid}, nil
+		return verdict{lladdr: port.lladdr, source: SourcePort}
 	}
-	return outlook{verdict: no(ReasonUnsupportedMaster, "the link's other end belongs to %s, which is a %s",
-		printable(master.name), printable(master.kind))}, nil
+	return no(ReasonUnsupportedMaster, "the link's other end belongs to %s, which is %s", printable(master.name), master.what())
 }
 
 // judge says what the host knows about one gateway.

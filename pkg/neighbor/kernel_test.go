@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package neighbor
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/neighpin/neighpin/internal/nstest"
+	"github.com/neighpin/neighpin/pkg/netns"
+)
+
+// Addresses of the host's ends in the tests. The pod's own are the kernel's.
+const (
+	hostMAC  = "02:00:00:00:00:01"
+	hostMAC2 = "02:00:00:00:00:02"
+	otherMAC = "02:00:00:00:00:99"
+)
+
+// pair makes a pod with one link to the host, as most CNI plugins do.
+func pair(t testing.TB) (host, pod *nstest.NS) {
+	t.Helper()
+	host, pod = nstest.New(t), nstest.New(t)
+	pod.Veth("eth0", host, "lxc0")
+	host.IP("link set lxc0 address " + hostMAC)
+	return host, pod
+}
+
+func openTable(t testing.TB, ns *netns.NS) *Table {
+	t.Helper()
+	tb, err := Open(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := tb.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return tb
+}
+
+func resolve(t testing.TB, tb *Table, owned ...Neighbor) Resolution {
+	t.Helper()
+	res, err := tb.Resolve(t.Context(), owned, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
+func pin(t testing.TB, tb *Table, neighbors []Neighbor) {
+	t.Helper()
+	if err := tb.Pin(t.Context(), neighbors); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// lines puts a resolution into sorted lines: what is known as "DST DEV LLADDR
+// FAMILY SOURCE STATE", what is not as "DST DEV - REASON".
+func lines(res Resolution) []string {
+	var list []string
+	for _, n := range res.Neighbors {
+		list = append(list, fmt.Sprintf("%s %s %s %s %s %s", n.Dst, n.Dev, n.LLAddr, n.Family, n.Source, strings.Join(n.State, ",")))
+	}
+	for _, s := range res.Skipped {
+		dst := "-"
+		if s.Dst.IsValid() {
+			dst = s.Dst.String()
+		}
+		list = append(list, fmt.Sprintf("%s %s - %s", dst, s.Dev, s.Reason))
+	}
+	if res.HandedOver {
+		list = append(list, "handed over")
+	}
+	slices.Sort(list)
+	return list
+}
+
+func expect(t testing.TB, res Resolution, want ...string) {
+	t.Helper()
+	want = slices.Sorted(slices.Values(want)) // the caller's may be shared
+	if diff := cmp.Diff(want, lines(res)); diff != "" {
+		t.Errorf("resolution (-want +got):\n%s\nskipped: %v", diff, res.Skipped)
+	}
+}
+
+// entries lists the entries of a namespace's tables as `ip neigh` prints them,
+// sorted, without those of multicast groups.
+func entries(ns *nstest.NS) []string {
+	var list []string
+	for line := range strings.Lines(ns.Output("neigh", "show")) {
+		list = append(list, strings.Join(strings.Fields(line), " "))
+	}
+	slices.Sort(list)
+	return list
+}
+
+func expectEntries(t testing.TB, ns *nstest.NS, want ...string) {
+	t.Helper()
+	want = slices.Sorted(slices.Values(want))
+	if diff := cmp.Diff(want, entries(ns)); diff != "" {
+		t.Errorf("entries (-want +got):\n%s", diff)
+	}
+}
