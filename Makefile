@@ -45,7 +45,7 @@ build: ## Build bin/neighpin, static
 
 .PHONY: image
 image: ## Build the container image (docker); IMAGE names it
-	docker build --build-arg VERSION=$(VERSION) -t $(IMAGE) -f deploy/Dockerfile .
+	docker build --build-arg VERSION=$(VERSION) -t $(IMAGE) .
 
 ##@ Testing
 
