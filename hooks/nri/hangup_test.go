@@ -5,6 +5,7 @@ package nri
 import (
 	"context"
 	"net"
+	"sync"
 
 	"github.com/containerd/nri/pkg/api"
 	"github.com/containerd/nri/pkg/net/multiplex"
@@ -26,7 +27,8 @@ func (r registrar) UpdateContainers(context.Context, *api.UpdateContainersReques
 // acceptRegistrationAndHangUp answers RegisterPlugin and closes the connection
 // before Configure, the moment in which the stub's own Start hangs.
 func acceptRegistrationAndHangUp(conn net.Conn) {
-	mux := multiplex.Multiplex(conn)
+	answered := &answerConn{Conn: conn, registered: make(chan struct{}), answered: make(chan struct{})}
+	mux := multiplex.Multiplex(answered)
 	defer func() { _ = mux.Close() }()
 	listener, err := mux.Listen(multiplex.RuntimeServiceConn)
 	if err != nil {
@@ -36,15 +38,31 @@ func acceptRegistrationAndHangUp(conn net.Conn) {
 	if err != nil {
 		return
 	}
-	r := registrar{registered: make(chan struct{})}
-	api.RegisterRuntimeService(server, r)
+	api.RegisterRuntimeService(server, registrar{answered.registered})
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
 		_ = server.Serve(context.Background(), listener)
 	}()
-	<-r.registered
-	// Shutdown lets the answer out before it closes.
-	_ = server.Shutdown(context.Background())
+	<-answered.answered
+	_ = mux.Close()
+	_ = server.Close()
 	<-served
+}
+
+// answerConn tells when something has been written after the registration came.
+type answerConn struct {
+	net.Conn
+	registered, answered chan struct{}
+	once                 sync.Once
+}
+
+func (c *answerConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	select {
+	case <-c.registered:
+		c.once.Do(func() { close(c.answered) })
+	default:
+	}
+	return n, err
 }

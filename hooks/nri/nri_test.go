@@ -206,6 +206,13 @@ func TestRuntimeThatHangsUpHalfway(t *testing.T) {
 			for range 3 { // it comes again, each time with a new stub
 				<-accepted
 			}
+			if name == "after the registration" {
+				// The stub itself saw nothing: it had to be woken.
+				nstest.Eventually(t, "a registration that hung to be given up", func() bool {
+					err := p.State().Err
+					return err != nil && err.Error() == "register with NRI: "+errHungUp.Error()
+				})
+			}
 			p.stop()
 			_ = listener.Close()
 			<-ended
