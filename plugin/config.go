@@ -93,6 +93,17 @@ func env(flag string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
+// configurationTable is the table of docs/configuration.md, which a test compares
+// with the file: one row for each key.
+func configurationTable(set *pflag.FlagSet) []string {
+	var rows []string
+	set.VisitAll(func(f *pflag.Flag) {
+		value := strings.Trim(f.DefValue, "[]")
+		rows = append(rows, fmt.Sprintf("| `%s` | `--%s` | `%s` | `%s` | %s |", key(f.Name), f.Name, env(f.Name), value, f.Usage))
+	})
+	return rows
+}
+
 // loader puts a configuration together: defaults, then the file, then the
 // environment, then flags.
 type loader struct {

@@ -86,6 +86,5 @@ func (a *app) command() *cobra.Command {
 	}
 	root.AddCommand(a.pluginCommand(), a.statusCommand(), a.configCommand(), a.versionCommand())
 	root.AddCommand(a.namespaceCommands()...)
-	root.InitDefaultCompletionCmd()
 	return root
 }

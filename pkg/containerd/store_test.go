@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package containerd
+
+import (
+	"context"
+	"errors"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	api "github.com/containerd/containerd/api/services/sandbox/v1"
+	"github.com/containerd/containerd/api/types"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/neighpin/neighpin/internal/nstest"
+)
+
+func TestMain(m *testing.M) { nstest.Main(m) }
+
+// fakeServer speaks the store's protocol over a real socket and answers what a
+// test wants; the real server is met in the suite on containerd.
+type fakeServer struct {
+	api.UnimplementedStoreServer
+	sandboxes []*types.Sandbox
+	filters   []string
+	namespace []string
+}
+
+func (f *fakeServer) List(ctx context.Context, request *api.StoreListRequest) (*api.StoreListResponse, error) {
+	f.filters = request.GetFilters()
+	incoming, _ := metadata.FromIncomingContext(ctx)
+	f.namespace = incoming.Get(namespaceHeader)
+	return &api.StoreListResponse{List: f.sandboxes}, nil
+}
+
+func (f *fakeServer) Get(_ context.Context, request *api.StoreGetRequest) (*api.StoreGetResponse, error) {
+	for _, sandbox := range f.sandboxes {
+		if sandbox.GetSandboxID() == request.GetSandboxID() {
+			return &api.StoreGetResponse{Sandbox: sandbox}, nil
+		}
+	}
+	return nil, status.Error(codes.NotFound, "sandbox not found")
+}
+
+func serve(t *testing.T, server *fakeServer) *Store {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "s")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := grpc.NewServer()
+	api.RegisterStoreServer(s, server)
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = s.Serve(listener)
+	}()
+	t.Cleanup(func() {
+		s.Stop()
+		<-served
+	})
+	return open(t, socket)
+}
+
+func open(t *testing.T, socket string) *Store {
+	t.Helper()
+	store, err := NewStore(socket, "k8s.io")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return store
+}
+
+const readyRecord = `{"Version":"v1","Metadata":{"ID":"4f3a","NetNSPath":"/var/run/netns/cni-1","CNIResult":{}}}`
+
+func TestListAsksForTheUnknownOnly(t *testing.T) {
+	server := &fakeServer{sandboxes: []*types.Sandbox{sandboxWith(readyRecord)}}
+	store := serve(t, server)
+	records, err := store.List(t.Context(), []string{"aa", "bb"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(records) != 1 || !records[0].NetworkReady {
+		t.Errorf("records %+v", records)
+	}
+	if got := strings.Join(server.filters, ";"); got != "id!=aa,id!=bb" {
+		t.Errorf("filters %q", got)
+	}
+	if got := strings.Join(server.namespace, ";"); got != "k8s.io" {
+		t.Errorf("namespace %q", got)
+	}
+}
+
+func TestRecordThatCannotBeDecodedCostsNoOther(t *testing.T) {
+	broken := sandboxWith("{")
+	broken.SandboxID = "beef"
+	store := serve(t, &fakeServer{sandboxes: []*types.Sandbox{broken, sandboxWith(readyRecord)}})
+	records, err := store.List(t.Context(), nil)
+	if len(records) != 1 || records[0].ID != "4f3a" {
+		t.Errorf("records %+v", records)
+	}
+	if err == nil || !strings.Contains(err.Error(), "beef") {
+		t.Errorf("error %v does not name the broken record", err)
+	}
+}
+
+func TestGetTellsAbsentFromUnreachable(t *testing.T) {
+	store := serve(t, &fakeServer{sandboxes: []*types.Sandbox{sandboxWith(readyRecord)}})
+	if rec, err := store.Get(t.Context(), "4f3a"); err != nil || !rec.NetworkReady {
+		t.Errorf("record %+v, %v", rec, err)
+	}
+	if _, err := store.Get(t.Context(), "none"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("error %v does not wrap ErrNotFound", err)
+	}
+
+	socket := filepath.Join(t.TempDir(), "absent")
+	_, err := open(t, socket).Get(t.Context(), "4f3a")
+	if err == nil || errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), socket) {
+		t.Errorf("error %v, want one that names %s", err, socket)
+	}
+}

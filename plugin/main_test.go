@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/neighpin/neighpin/internal/nstest"
+)
+
+func TestMain(m *testing.M) { nstest.Main(m) }
+
+// outcome is what a command line did.
+type outcome struct {
+	code           int
+	stdout, stderr string
+}
+
+// neighpin runs a command line in an environment.
+func neighpin(environ map[string]string, args ...string) outcome {
+	var stdout, stderr bytes.Buffer
+	code := execute(args, &stdout, &stderr, func(name string) (string, bool) {
+		value, ok := environ[name]
+		return value, ok
+	})
+	return outcome{code, stdout.String(), stderr.String()}
+}
+
+func TestUsageErrors(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	write := func(text string) []string {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return []string{"config", "--config", file}
+	}
+	for name, tc := range map[string]struct {
+		args []string
+		env  map[string]string
+		says string
+	}{
+		"no command":           {nil, nil, "no command"},
+		"unknown command":      {[]string{"pinn"}, nil, "unknown command"},
+		"unknown flag":         {[]string{"plugin", "--nri"}, nil, "unknown flag: --nri"},
+		"argument too many":    {[]string{"status", "all"}, nil, "all"},
+		"no namespace":         {[]string{"inspect"}, nil, "--netns"},
+		"unknown output":       {[]string{"version", "-o", "xml"}, nil, "xml"},
+		"flag not a number":    {[]string{"config", "--max-neighbors", "many"}, nil, "max-neighbors"},
+		"broken glob":          {[]string{"config", "--handlers", "["}, nil, `"["`},
+		"contradiction":        {[]string{"config", "--handlers", "", "--pod-annotations", "ignore"}, nil, "no pod could ever be pinned"},
+		"relative path":        {[]string{"config", "--state-dir", "run"}, nil, "stateDir (--state-dir)"},
+		"unknown policy":       {[]string{"config", "--pod-annotations", "maybe"}, nil, "maybe"},
+		"index of one digit":   {[]string{"config", "--plugin-index", "1"}, nil, "two digits"},
+		"environment":          {[]string{"config"}, map[string]string{"NEIGHPIN_MAX_NEIGHBORS": "0"}, "maxNeighbors"},
+		"environment no digit": {[]string{"config"}, map[string]string{"NEIGHPIN_MAX_NEIGHBORS": "x"}, "NEIGHPIN_MAX_NEIGHBORS"},
+		"unknown key":          {write("handler: [runsc]\n"), nil, "handler"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := neighpin(tc.env, tc.args...)
+			if got.code != exitUsage || !strings.Contains(got.stderr, tc.says) || got.stdout != "" {
+				t.Errorf("%+v, want exit %d and %q", got, exitUsage, tc.says)
+			}
+		})
+	}
+	for name, text := range map[string]string{
+		"no YAML":       "handlers: [",
+		"duplicate key": "stateDir: /a\nstateDir: /b\n",
+		"wrong type":    "handlers: 7\n",
+		"a list":        "- handlers\n",
+	} {
+		t.Run("file: "+name, func(t *testing.T) {
+			got := neighpin(nil, write(text)...)
+			if got.code != exitUsage || !strings.Contains(got.stderr, file) {
+				t.Errorf("%+v, want exit %d and the file's name", got, exitUsage)
+			}
+		})
+	}
+	if got := neighpin(nil, "plugin", "--config", filepath.Join(t.TempDir(), "none")); got.code != exitUsage || !strings.Contains(got.stderr, "none") {
+		t.Errorf("missing file: %+v", got)
+	}
+}
+
+func TestConfigLayers(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	text := "handlers: [fromfile]\nannotate: [fromfile]\nstateDir: /from/file\nlogLevel: debug\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	environ := map[string]string{"NEIGHPIN_HANDLERS": "fromenv,second", "NEIGHPIN_STATE_DIR": "/from/env"}
+	got := neighpin(environ, "config", "--config", file, "--handlers", "fromflag")
+	if got.code != exitOK {
+		t.Fatalf("%+v", got)
+	}
+	for _, want := range []string{
+		"handlers:\n- fromflag\n", "annotate:\n- fromfile\n", "stateDir: /from/env\n", "logLevel: debug\n", "pluginIndex: \"10\"\n",
+	} {
+		if !strings.Contains(got.stdout, want) {
+			t.Errorf("effective configuration lacks %q:\n%s", want, got.stdout)
+		}
+	}
+	// What is printed is a configuration.
+	if err := os.WriteFile(file, []byte(got.stdout), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if again := neighpin(nil, "config", "--config", file); again.stdout != got.stdout {
+		t.Errorf("printed configuration reads back as\n%s", again.stdout)
+	}
+}
+
+func TestEveryKeyIsDocumented(t *testing.T) {
+	data, err := os.ReadFile("../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := defaultConfig()
+	values, err := json.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys map[string]any
+	if err := json.Unmarshal(values, &keys); err != nil {
+		t.Fatal(err)
+	}
+	flags := config.flags()
+	for _, row := range configurationTable(flags) {
+		if !strings.Contains(string(data), row+"\n") {
+			t.Errorf("docs/configuration.md lacks the row\n%s", row)
+		}
+		name := strings.Split(row, "`")[1]
+		if _, ok := keys[name]; !ok {
+			t.Errorf("flag for %q has no key in the file", name)
+		}
+		delete(keys, name)
+	}
+	for name := range keys {
+		t.Errorf("key %q has no flag", name)
+	}
+}
