@@ -214,7 +214,7 @@ func checkNetwork(fd int) error {
 	if err := unix.Fstatfs(fd, &st); err != nil {
 		return err
 	}
-	if int64(st.Type) != unix.NSFS_MAGIC {
+	if int64(st.Type) != unix.NSFS_MAGIC { //nolint:unconvert // its type differs between architectures
 		return ErrNotNamespace
 	}
 	kind, err := unix.IoctlRetInt(fd, unix.NS_GET_NSTYPE)

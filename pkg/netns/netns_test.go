@@ -153,7 +153,7 @@ func TestDoRunsInsideAndLeavesNoTrace(t *testing.T) {
 func TestDoReturnsTheFunctionsError(t *testing.T) {
 	ns := nstest.New(t)
 	want := errors.New("mine")
-	if err := ns.Do(func() error { return want }); err != want {
+	if err := ns.Do(func() error { return want }); !errors.Is(err, want) {
 		t.Errorf("error %v", err)
 	}
 	if err := ns.Do(func() error { runtime.Goexit(); return nil }); err == nil {
@@ -188,7 +188,7 @@ func TestHostIsRefusedByWhateverPath(t *testing.T) {
 	if err := unix.Mount("/proc/self/ns/net", mounted, "", unix.MS_BIND, ""); err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Unmount(mounted, unix.MNT_DETACH)
+	defer func() { _ = unix.Unmount(mounted, unix.MNT_DETACH) }()
 	link := filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink(mounted, link); err != nil {
 		t.Fatal(err)

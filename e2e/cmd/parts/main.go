@@ -51,6 +51,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		}
 		return nil
 	default:
-		return errors.New("usage: parts list | parts build NAME...")
+		return errors.New("usage: parts list | parts build NAME [NAME...]")
 	}
 }

@@ -27,7 +27,7 @@ func main() {
 		os.Exit(connect(os.Args[2:]))
 	}
 	if len(os.Args) == 2 && os.Args[1] == "spin" {
-		for {
+		for { //nolint:staticcheck // to use the processor is its task
 		}
 	}
 	if len(os.Args) > 1 {

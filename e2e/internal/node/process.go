@@ -54,7 +54,7 @@ func (p *process) running() error {
 	case <-p.done:
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		return fmt.Errorf("%s has ended (%v); its log is %s:\n%s", p.name, p.err, p.log, tail(p.log))
+		return fmt.Errorf("%s has ended (%v); its log is %s:\n%s", p.name, p.err, p.log, tail(p.log)) //nolint:errorlint // nil if it ended well
 	default:
 		return nil
 	}
