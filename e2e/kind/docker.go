@@ -161,6 +161,18 @@ func (d *Docker) Output(ctx context.Context, stdin io.Reader, args ...string) (s
 	return d.execute(ctx, stdin, "docker", args...)
 }
 
+// build builds an image. The classic builder keeps nothing of a large context, BuildKit skips stages that are not used.
+func (d *Docker) build(ctx context.Context, buildKit bool, context io.Reader, args ...string) error {
+	env := "DOCKER_BUILDKIT=0"
+	if buildKit {
+		env = "DOCKER_BUILDKIT=1"
+	}
+	cmd := command(ctx, "docker", append([]string{"build"}, args...)...)
+	cmd.Env = append(environment(), env)
+	cmd.Stdin = context
+	return runLogged(cmd)
+}
+
 // execute runs a program against this daemon.
 func (d *Docker) execute(ctx context.Context, stdin io.Reader, program string, args ...string) (string, error) {
 	cmd := command(ctx, program, args...)
