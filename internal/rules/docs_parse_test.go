@@ -10,11 +10,11 @@ import (
 )
 
 func TestDocumentsAreTakenApart(t *testing.T) {
-	doc := parseDocument("x.md", "Say `neighpin\nstatus` or `--x`.\n\n```sh\n$ neighpin pin\n```\n\n| Key | text |\n|---|---|\n| `a` | `b` |\n\n| `c` | d |\n")
+	doc := parseDocument("x.md", "Say `neighpin\nstatus` or `--x`.\n\n```sh\n$ neighpin pin\n```\n\n```\nneighpin draws\n$ make it\n```\n\n| Key | text |\n|---|---|\n| `a` | `b` |\n\n| `c` | d |\n")
 	if want := []string{"neighpin status", "--x", "a", "b", "c"}; !slices.Equal(doc.spans, want) {
 		t.Errorf("spans %q, want %q", doc.spans, want)
 	}
-	if want := []string{"$ neighpin pin"}; !slices.Equal(doc.lines, want) {
+	if want := []string{"$ neighpin pin", "$ make it"}; !slices.Equal(doc.lines, want) {
 		t.Errorf("lines %q, want %q", doc.lines, want)
 	}
 	if got, want := tableKeys(doc.text), []string{"a"}; !slices.Equal(got, want) {

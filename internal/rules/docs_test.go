@@ -31,7 +31,7 @@ type document struct {
 	name  string   // relative to the root
 	text  string   // all of it
 	spans []string // inline code
-	lines []string // the lines of code blocks
+	lines []string // of shell: in a block that says so, or after a prompt
 }
 
 func TestDocsNameOnlyCommandsAndFlagsThatExist(t *testing.T) {
@@ -104,7 +104,7 @@ var (
 func TestDocsNameOnlyAnnotationsAndVariablesThatExist(t *testing.T) {
 	known := literals(t)
 	for _, flag := range readCLI(t, buildNeighpin(t))["plugin"] {
-		known["NEIGHPIN_"+strings.ToUpper(strings.ReplaceAll(strings.TrimLeft(flag, "-"), "-", "_"))] = true
+		known[variable(flag)] = true
 	}
 	for _, doc := range documents(t) {
 		for _, name := range slices.Concat(annotationName.FindAllString(doc.text, -1), variableName.FindAllString(doc.text, -1)) {
@@ -167,15 +167,17 @@ var span = regexp.MustCompile("`([^`]+)`")
 
 func parseDocument(name, text string) document {
 	doc := document{name: name, text: text}
-	inBlock := false
+	inBlock, shell := false, false
 	var prose strings.Builder
 	for line := range strings.Lines(text) {
 		trimmed := strings.TrimSpace(line)
 		switch {
 		case strings.HasPrefix(trimmed, "```"):
 			inBlock = !inBlock
-		case inBlock:
+			shell = slices.Contains([]string{"sh", "bash", "shell", "console"}, strings.Trim(trimmed, "`"))
+		case inBlock && (shell || strings.HasPrefix(trimmed, "$ ")):
 			doc.lines = append(doc.lines, trimmed)
+		case inBlock:
 		default:
 			prose.WriteString(line)
 		}
