@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -34,6 +35,8 @@ type conn struct {
 	file *os.File
 	raw  syscall.RawConn
 	port uint32 // the address that the kernel answers to
+
+	closed atomic.Bool
 
 	mu  sync.Mutex // held for a request and its answer; guards the following
 	seq uint32
@@ -107,7 +110,10 @@ func setOptions(raw syscall.RawConn, options ...option) error {
 	return errors.Join(err, inner)
 }
 
-func (c *conn) Close() error { return c.file.Close() }
+func (c *conn) Close() error {
+	c.closed.Store(true)
+	return c.file.Close()
+}
 
 // dump sends a dump request and gives each message of the answer to each. When
 // the kernel says that the answer is inconsistent (NLM_F_DUMP_INTR) it starts
@@ -155,13 +161,16 @@ func (c *conn) roundTrip(ctx context.Context, r request, each func(uint16, []byt
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
 	}
-	if err := c.file.SetDeadline(deadline); err != nil {
-		return false, err
-	}
+	err = c.file.SetDeadline(deadline)
 	defer context.AfterFunc(ctx, func() { _ = c.file.SetDeadline(time.Unix(1, 0)) })()
-
-	intr, err = c.exchange(r, each)
-	if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil {
+	if err == nil {
+		intr, err = c.exchange(r, each)
+	}
+	switch {
+	case err == nil:
+	case c.closed.Load():
+		err = os.ErrClosed // which a raw connection does not say by itself
+	case errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil:
 		err = ctx.Err()
 	}
 	return intr, err

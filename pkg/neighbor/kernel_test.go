@@ -4,6 +4,7 @@ package neighbor
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -90,11 +91,16 @@ func expect(t testing.TB, res Resolution, want ...string) {
 }
 
 // entries lists the entries of a namespace's tables as `ip neigh` prints them,
-// sorted, without those of multicast groups.
+// sorted. What the kernel learns by itself about the other end's link-local
+// address comes and goes, and is left out.
 func entries(ns *nstest.NS) []string {
 	var list []string
 	for line := range strings.Lines(ns.Output("neigh", "show")) {
-		list = append(list, strings.Join(strings.Fields(line), " "))
+		line = strings.Join(strings.Fields(line), " ")
+		if strings.HasPrefix(line, "fe80:") && !strings.Contains(line, "PERMANENT") {
+			continue
+		}
+		list = append(list, line)
 	}
 	slices.Sort(list)
 	return list
@@ -107,3 +113,7 @@ func expectEntries(t testing.TB, ns *nstest.NS, want ...string) {
 		t.Errorf("entries (-want +got):\n%s", diff)
 	}
 }
+
+func mustAddr(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+func fields(line string) []string { return strings.Fields(line) }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -14,10 +15,10 @@ import (
 	"github.com/neighpin/neighpin/pkg/netns"
 )
 
-// watchBuffer is room for about 1200 entry messages. The usual 208 KiB hold 256
-// (a message is charged its whole buffer), and a namespace with many multicast
-// groups sends more than that at once when a link goes down. It is a limit:
-// nothing is taken before it is used.
+// watchBuffer is room for about 2500 messages about entries; the kernel takes it
+// twice. The usual 208 KiB hold 256 (each is charged a whole buffer), and a
+// namespace with many multicast groups sends more than that at once when a link
+// goes down. It is a limit: nothing is taken before it is used.
 const watchBuffer = 1 << 20
 
 // receiveAtOnce bounds the events that one Receive returns, so that a storm in a
@@ -40,6 +41,8 @@ type Watcher struct {
 	raw   syscall.RawConn
 	buf   []byte
 	names map[int]string // of the links
+
+	closed atomic.Bool
 }
 
 // Watch begins to listen to the namespace: everything that happens from its
@@ -92,6 +95,7 @@ func (w *Watcher) prepare(c *conn) (err error) {
 // Close ends the listening; a Receive that waits returns. Closing again does
 // nothing.
 func (w *Watcher) Close() error {
+	w.closed.Store(true)
 	if err := w.file.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
 		return fmt.Errorf("stop to watch %s: %w", printable(w.path), err)
 	}
@@ -104,6 +108,9 @@ func (w *Watcher) Close() error {
 func (w *Watcher) Receive() ([]Event, error) {
 	for {
 		events, err := w.receive()
+		if w.closed.Load() {
+			err = os.ErrClosed // which a raw connection does not say by itself
+		}
 		if err != nil {
 			return nil, fmt.Errorf("receive events of %s: %w", printable(w.path), err)
 		}
