@@ -50,11 +50,21 @@ func acceptRegistrationAndHangUp(conn net.Conn) {
 	<-served
 }
 
-// answerConn tells when something has been written after the registration came.
+// answerConn tells when something has been written after the registration came,
+// or when nothing will come any more.
 type answerConn struct {
 	net.Conn
 	registered, answered chan struct{}
 	once                 sync.Once
+}
+
+// Read tells it, too, when the plugin has gone before it registered.
+func (c *answerConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil {
+		c.once.Do(func() { close(c.answered) })
+	}
+	return n, err
 }
 
 func (c *answerConn) Write(p []byte) (int, error) {
