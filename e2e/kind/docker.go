@@ -40,8 +40,7 @@ type Docker struct {
 	err    error // why the process ended; written before exited is closed
 }
 
-// StartDocker starts the daemon and waits for it to answer. Containers that an earlier run left in its data are
-// removed. The caller must Close it.
+// StartDocker starts the daemon, waits for it to answer and tidies its data. The caller must Close it.
 func StartDocker(ctx context.Context, m Materials) (*Docker, error) {
 	if err := os.MkdirAll(run, 0o700); err != nil {
 		return nil, fmt.Errorf("make the daemon's folder: %w", err)
@@ -90,7 +89,7 @@ func StartDocker(ctx context.Context, m Materials) (*Docker, error) {
 	if err := d.ready(ctx); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
-	if err := d.removeContainers(ctx); err != nil {
+	if err := d.tidy(ctx); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
@@ -143,16 +142,18 @@ func (d *Docker) ready(ctx context.Context) error {
 	})
 }
 
-// removeContainers removes what was running when an earlier run was killed.
-func (d *Docker) removeContainers(ctx context.Context) error {
+// tidy removes what was running when an earlier run was killed, and what has lost its name since.
+func (d *Docker) tidy(ctx context.Context) error {
 	ids, err := d.Output(ctx, nil, "ps", "--all", "--quiet")
 	if err != nil {
 		return err
 	}
-	if ids == "" {
-		return nil
+	if ids != "" {
+		if _, err := d.Output(ctx, nil, append([]string{"rm", "--force", "--volumes"}, strings.Fields(ids)...)...); err != nil {
+			return err
+		}
 	}
-	_, err = d.Output(ctx, nil, append([]string{"rm", "--force", "--volumes"}, strings.Fields(ids)...)...)
+	_, err = d.Output(ctx, nil, "system", "prune", "--force", "--volumes")
 	return err
 }
 

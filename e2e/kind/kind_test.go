@@ -27,6 +27,9 @@ const (
 	annotationKey = "io.neighpin.neighbors"
 	manifests     = "/kind/deploy"
 	testVersion   = "v0.0.0-e2e"
+
+	// startLogs prints what all gVisor sandboxes logged when they started.
+	startLogs = "cat /var/log/runsc/*/start.log"
 )
 
 // TestKubernetes takes a user's way: build the image, apply the manifests, run pods.
@@ -42,7 +45,9 @@ func TestKubernetes(t *testing.T) {
 		run  func(*testing.T, *bed)
 	}{
 		{"image of the Dockerfile holds the binary and the license", testImage},
+		{"gVisor pod starts unpinned without neighpin", testControl},
 		{"manifests roll out as they are", testRollOut},
+		{"pod from before is reported", testReported},
 		{"process has three capabilities and no way to more", testPrivileges},
 		{"gVisor pod is pinned in time and annotated", testSandboxed},
 		{"pod without RuntimeClass is untouched, and pinned if it asks", testPlain},
@@ -140,12 +145,41 @@ func imageFiles(t *testing.T, b *bed, reference string) []string {
 	}
 }
 
+// copied is what gVisor says, before address and MAC, of each permanent entry that it takes over.
+const copied = "Copying a static ARP entry:"
+
+// testControl shows that nobody else pins, hence that the later steps can fail.
+func testControl(t *testing.T, b *bed) {
+	b.kubectl(t, "apply", "--filename", manifests+"/runtimeclass-gvisor.yaml")
+	p := b.run(t, "before", "gvisor", nil)
+	if log := b.node(t, startLogs); strings.Contains(log, copied) {
+		t.Errorf("gVisor copied entries that neighpin did not make:\n%s", log)
+	}
+	if text, ok := b.configuration(t, p)[annotationKey]; ok {
+		t.Errorf("container has the annotation %s without neighpin: %s", annotationKey, text)
+	}
+}
+
 func testRollOut(t *testing.T, b *bed) {
 	start := time.Now()
-	b.kubectl(t, "apply", "--filename", manifests+"/runtimeclass-gvisor.yaml")
 	b.kubectl(t, "apply", "--kustomize", manifests+"/base")
 	b.kubectl(t, "rollout", "status", "--namespace", "neighpin", "daemonset/neighpin", "--timeout=120s")
 	t.Logf("rolled out in %s", time.Since(start).Round(time.Second))
+}
+
+// testReported removes the pod of testControl, so that all is well afterwards.
+func testReported(t *testing.T, b *bed) {
+	if _, err := b.status(); err == nil || !strings.Contains(err.Error(), "exit status 3") {
+		t.Errorf("neighpin status does not exit with 3 while a pod of a selected handler is not pinned, but says %v", err)
+	}
+	b.kubectl(t, "delete", "pod", "before", "--grace-period=1", "--timeout=60s")
+	err := await.Within(b.ctx, 30*time.Second, "neighpin to forget the pod", func() error {
+		_, err := b.status()
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func testPrivileges(t *testing.T, b *bed) {
@@ -172,9 +206,9 @@ func testSandboxed(t *testing.T, b *bed) {
 	checkNeighbors(t, b, p, record.Neighbors)
 
 	// What gVisor says it took over is the proof that the pins reached its own stack.
-	log := b.node(t, "cat /var/log/runsc/*/start.log")
+	log := b.node(t, startLogs)
 	for _, n := range record.Neighbors {
-		line := fmt.Sprintf("Copying a static ARP entry: %s %s", n.Dst, n.LLAddr)
+		line := fmt.Sprintf("%s %s %s", copied, n.Dst, n.LLAddr)
 		if !strings.Contains(log, line) {
 			t.Errorf("gVisor's log lacks %q", line)
 		}
