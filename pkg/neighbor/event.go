@@ -12,10 +12,15 @@ import (
 // EventKind says what happened.
 type EventKind int
 
-// What happens in a namespace. The kernel reports it in this order of cause and
-// effect: removing the last IPv4 address gives AddrRemoved, then NeighborRemoved
-// for every IPv4 entry of the link; a new address of the link itself gives
-// LinkChanged or NeighborRemoved first, depending on the version.
+// What happens in a namespace, in the kernel's order of cause and effect:
+// removing the last IPv4 address of a link gives AddrRemoved and then
+// NeighborRemoved for each of its IPv4 entries (net/ipv4/fib_frontend.c,
+// fib_inetaddr_event), whereas a flush gives NeighborRemoved beside LinkChanged.
+//
+// A permanent entry that somebody demotes by asking for it (NTF_USE with
+// NLM_F_REPLACE) is reported only when the question has been answered, or has
+// failed after some three seconds: going to INCOMPLETE is not announced
+// (net/core/neighbour.c, __neigh_event_send).
 const (
 	LinkChanged     EventKind = iota + 1 // a link is new, or its flags, address, name or master are
 	LinkRemoved                          // a link is gone, maybe to another namespace

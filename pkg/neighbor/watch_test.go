@@ -78,6 +78,7 @@ func TestEveryLossIsSeen(t *testing.T) {
 		{"arp off", func(pod *nstest.NS) { pod.IP("link set eth0 arp off") }, "NeighborRemoved eth0 inet 10.0.0.1"},
 		{"IPv6 disabled", func(pod *nstest.NS) { pod.Sysctl("net/ipv6/conf/eth0/disable_ipv6", "1") }, "NeighborRemoved eth0 inet6 fd00::1"},
 		{"small MTU", func(pod *nstest.NS) { pod.IP("link set eth0 mtu 1000") }, "NeighborRemoved eth0 inet6 fd00::1"},
+		// Seen after three seconds only, when the question has failed.
 		{"probed with replace", func(pod *nstest.NS) { pod.IP("neigh replace 10.0.0.1 dev eth0 use nud none") }, "NeighborChanged eth0 inet 10.0.0.1"},
 		{"removed", func(pod *nstest.NS) { pod.IP("neigh del fd00::1 dev eth0") }, "NeighborRemoved eth0 inet6 fd00::1"},
 	} {
