@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command setup readies the machine for the tests, and says what it does.
+// Command setup readies the machine for the test bed and says what it does.
 //
-//	go run ./cmd/setup packages    installs what is missing of the distribution
-//	go run ./cmd/setup node        the same, and builds what a test node is made of
+//	go run ./cmd/setup packages   installs, with apt-get, the programs that are missing
+//	go run ./cmd/setup node       builds the parts of a node, unless the cache has them
+//
+// The tests do both themselves when they need to; doing it first keeps their own time limit for the tests.
 package main
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -21,19 +22,21 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stderr); err != nil {
+	if err := run(ctx, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "setup:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, args []string, progress io.Writer) error {
-	if len(args) == 1 && args[0] == "packages" {
-		return setup.Distribution(ctx, progress)
-	}
-	if len(args) == 1 && args[0] == "node" {
-		_, err := setup.All(ctx, progress)
-		return err
+func run(ctx context.Context, args []string) error {
+	if len(args) == 1 {
+		switch args[0] {
+		case "packages":
+			return setup.Distribution(ctx, os.Stderr)
+		case "node":
+			_, err := setup.Build(ctx, os.Stderr)
+			return err
+		}
 	}
 	return errors.New("usage: setup packages | setup node")
 }
