@@ -32,7 +32,7 @@ func CreateCluster(ctx context.Context, d *Docker, m Materials, image string) (*
 	if err := os.WriteFile(file, configuration, 0o600); err != nil {
 		return nil, fmt.Errorf("write the cluster's configuration: %w", err)
 	}
-	c := &Cluster{docker: d, kind: m.Parts["kind"].Path("kind"), node: clusterName + "-control-plane"}
+	c := &Cluster{docker: d, kind: m.Kind.Path("kind"), node: clusterName + "-control-plane"}
 	_, err = d.execute(ctx, nil, c.kind, "create", "cluster", "--name", clusterName, "--config", file, "--image", image, "--wait", "2m", "--retain")
 	if err != nil {
 		err = errors.Join(err, c.explain(ctx))

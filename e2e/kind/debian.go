@@ -32,12 +32,10 @@ var nodePackages = [...]string{
 	"kmod", "libseccomp2", "bash", "ca-certificates", "jq", "procps", "e2fsprogs",
 }
 
-// machinePackages are what the machine needs, by a program of each.
+// machinePackages are what the machine needs besides those of every test node, by a program of each.
 var machinePackages = [...]struct{ program, pkg string }{
 	{"dockerd", "docker.io"},
 	{"docker", "docker.io"},
-	{"runc", "runc"},
-	{"iptables", "iptables"},
 	{"debootstrap", "debootstrap"},
 	{"unshare", "util-linux"},
 }

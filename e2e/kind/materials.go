@@ -11,8 +11,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/neighpin/neighpin/e2e/internal/parts"
+	"github.com/neighpin/neighpin/e2e/internal/setup"
 )
 
 // Materials are the files that a cluster is made of: all of what has to be fetched or compiled.
@@ -23,10 +25,12 @@ type Materials struct {
 	Debian string
 	// NodeFiles is the folder that kind's own node image takes its files from.
 	NodeFiles string
-	// Parts are the built parts by name: containerd, gvisor, cni, kubernetes, etcd and kind.
-	Parts map[string]parts.Part
-	// Neighpin, Workload and RuncWithin are programs of this repository, statically linked.
-	Neighpin, Workload, RuncWithin string
+	// Programs are those of every test node: containerd, gVisor, the CNI plugins, and what this checkout contributes.
+	Programs setup.Programs
+	// Etcd, Kind and Kubernetes are what only a cluster needs.
+	Etcd, Kind, Kubernetes parts.Part
+	// RuncWithin is the runtime in front of runc.
+	RuncWithin string
 	// Checkout is the repository's root.
 	Checkout string
 }
@@ -34,8 +38,8 @@ type Materials struct {
 // materialsEnv hands Materials on to the inside of the enclosure.
 const materialsEnv = "NEIGHPIN_KIND_MATERIALS"
 
-// partNames are the parts that the node image and the tests are made of.
-var partNames = [...]string{"containerd", "gvisor", "cni", "etcd", "kind", "kubernetes"}
+// workload is the program that runs in the pods.
+func (m Materials) workload() string { return filepath.Join(m.Programs.Own, "workload") }
 
 // Gather installs, downloads and builds what the cache and the machine lack, and says on progress what it does. It
 // returns the environment with which Gathered finds the result again.
@@ -55,44 +59,54 @@ func Gather(ctx context.Context, progress io.Writer) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := Materials{Cache: filepath.Join(cache, "kind"), Parts: map[string]parts.Part{}, Checkout: filepath.Dir(root)}
-	programs := filepath.Join(m.Cache, "programs")
-	if err := os.MkdirAll(programs, 0o755); err != nil {
+	m := Materials{Cache: filepath.Join(cache, "kind"), Checkout: filepath.Dir(root)}
+	if err := os.MkdirAll(m.Cache, 0o755); err != nil {
 		return nil, fmt.Errorf("make the cache: %w", err)
 	}
-	for _, name := range partNames {
-		if m.Parts[name], err = builder.Build(ctx, name); err != nil {
-			return nil, err
-		}
+	// Debian comes over the network while the compiler has the processors.
+	ctx, cancel := context.WithCancel(ctx)
+	var fetching sync.WaitGroup
+	var fetched error
+	fetching.Go(func() { m.Debian, fetched = debian(ctx, m.Cache, progress) })
+	err = m.build(ctx, builder, root, progress)
+	if err != nil {
+		cancel()
 	}
-	kindModule, err := builder.ModuleDir(ctx, "kind", "sigs.k8s.io/kind")
+	fetching.Wait()
+	cancel()
 	if err != nil {
 		return nil, err
 	}
-	m.NodeFiles = filepath.Join(kindModule, "images", "base", "files")
-	for _, program := range []struct {
-		path *string
-		name string
-		dir  string
-		pkg  string
-	}{
-		{&m.Neighpin, "neighpin", m.Checkout, "./plugin"},
-		{&m.Workload, "workload", root, "./cmd/workload"},
-		{&m.RuncWithin, "runc-within", root, "./kind/runc-within"},
-	} {
-		*program.path = filepath.Join(programs, program.name)
-		if err := builder.Program(ctx, program.dir, program.pkg, *program.path); err != nil {
-			return nil, err
-		}
-	}
-	if m.Debian, err = debian(ctx, m.Cache, progress); err != nil {
-		return nil, err
+	if fetched != nil {
+		return nil, fetched
 	}
 	encoded, err := json.Marshal(m)
 	if err != nil {
 		return nil, fmt.Errorf("encode the materials: %w", err)
 	}
 	return []string{materialsEnv + "=" + string(encoded)}, nil
+}
+
+// build builds all programs, or finds them in the cache.
+func (m *Materials) build(ctx context.Context, builder *parts.Builder, root string, progress io.Writer) (err error) {
+	if m.Programs, err = setup.All(ctx, progress); err != nil {
+		return err
+	}
+	for _, part := range []struct {
+		name string
+		into *parts.Part
+	}{{"etcd", &m.Etcd}, {"kind", &m.Kind}, {"kubernetes", &m.Kubernetes}} {
+		if *part.into, err = builder.Build(ctx, part.name); err != nil {
+			return err
+		}
+	}
+	kindModule, err := builder.ModuleDir(ctx, m.Kind.Name, "sigs.k8s.io/kind")
+	if err != nil {
+		return err
+	}
+	m.NodeFiles = filepath.Join(kindModule, "images", "base", "files")
+	m.RuncWithin = filepath.Join(m.Programs.Own, "runc-within")
+	return builder.Program(ctx, root, "./kind/runc-within", m.RuncWithin)
 }
 
 // Gathered is what Gather found, read from the environment that it returned.

@@ -70,11 +70,11 @@ func NodeImage(ctx context.Context, d *Docker, m Materials, progress io.Writer) 
 
 // nodeTag condenses what the node image is made of. Parts and Debian carry their contents in their names.
 func nodeTag(m Materials) (string, error) {
-	inputs := []string{filepath.Base(m.Debian), m.NodeFiles}
-	for _, name := range partNames {
-		inputs = append(inputs, filepath.Base(m.Parts[name].Dir))
+	inputs := []string{m.Debian, m.Kind.Dir, m.Programs.Containerd, m.Programs.GVisor, m.Programs.CNI, m.Etcd.Dir, m.Kubernetes.Dir}
+	for i := range inputs {
+		inputs[i] = filepath.Base(inputs[i])
 	}
-	workload, err := os.ReadFile(m.Workload)
+	workload, err := os.ReadFile(m.workload())
 	if err != nil {
 		return "", fmt.Errorf("read the workload: %w", err)
 	}
@@ -118,7 +118,7 @@ func debianImage(ctx context.Context, d *Docker, m Materials) (string, error) {
 
 // kubernetesImages are those that a control plane runs, under the names that kubeadm looks for, with those of the pods.
 func kubernetesImages(ctx context.Context, m Materials) ([]programImage, error) {
-	kubernetes := m.Parts["kubernetes"]
+	kubernetes := m.Kubernetes
 	cmd := command(ctx, kubernetes.Path("kubeadm"), "config", "images", "list", "--kubernetes-version", kubernetes.Version)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -130,11 +130,11 @@ func kubernetesImages(ctx context.Context, m Materials) ([]programImage, error) 
 		"kube-apiserver":          kubernetes.Path("kube-apiserver"),
 		"kube-controller-manager": kubernetes.Path("kube-controller-manager"),
 		"kube-scheduler":          kubernetes.Path("kube-scheduler"),
-		"etcd":                    m.Parts["etcd"].Path("server"),
+		"etcd":                    m.Etcd.Path("server"),
 	}
 	images := []programImage{
-		{reference: pauseImage, program: m.Workload, target: "pause", entrypoint: []string{"/pause"}},
-		{reference: WorkloadImage, program: m.Workload, target: "workload", entrypoint: []string{"/workload"}},
+		{reference: pauseImage, program: m.workload(), target: "pause", entrypoint: []string{"/pause"}},
+		{reference: WorkloadImage, program: m.workload(), target: "workload", entrypoint: []string{"/workload"}},
 	}
 	for reference := range strings.FieldsSeq(string(listed)) {
 		name, _, _ := strings.Cut(path.Base(reference), ":")
@@ -160,15 +160,15 @@ func writeContext(to io.Writer, m Materials, images []programImage) error {
 	if err != nil {
 		return err
 	}
-	kubernetes := m.Parts["kubernetes"]
+	kubernetes := m.Kubernetes
 	err = errors.Join(
 		writeFile(writer, "Dockerfile", dockerfile),
 		writeFiles(writer, "kind", os.DirFS(m.NodeFiles)),
 		writeFiles(writer, "image", own),
 		// kind asks for the version of what is in the image.
 		writeFile(writer, "image/kind/version", []byte(kubernetes.Version)),
-		writePrograms(writer, "programs/usr/local/bin", m.Parts["containerd"].Dir, m.Parts["gvisor"].Dir),
-		writePrograms(writer, "programs/opt/cni/bin", m.Parts["cni"].Dir),
+		writePrograms(writer, "programs/usr/local/bin", m.Programs.Containerd, m.Programs.GVisor),
+		writePrograms(writer, "programs/opt/cni/bin", m.Programs.CNI),
 	)
 	for _, program := range []string{"kubeadm", "kubectl", "kubelet"} {
 		err = errors.Join(err, writeFrom(writer, "programs/usr/bin/"+program, kubernetes.Path(program)))

@@ -14,7 +14,7 @@ const binaryImage = "neighpin.io/e2e/binary:1"
 
 // ProductImage builds the image of the repository's Dockerfile under that name, with the binary of this checkout.
 func ProductImage(ctx context.Context, d *Docker, m Materials, reference, version string) error {
-	binary := programImage{reference: binaryImage, program: m.Neighpin, target: "neighpin"}
+	binary := programImage{reference: binaryImage, program: m.Programs.Neighpin(), target: "neighpin"}
 	var archive bytes.Buffer
 	if err := binary.archive(&archive); err != nil {
 		return err
