@@ -78,16 +78,21 @@ func (t *Table) sameVLAN(ctx context.Context, port, bridge link, nsid int32) (ve
 	if !bridge.vlanFiltering {
 		return verdict{}, nil
 	}
-	own, err := t.isOwnNamespace(ctx, nsid)
+	self, err := netns.Self()
 	if err != nil {
 		return verdict{}, err
 	}
-	if !own {
+	defer self.Close()
+	known, err := t.nsidOf(ctx, self)
+	if err != nil {
+		return verdict{}, err
+	}
+	if known == nsidNone || known != nsid {
 		return no(ReasonBridgeVLAN, "the bridge %s filters VLANs and is in another namespace than this process, so its VLANs cannot be read",
 			printable(bridge.name)), nil
 	}
-	c, err := dial()
-	if err != nil {
+	var c *conn
+	if err := self.Do(func() (err error) { c, err = dial(); return err }); err != nil {
 		return verdict{}, err
 	}
 	defer c.Close()
@@ -118,25 +123,20 @@ func (c *conn) bridgeVLANs(ctx context.Context, port, bridge int) (portVLAN, por
 	return vlans[port], vlans[bridge], err
 }
 
-// isOwnNamespace tells whether the sandbox knows this process's namespace by
-// that number.
-func (t *Table) isOwnNamespace(ctx context.Context, nsid int32) (bool, error) {
-	self, err := netns.Self()
-	if err != nil {
-		return false, err
-	}
-	defer self.Close()
+// nsidOf returns the number by which the sandbox knows another namespace, or
+// nsidNone.
+func (t *Table) nsidOf(ctx context.Context, ns *netns.NS) (int32, error) {
 	known := int32(nsidNone)
 	r := request{kind: unix.RTM_GETNSID,
-		body: appendAttr32(make([]byte, sizeofRtgenmsgPad), nsFDAttr, uint32(self.FD()))}
-	err = t.conn.get(ctx, r, func(_ uint16, body []byte) error {
+		body: appendAttr32(make([]byte, sizeofRtgenmsgPad), nsFDAttr, uint32(ns.FD()))}
+	err := t.conn.get(ctx, r, func(_ uint16, body []byte) (err error) {
 		known, err = parseNSID(body)
 		return err
 	})
 	if err != nil {
-		return false, fmt.Errorf("read the number of the own namespace: %w", err)
+		return nsidNone, fmt.Errorf("read the number of namespace %s: %w", printable(ns.Path()), err)
 	}
-	return known != nsidNone && known == nsid, nil
+	return known, nil
 }
 
 // parseNSID reads the body of RTM_NEWNSID.

@@ -205,8 +205,8 @@ func (c *conn) send(msg []byte) error {
 	err := c.raw.Write(func(fd uintptr) bool {
 		for {
 			inner = unix.Sendto(int(fd), msg, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
-			if inner != unix.EINTR {
-				return inner != unix.EAGAIN
+			if !errors.Is(inner, unix.EINTR) {
+				return !errors.Is(inner, unix.EAGAIN)
 			}
 		}
 	})
@@ -255,11 +255,10 @@ func (c *conn) finish(seq uint32) {
 // read takes one datagram. The kernel tells by the sender's address who wrote
 // it: 0 is the kernel.
 func (c *conn) read() (n int, from uint32, err error) {
-	n, from, err = -1, 0, nil
 	var inner error
 	err = c.raw.Read(func(fd uintptr) bool {
 		n, from, inner = receiveFrom(int(fd), c.buf)
-		return inner != unix.EAGAIN
+		return !errors.Is(inner, unix.EAGAIN)
 	})
 	return n, from, errors.Join(err, inner)
 }
@@ -269,7 +268,7 @@ func receiveFrom(fd int, buf []byte) (n int, from uint32, err error) {
 	for {
 		n, _, flags, sender, err := unix.Recvmsg(fd, buf, nil, 0)
 		switch {
-		case err == unix.EINTR:
+		case errors.Is(err, unix.EINTR):
 			continue
 		case err != nil:
 			return 0, 0, err

@@ -53,7 +53,7 @@ func TestDumpThatIsGivenUp(t *testing.T) {
 			calls++
 			return stop
 		})
-		if err != stop || calls != 1 {
+		if !errors.Is(err, stop) || calls != 1 {
 			t.Errorf("error %v after %d routes", err, calls)
 		}
 	}

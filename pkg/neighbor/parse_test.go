@@ -5,7 +5,6 @@ package neighbor
 import (
 	"encoding/binary"
 	"errors"
-	"os"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -306,36 +305,15 @@ func TestVLANsOfABridge(t *testing.T) {
 	}
 }
 
-func TestOwnNamespaceIsRecognisedByItsNumber(t *testing.T) {
-	third, pod := nstest.New(t), nstest.New(t)
-	pod.Veth("eth0", third, "lxc0") // number 0
+func TestNamespacesAreRecognisedByTheirNumber(t *testing.T) {
+	first, second, pod, stranger := nstest.New(t), nstest.New(t), nstest.New(t), nstest.New(t)
+	pod.Veth("eth0", first, "lxc0") // numbers are given with the first link
+	pod.Veth("eth1", second, "lxc1")
 	tb := openTable(t, pod.NS)
-	if own, err := tb.isOwnNamespace(t.Context(), 0); own || err != nil {
-		t.Errorf("a third namespace: %v, %v", own, err)
-	}
-	if own, err := tb.isOwnNamespace(t.Context(), nsidNone); own || err != nil {
-		t.Errorf("none: %v, %v", own, err)
-	}
-	setNSID(t, tb, 7) // as a link into it would
-	for id, want := range map[int32]bool{7: true, 0: false, nsidNone: false} {
-		if own, err := tb.isOwnNamespace(t.Context(), id); own != want || err != nil {
-			t.Errorf("number %d: %v, %v", id, own, err)
+	for want, ns := range map[int32]*nstest.NS{0: first, 1: second, nsidNone: stranger} {
+		if got, err := tb.nsidOf(t.Context(), ns.NS); got != want || err != nil {
+			t.Errorf("number %d, %v, want %d", got, err, want)
 		}
-	}
-}
-
-// setNSID makes the Table's namespace know the test's own by a number.
-func setNSID(t *testing.T, tb *Table, id uint32) {
-	t.Helper()
-	self, err := os.Open("/proc/thread-self/ns/net")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer self.Close()
-	body := appendAttr32(make([]byte, sizeofRtgenmsgPad), nsFDAttr, uint32(self.Fd()))
-	body = appendAttr32(body, nsidAttr, id)
-	if err := tb.conn.set(t.Context(), request{kind: unix.RTM_NEWNSID, body: body}); err != nil {
-		t.Fatal(err)
 	}
 }
 

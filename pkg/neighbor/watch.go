@@ -127,9 +127,9 @@ func (w *Watcher) receive() (events []Event, err error) {
 		for taken := false; len(events) < receiveAtOnce; taken = true {
 			n, from, err := receiveFrom(int(fd), w.buf)
 			switch {
-			case err == unix.EAGAIN:
+			case errors.Is(err, unix.EAGAIN):
 				return taken
-			case err == unix.ENOBUFS || errors.Is(err, errMalformed):
+			case errors.Is(err, unix.ENOBUFS), errors.Is(err, errMalformed):
 				events = append(events, Event{Kind: Overrun})
 			case err != nil:
 				inner = err
