@@ -99,7 +99,7 @@ func outer(prepare func(context.Context) ([]string, error)) (int, error) {
 // returned here, which then waits for it, or by the death of this process.
 func startGuard(owner string) (release func() error, err error) {
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = []string{roleEnv + "=" + roleGuard, ownerEnv + "=" + owner, hurry}
+	cmd.Env = append(append([]string{hurry}, os.Environ()...), roleEnv+"="+roleGuard, ownerEnv+"="+owner)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	pipe, err := cmd.StdinPipe()

@@ -104,7 +104,7 @@ func (p prisoner) gone(t *testing.T) {
 	t.Helper()
 	err := await.Within(t.Context(), 10*time.Second, "the end of everything", func() error {
 		if _, err := os.Stat(p.saw["cgroup"]); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s is there, %v", p.saw["cgroup"], err)
+			return fmt.Errorf("look for %s, which should be gone: %w", p.saw["cgroup"], errors.Join(err, fs.ErrExist))
 		}
 		environments, err := filepath.Glob("/proc/[0-9]*/environ")
 		if err != nil {
