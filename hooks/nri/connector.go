@@ -129,18 +129,12 @@ func (c *Connector) Run(ctx context.Context) error {
 // has its own.
 func (c *Connector) serve(ctx context.Context) (lost bool, err error) {
 	closed := make(chan struct{})
-	gone := make(chan struct{})
+	conn := &watchedConn{gone: make(chan struct{})}
 	h := &handlers{configure: c.opts.Configure, log: c.opts.Log, onRuntime: c.runtime, onSync: c.synchronized}
 	options := []stub.Option{
 		stub.WithSocketPath(c.opts.Socket),
 		stub.WithLogger(stubLogger{c.opts.Log}),
-		stub.WithDialer(func(path string) (net.Conn, error) {
-			conn, err := net.Dial("unix", path)
-			if err != nil {
-				return nil, err
-			}
-			return &watchedConn{Conn: conn, gone: gone}, nil
-		}),
+		stub.WithDialer(conn.dial),
 		stub.WithOnClose(sync.OnceFunc(func() { close(closed) })),
 		// A handler that is too slow costs its event, never the connection, and
 		// never the pod.
@@ -156,7 +150,7 @@ func (c *Connector) serve(ctx context.Context) (lost bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("prepare NRI plugin: %w", err)
 	}
-	if err := start(ctx, s, h, gone); err != nil {
+	if err := start(ctx, s, h, conn); err != nil {
 		return false, fmt.Errorf("register with NRI: %w", err)
 	}
 	defer s.Stop()
@@ -187,7 +181,7 @@ type configurer interface {
 }
 
 // start runs the stub's Start under a watchdog and never leaves it behind.
-func start(ctx context.Context, s starter, h *handlers, gone <-chan struct{}) error {
+func start(ctx context.Context, s starter, h *handlers, conn *watchedConn) error {
 	result := make(chan error, 1)
 	go func() { result <- s.Start(ctx) }()
 	watchdog := time.NewTimer(startTimeout)
@@ -199,17 +193,19 @@ func start(ctx context.Context, s starter, h *handlers, gone <-chan struct{}) er
 	case <-watchdog.C:
 	case <-ctx.Done():
 		cause = ctx.Err()
-	case <-gone:
+	case <-conn.gone:
 		cause = errHungUp
 	}
-	// Mostly Start sees the same and ends by itself.
+	// A Start that has not sent its registration yet fails by itself, as it
+	// mostly does later, too.
+	_ = conn.Close()
 	select {
 	case err := <-result:
 		return errors.Join(cause, err)
 	case <-time.After(startGrace):
 	}
-	h.abort(cause)
-	if c, ok := s.(configurer); ok {
+	if c, ok := s.(configurer); ok && conn.used() {
+		h.abort(cause)
 		// The error this returns is our own, and Start returns it as well.
 		_, _ = c.Configure(ctx, &api.ConfigureRequest{})
 	}
@@ -217,21 +213,70 @@ func start(ctx context.Context, s starter, h *handlers, gone <-chan struct{}) er
 	return cause
 }
 
-// watchedConn tells when reading from a connection has ended; the stub itself
-// cannot while it starts.
+// watchedConn is a connection that tells when reading from it has ended; the
+// stub itself cannot while it starts. Before the dialer has filled it in it is
+// only something to wait for.
 type watchedConn struct {
-	net.Conn
 	once sync.Once
-	gone chan struct{}
+	gone chan struct{} // closed when reading has ended
+
+	mu    sync.Mutex // guards the following
+	conn  net.Conn
+	wrote bool
+}
+
+// dial is the stub's dialer.
+func (c *watchedConn) dial(path string) (net.Conn, error) {
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.conn = conn
+	return watched{conn, c}, nil
+}
+
+// used tells that something was written. What the writer did before happened
+// before used returns true: the stub's registration, whose fields Configure
+// shares without a lock, is over then.
+func (c *watchedConn) used() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.wrote
+}
+
+// Close closes the connection, if there is one.
+func (c *watchedConn) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn == nil {
+		return nil
+	}
+	return c.conn.Close()
+}
+
+// watched is the connection as the stub sees it.
+type watched struct {
+	net.Conn
+	by *watchedConn
 }
 
 // Read reads from the connection.
-func (c *watchedConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
+func (w watched) Read(p []byte) (int, error) {
+	n, err := w.Conn.Read(p)
 	if err != nil {
-		c.once.Do(func() { close(c.gone) })
+		w.by.once.Do(func() { close(w.by.gone) })
 	}
 	return n, err
+}
+
+// Write writes to the connection.
+func (w watched) Write(p []byte) (int, error) {
+	w.by.mu.Lock()
+	w.by.wrote = true
+	w.by.mu.Unlock()
+	return w.Conn.Write(p)
 }
 
 func (c *Connector) set(change func(*State)) {

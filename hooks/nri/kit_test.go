@@ -200,12 +200,15 @@ func newPlugin(t *testing.T, socket, stateDir string) *plugin {
 	return p
 }
 
-func (p *plugin) awaitSynchronized(t *testing.T) {
+// awaitSynchronized waits until the runtime serves the plugin with events.
+func (p *plugin) awaitSynchronized(t *testing.T, rt *runtime) {
 	t.Helper()
 	nstest.Eventually(t, "the plugin to be synchronized", func() bool {
 		state := p.State()
 		return state.Connected && state.Synchronized
 	})
+	// The runtime adds it to its list a moment after it has answered.
+	rt.nri.BlockPluginSync().Unblock()
 }
 
 // said counts log entries at a level or above.

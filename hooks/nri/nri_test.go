@@ -19,7 +19,7 @@ import (
 func TestRunPodSandboxPinsAndCreateContainerAnnotates(t *testing.T) {
 	rt := newRuntime(t)
 	p := newPlugin(t, rt.socket, t.TempDir())
-	p.awaitSynchronized(t)
+	p.awaitSynchronized(t, rt)
 	if state := p.State(); state.Runtime != "test-runtime" || state.RequestTimeout == 0 {
 		t.Errorf("state %+v", state)
 	}
@@ -54,7 +54,7 @@ func TestRunPodSandboxPinsAndCreateContainerAnnotates(t *testing.T) {
 func TestPodsOfOtherHandlersAreLeftAlone(t *testing.T) {
 	rt := newRuntime(t)
 	p := newPlugin(t, rt.socket, t.TempDir())
-	p.awaitSynchronized(t)
+	p.awaitSynchronized(t, rt)
 	ns, pod := newPod(t, "runc", nil)
 	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func TestPodsOfOtherHandlersAreLeftAlone(t *testing.T) {
 func TestKeyThatThePodBringsIsOverwrittenAndTold(t *testing.T) {
 	rt := newRuntime(t)
 	p := newPlugin(t, rt.socket, t.TempDir())
-	p.awaitSynchronized(t)
+	p.awaitSynchronized(t, rt)
 	_, pod := newPod(t, "runsc", nil)
 	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
 		t.Fatal(err)
@@ -105,7 +105,7 @@ func TestSynchronizeTakesOverWhatIsThere(t *testing.T) {
 	ns, pod := newPod(t, "runsc", nil)
 	rt := newRuntime(t, pod)
 	p := newPlugin(t, rt.socket, t.TempDir())
-	p.awaitSynchronized(t)
+	p.awaitSynchronized(t, rt)
 	if got := ns.Output("neigh", "show", "nud", "permanent"); !strings.Contains(got, "10.88.0.1 dev eth0 ") {
 		t.Errorf("entries after Synchronize: %q", got)
 	}
@@ -118,9 +118,9 @@ func TestTwoPluginsDoNotQuarrel(t *testing.T) {
 	rt := newRuntime(t)
 	stateDir := t.TempDir()
 	first := newPlugin(t, rt.socket, stateDir)
-	first.awaitSynchronized(t)
+	first.awaitSynchronized(t, rt)
 	second := newPlugin(t, rt.socket, stateDir)
-	second.awaitSynchronized(t)
+	second.awaitSynchronized(t, rt)
 	_, pod := newPod(t, "runsc", nil)
 	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
 		t.Fatal(err)
@@ -137,11 +137,11 @@ func TestTwoPluginsDoNotQuarrel(t *testing.T) {
 func TestConnectsAgainWhenTheRuntimeComesBack(t *testing.T) {
 	rt := newRuntime(t)
 	p := newPlugin(t, rt.socket, t.TempDir())
-	p.awaitSynchronized(t)
+	p.awaitSynchronized(t, rt)
 	rt.stop()
 	nstest.Eventually(t, "the loss to be seen", func() bool { return !p.State().Connected })
 	rt.start()
-	p.awaitSynchronized(t)
+	p.awaitSynchronized(t, rt)
 }
 
 func TestMissingSocketIsToldOnceAndWaitedFor(t *testing.T) {

@@ -245,7 +245,7 @@ func askAgain(quiet time.Duration, err error) time.Duration {
 	switch {
 	case err != nil:
 		return 100 * time.Millisecond
-	case quiet < 20*time.Millisecond:
+	case quiet < 100*time.Millisecond:
 		return time.Millisecond
 	}
 	return 5 * time.Millisecond
