@@ -21,9 +21,10 @@ const (
 )
 
 // dualStack gives a pod's eth0 addresses and default routes of both families.
+// Without nodad the kernel would choose ::1 as the source for a moment.
 func dualStack(pod *nstest.NS) {
 	pod.IP("addr add 10.0.0.2/24 dev eth0", "route add default via 10.0.0.1",
-		"addr add fd00::2/64 dev eth0", "route add default via fd00::1")
+		"addr add fd00::2/64 dev eth0 nodad", "route add default via fd00::1")
 }
 
 // bridged makes a pod whose other end is a port of the bridge cni0.
