@@ -105,7 +105,9 @@ func (e *Engine) Start() error {
 		s.rec = rec
 		s.selected = Selection{Pin: true, Annotate: rec.Annotated}
 		if rec.Phase == Started {
-			s.render()
+			if err := s.render(); err != nil {
+				e.report(Event{Kind: KindState, Record: rec, Err: err})
+			}
 			s.finish()
 			e.sandboxes[rec.ID] = s
 			e.report(Event{Kind: KindAdopted, Record: rec})
