@@ -2,7 +2,8 @@
 
 // Command testreport reads the events of `go test -json` from stdin and prints
 // what a person wants to know: a line per package, the slow tests as they end,
-// the whole output of those that fail, and the totals.
+// the whole output of those that fail, what a package's TestMain says after
+// "figure: ", and the totals.
 //
 //	go test -json ./... | testreport [-v] [-totals FILE]
 //

@@ -18,6 +18,8 @@ const (
 		`{"Action":"skip","Package":"p","Test":"TestShy"}` + "\n"
 	leaking = `{"Action":"output","Package":"p","Output":"goroutine left\n"}` + "\n" +
 		`{"Action":"fail","Package":"p","Elapsed":0.2}` + "\n"
+	measuring = `{"Action":"output","Package":"p","Output":"figure: 7 of 7 in time\n"}` + "\n" +
+		`{"Action":"output","Package":"p","Output":"PASS\n"}` + "\n"
 	unbuilt = `{"ImportPath":"p","Action":"build-output","Output":"p.go:1: syntax error\n"}` + "\n" +
 		`{"ImportPath":"p","Action":"build-fail"}` + "\n"
 	end = `{"Action":"pass","Package":"p","Elapsed":3}` + "\n"
@@ -37,6 +39,7 @@ func TestReport(t *testing.T) {
 		"a skip, as root":      {events: skipping + end, root: true, code: 1, says: []string{"no device", "none may be skipped: p TestShy"}},
 		"a skip, as a user":    {events: skipping + end, says: []string{"skip  p TestShy", "1 skipped"}},
 		"a leak after all":     {events: passing + leaking, code: 1, says: []string{"goroutine left", "failed: package p"}},
+		"a figure":             {events: passing + measuring + end, says: []string{"      7 of 7 in time\n"}, silent: "PASS"},
 		"a package not built":  {events: unbuilt, code: 1, says: []string{"syntax error", "failed: build p"}},
 		"nothing at all":       {code: 1, says: []string{"no package was tested"}},
 		"words of go itself":   {events: "go: updates to go.mod needed\n" + passing + end, says: []string{"updates to go.mod"}},

@@ -15,6 +15,10 @@ import (
 // slow is from how many seconds on a passed test gets a line of its own.
 const slow = 1.0
 
+// figure begins a line of a package's own output, such as its TestMain prints,
+// that is shown also when all is well: something measured.
+const figure = "figure: "
+
 // event is one line of `go test -json` (go doc test2json, go help buildjson).
 type event struct {
 	Action     string
@@ -72,6 +76,10 @@ func (r *report) take(e event) {
 	case "output":
 		if r.verbose {
 			fmt.Fprint(r.out, e.Output)
+		}
+		if line, measured := strings.CutPrefix(e.Output, figure); measured && e.Test == "" && !r.verbose {
+			fmt.Fprint(r.out, "      ", line)
+			return
 		}
 		r.output[n] = append(r.output[n], e.Output)
 	case "build-output":
