@@ -41,6 +41,7 @@ func TestReport(t *testing.T) {
 		"a leak after all":     {events: passing + leaking, code: 1, says: []string{"goroutine left", "failed: package p"}},
 		"a figure":             {events: passing + measuring + end, says: []string{"      7 of 7 in time\n"}, silent: "PASS"},
 		"a package not built":  {events: unbuilt, code: 1, says: []string{"syntax error", "failed: build p"}},
+		"a figure measured":    {events: passing + `{"Action":"output","Package":"p","Output":"PASS\n"}` + "\n" + `{"Action":"output","Package":"p","Output":"margin 7 ms\n"}` + "\n" + end, root: true, says: []string{"margin 7 ms"}, silent: "PASS"},
 		"nothing at all":       {code: 1, says: []string{"no package was tested"}},
 		"words of go itself":   {events: "go: updates to go.mod needed\n" + passing + end, says: []string{"updates to go.mod"}},
 		"verbose, once":        {events: failing, args: []string{"-v"}, code: 1, says: []string{"it broke"}, silent: "            it broke"},

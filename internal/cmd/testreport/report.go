@@ -135,6 +135,7 @@ func (r *report) endPackage(n name, e event) {
 		fmt.Fprintf(r.out, "none  %s\n", e.Package)
 	default:
 		fmt.Fprintf(r.out, "ok    %-66s %7.1f s\n", e.Package, e.Elapsed)
+		r.replayRemarks(n)
 	}
 }
 
@@ -144,6 +145,21 @@ func (r *report) replay(n name) {
 		return
 	}
 	for _, line := range r.output[n] {
+		fmt.Fprint(r.out, "            ", line)
+	}
+}
+
+// replayRemarks prints what a package itself has to say although all passed, such
+// as what it measured: its output without go test's own lines.
+func (r *report) replayRemarks(n name) {
+	if r.verbose {
+		return
+	}
+	for _, line := range r.output[n] {
+		text := strings.TrimSpace(line)
+		if text == "" || text == "PASS" || strings.HasPrefix(line, "ok  \t") {
+			continue
+		}
 		fmt.Fprint(r.out, "            ", line)
 	}
 }
