@@ -17,6 +17,7 @@ import (
 func TestACNIThatAddsItsOwnEntriesNeverFails(t *testing.T) {
 	keepLogs(t)
 	d := startDaemon(t)
+	under(t, "6 at a time")
 	err := pods(t.Context(), 200, 6, node.PodSpec{Namespace: "aws", Handler: "runsc"}, func(ctx context.Context, pod *node.Pod, container *node.Container) error {
 		if err := checkPinned(ctx, d, pod, container); err != nil {
 			return err
@@ -41,6 +42,7 @@ func TestACNIThatAddsItsOwnEntriesNeverFails(t *testing.T) {
 func TestACNIThatSetsTheMACLast(t *testing.T) {
 	keepLogs(t)
 	d := startDaemon(t)
+	under(t, "2 at a time")
 	err := pods(t.Context(), 10, 2, node.PodSpec{Namespace: "mac-last", Handler: "runsc"}, func(ctx context.Context, pod *node.Pod, container *node.Container) error {
 		_, err := container.Connect(ctx)
 		return errors.Join(err, checkPinned(ctx, d, pod, container))

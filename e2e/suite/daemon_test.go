@@ -7,15 +7,16 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"slices"
-	"sync"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/neighpin/neighpin/e2e/internal/await"
+	"github.com/neighpin/neighpin/e2e/internal/descriptors"
 	"github.com/neighpin/neighpin/e2e/internal/node"
 )
 
@@ -29,7 +30,18 @@ var gateways = []netip.Addr{node.Gateway4, node.Gateway6}
 // startDaemon starts neighpin, waits until it is ready and stops it at the end of the test.
 func startDaemon(t *testing.T, args ...string) *node.Daemon {
 	t.Helper()
-	d, err := bed.StartDaemon(node.DaemonOptions{Args: args})
+	d := launch(t, node.DaemonOptions{Args: args})
+	if err := d.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// launch starts neighpin without waiting for it, and at the end of the test, when its pods are gone, looks for descriptors
+// that it has left open and stops it.
+func launch(t *testing.T, options node.DaemonOptions) *node.Daemon {
+	t.Helper()
+	d, err := bed.StartDaemon(options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,14 +49,39 @@ func startDaemon(t *testing.T, args ...string) *node.Daemon {
 		if d.Running() != nil {
 			return // the test ended it
 		}
+		if err := closed(context.Background(), d); err != nil {
+			t.Error(err)
+		}
 		if err := d.Stop(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
-	if err := d.Ready(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	return d
+}
+
+// closed waits until a daemon whose pods are gone holds no namespace and no more sockets than its own: status, NRI,
+// containerd, the watch on the namespace folder, and a few for whoever just asks.
+func closed(ctx context.Context, d *node.Daemon) error {
+	const mostSockets = 6
+	return await.Within(ctx, 15*time.Second, "the daemon's descriptors to be closed", func() error {
+		open, err := descriptors.Open(strconv.Itoa(d.PID()))
+		if err != nil {
+			return err
+		}
+		sockets := 0
+		for _, target := range open {
+			if strings.HasPrefix(target, "net:[") || strings.Contains(target, "/netns/") {
+				return fmt.Errorf("it holds a namespace: %v", open)
+			}
+			if strings.HasPrefix(target, "socket:[") {
+				sockets++
+			}
+		}
+		if sockets > mostSockets {
+			return fmt.Errorf("it has %d sockets, want at most %d: %v", sockets, mostSockets, open)
+		}
+		return nil
+	})
 }
 
 // annotation is the schema of docs/annotation.md as a runtime's author would write it down.
@@ -80,8 +117,13 @@ func hostMAC(pod *node.Pod) (string, error) {
 	return link.HardwareAddr.String(), nil
 }
 
+// told is a neighpin that can be asked, whoever started it.
+type told interface {
+	Sandbox(ctx context.Context, pod *node.Pod) (node.Sandbox, error)
+}
+
 // started waits until the daemon's record of the pod says that the sandbox has started and how the pins did.
-func started(ctx context.Context, d *node.Daemon, pod *node.Pod) (node.Sandbox, error) {
+func started(ctx context.Context, d told, pod *node.Pod) (node.Sandbox, error) {
 	var sandbox node.Sandbox
 	err := await.Within(ctx, 10*time.Second, "the verdict on pod "+pod.Name, func() error {
 		var err error
@@ -97,13 +139,13 @@ func started(ctx context.Context, d *node.Daemon, pod *node.Pod) (node.Sandbox, 
 }
 
 // checkPinned says what is wrong with a gVisor pod that should have started pinned: in neighpin's record, in runsc's log
-// and in every container's annotation. It counts the pod in the totals.
-func checkPinned(ctx context.Context, d *node.Daemon, pod *node.Pod, containers ...*node.Container) error {
+// and in every container's annotation. It counts the pod in the figures.
+func checkPinned(ctx context.Context, d told, pod *node.Pod, containers ...*node.Container) error {
 	sandbox, err := started(ctx, d, pod)
 	if err != nil {
 		return err
 	}
-	bed.totals.add(sandbox.Timing)
+	bed.figures.add(pod, sandbox.Timing)
 	if sandbox.Timing.Verdict != "inTime" {
 		return fmt.Errorf("pod %s: verdict %+v", pod.Name, sandbox.Timing)
 	}
@@ -212,43 +254,4 @@ func checkUntouched(ctx context.Context, d *node.Daemon, pod *node.Pod, containe
 		}
 	}
 	return nil
-}
-
-// totals are the figures of all pods that were looked at.
-type totals struct {
-	mu     sync.Mutex
-	pods   int
-	inTime int
-	margin []float64
-	pin    []float64
-}
-
-func (s *totals) add(timing node.Timing) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.pods++
-	if timing.Verdict == "inTime" {
-		s.inTime++
-		s.margin = append(s.margin, timing.MarginMs)
-		s.pin = append(s.pin, timing.ResultToPinMs)
-	}
-}
-
-func (s *totals) print(w io.Writer) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.pods == 0 {
-		return
-	}
-	fmt.Fprintf(w, "pods in time: %d of %d", s.inTime, s.pods)
-	if s.inTime > 0 {
-		fmt.Fprintf(w, "; smallest margin %.1f ms; from the CNI result to the acknowledged pin p50 %.2f ms, p99 %.2f ms",
-			slices.Min(s.margin), quantile(s.pin, 0.50), quantile(s.pin, 0.99))
-	}
-	fmt.Fprintln(w)
-}
-
-func quantile(values []float64, q float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
 }

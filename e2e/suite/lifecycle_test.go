@@ -6,11 +6,12 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/neighpin/neighpin/e2e/internal/await"
+	"github.com/neighpin/neighpin/e2e/internal/descriptors"
 	"github.com/neighpin/neighpin/e2e/internal/node"
 	"github.com/neighpin/neighpin/e2e/internal/nsid"
 )
@@ -60,14 +61,18 @@ func TestRemovedPodsLeaveNothing(t *testing.T) {
 	// Some descriptors are opened at the first use and kept.
 	ids := comeAndGo(t)
 	settled(t, d, ids)
-	descriptors := openDescriptors(t, d)
+	before, err := descriptors.Open(strconv.Itoa(d.PID()))
+	if err != nil {
+		t.Fatal(err)
+	}
 
 	settled(t, d, comeAndGo(t))
-	err := await.Within(t.Context(), 15*time.Second, "the daemon's descriptors to be as before", func() error {
-		if now := openDescriptors(t, d); len(now) > len(descriptors) {
-			return fmt.Errorf("it has %d: %v\nbefore the pods there were %d: %v", len(now), now, len(descriptors), descriptors)
+	err = await.Within(t.Context(), 15*time.Second, "the daemon's descriptors to be as before", func() error {
+		now, err := descriptors.Open(strconv.Itoa(d.PID()))
+		if err == nil && len(now) > len(before) {
+			err = fmt.Errorf("it has %d: %v\nbefore the pods there were %d: %v", len(now), now, len(before), before)
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		t.Error(err)
@@ -154,22 +159,4 @@ func TestPodsRemovedWhileNobodyWatched(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-}
-
-// openDescriptors says what the daemon has open, for instance "socket:[4711]".
-func openDescriptors(t *testing.T, d *node.Daemon) []string {
-	t.Helper()
-	dir := fmt.Sprintf("/proc/%d/fd", d.PID())
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var open []string
-	for _, entry := range entries {
-		// One that was closed meanwhile is not open.
-		if target, err := os.Readlink(filepath.Join(dir, entry.Name())); err == nil {
-			open = append(open, target)
-		}
-	}
-	return open
 }

@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/neighpin/neighpin/e2e/internal/descriptors"
 	"github.com/neighpin/neighpin/e2e/internal/enclosure"
 	"github.com/neighpin/neighpin/e2e/internal/node"
 	"github.com/neighpin/neighpin/e2e/internal/setup"
@@ -21,7 +22,7 @@ import (
 // bed is the node that all tests of this package share, one containerd started once, and what they measured.
 var bed struct {
 	*node.Node
-	totals totals
+	figures figures
 }
 
 func TestMain(m *testing.M) {
@@ -39,6 +40,11 @@ func prepare(ctx context.Context) ([]string, error) {
 
 func run(m *testing.M) int {
 	ctx := context.Background()
+	before, err := descriptors.Open("self")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "suite:", err)
+		return 1
+	}
 	programs, err := setup.FromEnvironment()
 	if err == nil {
 		bed.Node, err = node.Start(ctx, programs, node.Options{})
@@ -48,7 +54,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
-	bed.totals.print(os.Stdout)
+	bed.figures.print(os.Stdout)
 	if err := bed.Close(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "suite: close the node:", err)
 		code = max(code, 1)
@@ -56,6 +62,11 @@ func run(m *testing.M) int {
 	// klog flushes its log for as long as the process lives.
 	if err := goleak.Find(goleak.IgnoreTopFunction("k8s.io/klog/v2.(*flushDaemon).run.func1")); err != nil {
 		fmt.Fprintln(os.Stderr, "suite:", err)
+		code = max(code, 1)
+	}
+	after, err := descriptors.Open("self")
+	if left := descriptors.Left(before, after); err != nil || len(left) > 0 {
+		fmt.Fprintln(os.Stderr, "suite: descriptors left open:", left, err)
 		code = max(code, 1)
 	}
 	return code

@@ -17,6 +17,9 @@ import (
 func TestTwentyGVisorPodsStartPinnedAndStaySilent(t *testing.T) {
 	keepLogs(t)
 	d := startDaemon(t)
+	if err := bed.figures.addMemory("idle", d); err != nil {
+		t.Error(err)
+	}
 	messages := capture(t)
 	for i := range 20 {
 		pod := runPod(t, node.PodSpec{Name: fmt.Sprintf("pinned-%d", i), Handler: "runsc"})
@@ -29,6 +32,9 @@ func TestTwentyGVisorPodsStartPinnedAndStaySilent(t *testing.T) {
 		if asked := messages.Messages(wire.Asks(pod.HostLink, begin, gateways...)); len(asked) != 0 {
 			t.Errorf("pod %s asks for its gateways from its first connection on:\n%s", pod.Name, wire.Format(asked))
 		}
+	}
+	if err := bed.figures.addMemory("with 20 gVisor pods", d); err != nil {
+		t.Error(err)
 	}
 	// The capture saw the links: the node's own questions for the pods are not the pods'.
 	if len(messages.Messages(wire.Query{})) == 0 {
@@ -79,6 +85,7 @@ func TestAForgedAnnotationIsOverwritten(t *testing.T) {
 func TestFortyPodsUnderLoadStartPinned(t *testing.T) {
 	keepLogs(t)
 	d := startDaemon(t)
+	under(t, "8 at a time with all cores kept busy")
 	stop, err := bed.KeepCoresBusy()
 	if err != nil {
 		t.Fatal(err)

@@ -94,8 +94,24 @@ func TestStartedAfterThePods(t *testing.T) {
 func TestASecondTakesOverUnderAStreamOfPods(t *testing.T) {
 	keepLogs(t)
 	first := startDaemon(t)
+	under(t, "3 at a time while daemons change")
 	long := runPod(t, node.PodSpec{Handler: "runsc"})
 	finish := stream(t, 3, node.PodSpec{Handler: "runsc"}, func(ctx context.Context, pod *node.Pod, container *node.Container) error {
+		// Which of the two is asked for its status changes meanwhile; both write the same record.
+		err := await.Within(ctx, 10*time.Second, "the verdict in the record of pod "+pod.Name, func() error {
+			sandbox, err := first.Record(pod)
+			if err != nil {
+				return err
+			}
+			if sandbox.Timing.Verdict == "pending" {
+				return errors.New("it is pending")
+			}
+			bed.figures.add(pod, sandbox.Timing)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
 		fresh, err := long.Run(ctx, node.ContainerSpec{Name: "again-" + pod.Name})
 		if err != nil {
 			return err

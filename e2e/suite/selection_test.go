@@ -77,7 +77,7 @@ func TestOnlySelectedPodsAreTouched(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			bed.totals.add(sandbox.Timing)
+			bed.figures.add(pod, sandbox.Timing)
 			if sandbox.Timing.Verdict != "inTime" {
 				t.Errorf("verdict %+v", sandbox.Timing)
 			}

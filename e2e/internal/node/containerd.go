@@ -3,6 +3,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +28,8 @@ import (
 const callLimit = 60 * time.Second
 
 // containerdConfig differs from containerd's defaults in its folders, the runtimes and in what a machine
-// without CAP_SYS_RESOURCE refuses: OOM scores below one's own.
+// without CAP_SYS_RESOURCE refuses: OOM scores below one's own. runsc gets what a pod or container says under
+// neighpin's own prefix, as an operator may allow who has not thought of forgers.
 var containerdConfig = template.Must(template.New("containerd").Parse(`version = 3
 root = "{{.Dir}}/root"
 state = "{{.Dir}}/state"
@@ -50,14 +52,16 @@ state = "{{.Dir}}/state"
   runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runsc]
   runtime_type = "io.containerd.runsc.v1"
+  pod_annotations = ["io.neighpin.*"]
+  container_annotations = ["io.neighpin.*"]
   [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runsc.options]
     TypeUrl = "io.containerd.runsc.v1.options"
     ConfigPath = "{{.Dir}}/runsc.toml"
 [plugins."io.containerd.nri.v1.nri"]
-  disable = false
+  disable = {{.NRIDisabled}}
   socket_path = "{{.NRI}}"
-  plugin_path = "{{.Dir}}/nri/plugins"
-  plugin_config_path = "{{.Dir}}/nri/conf.d"
+  plugin_path = "{{.Plugins}}"
+  plugin_config_path = "{{.Configs}}"
 `))
 
 // runscConfig makes runsc write down what it reads from the pod's namespace, a folder per sandbox.
@@ -70,9 +74,12 @@ var runscConfig = template.Must(template.New("runsc").Parse(`[runsc_config]
 
 // StartContainerd starts containerd and waits until its CRI has a network.
 func (n *Node) StartContainerd(ctx context.Context) error {
-	values := map[string]string{"Dir": dir, "Socket": ContainerdSocket, "NRI": NRISocket, "Pause": pauseImage, "Default": n.options.DefaultRuntime}
-	if n.options.DefaultRuntime == "" {
-		values["Default"] = "runc"
+	values := map[string]any{
+		"Dir": dir, "Socket": ContainerdSocket, "Pause": pauseImage, "Default": cmp.Or(n.options.DefaultRuntime, "runc"),
+		"NRI": NRISocket, "NRIDisabled": n.options.NRIDisabled, "Plugins": pluginDir, "Configs": pluginConfigDir,
+	}
+	if err := n.installPlugins(); err != nil {
+		return err
 	}
 	for name, t := range map[string]*template.Template{"containerd.toml": containerdConfig, "runsc.toml": runscConfig} {
 		var text strings.Builder

@@ -5,12 +5,12 @@ package node
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/neighpin/neighpin/e2e/internal/await"
@@ -24,9 +24,8 @@ const notAsItShouldBe = 3
 
 // Daemon is a running `neighpin plugin`.
 type Daemon struct {
-	node     *Node
-	process  *process
-	stateDir string
+	Said
+	process *process
 }
 
 // DaemonOptions are what tests vary about neighpin.
@@ -50,7 +49,7 @@ func (n *Node) StartDaemon(options DaemonOptions) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Daemon{node: n, process: p, stateDir: options.StateDir}
+	d := &Daemon{Said: Said{node: n, stateDir: options.StateDir}, process: p}
 	n.daemons = append(n.daemons, d)
 	return d, nil
 }
@@ -95,52 +94,34 @@ func (d *Daemon) Running() error { return d.process.running() }
 // PID is the daemon's.
 func (d *Daemon) PID() int { return d.process.cmd.Process.Pid }
 
+// Memory is what a process uses, in units of 1024 bytes (VmRSS and VmHWM of /proc/PID/status).
+type Memory struct {
+	ResidentKB, PeakKB int
+}
+
+// Memory is what the daemon uses now.
+func (d *Daemon) Memory() (Memory, error) {
+	path := fmt.Sprintf("/proc/%d/status", d.PID())
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return Memory{}, fmt.Errorf("read the daemon's memory: %w", err)
+	}
+	var memory Memory
+	for line := range strings.Lines(string(data)) {
+		for format, value := range map[string]*int{"VmRSS: %d kB": &memory.ResidentKB, "VmHWM: %d kB": &memory.PeakKB} {
+			_, _ = fmt.Sscanf(line, format, value) // the other lines do not match
+		}
+	}
+	if memory.ResidentKB == 0 || memory.PeakKB == 0 {
+		return Memory{}, fmt.Errorf("read the daemon's memory: %s names none", path)
+	}
+	return memory, nil
+}
+
 // Log is all that the daemon wrote.
 func (d *Daemon) Log() (string, error) {
 	data, err := os.ReadFile(d.process.log)
 	return string(data), err
-}
-
-// Records are the ids of the sandboxes that the daemon's state folder has a record of.
-func (d *Daemon) Records() ([]string, error) {
-	files, err := filepath.Glob(filepath.Join(d.stateDir, "sandboxes", "*.json"))
-	if err != nil {
-		return nil, err
-	}
-	ids := make([]string, 0, len(files))
-	for _, file := range files {
-		name := filepath.Base(file)
-		ids = append(ids, name[:len(name)-len(".json")])
-	}
-	return ids, nil
-}
-
-// Status asks the daemon through its socket. That something is not pinned as it should be (exit code 3) is a
-// status like any other.
-func (d *Daemon) Status(ctx context.Context) (Status, error) {
-	var status Status
-	out, code, err := d.node.CLI(ctx, "status", "-o", "json", "--state-dir", d.stateDir)
-	if err != nil && code != notAsItShouldBe {
-		return status, err
-	}
-	if err := json.Unmarshal([]byte(out), &status); err != nil {
-		return status, fmt.Errorf("parse the status: %w\n%s", err, out)
-	}
-	return status, nil
-}
-
-// Sandbox is what the daemon says about a pod's sandbox.
-func (d *Daemon) Sandbox(ctx context.Context, p *Pod) (Sandbox, error) {
-	status, err := d.Status(ctx)
-	if err != nil {
-		return Sandbox{}, err
-	}
-	for _, sandbox := range status.Sandboxes {
-		if sandbox.ID == p.ID {
-			return sandbox, nil
-		}
-	}
-	return Sandbox{}, fmt.Errorf("find sandbox %s of pod %s/%s in the status: it is not there", p.ID, p.Namespace, p.Name)
 }
 
 // CLI runs a command of the neighpin binary and returns its output and exit code; an exit code other than 0

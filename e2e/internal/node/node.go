@@ -60,6 +60,11 @@ var (
 type Options struct {
 	// DefaultRuntime is the handler of pods that name none: "runc" (also if empty) or "runsc".
 	DefaultRuntime string
+	// NRIDisabled makes containerd serve no NRI: its socket is missing.
+	NRIDisabled bool
+	// Plugins are neighpins that containerd launches itself: by the name in its plugin folder, such as
+	// "10-neighpin", the configuration beside it.
+	Plugins map[string]string
 }
 
 // Node is a running node. Its methods may be called concurrently, except those that start, stop or

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -76,7 +77,7 @@ func (n *Node) RunPod(ctx context.Context, spec PodSpec) (*Pod, error) {
 		Metadata:     &criapi.PodSandboxMetadata{Name: spec.Name, Namespace: spec.Namespace, Uid: fmt.Sprintf("uid-%d", serial)},
 		Annotations:  spec.Annotations,
 		Labels:       map[string]string{"io.kubernetes.pod.name": spec.Name, "io.kubernetes.pod.namespace": spec.Namespace},
-		LogDirectory: filepath.Join(n.LogDir(), "pods", spec.Name),
+		LogDirectory: filepath.Join(n.LogDir(), "pods", url.PathEscape(spec.Name)),
 		// Without it containerd copies the machine's resolv.conf, which may lie in the /run that is not here.
 		DnsConfig: &criapi.DNSConfig{Servers: []string{Gateway4.String()}},
 		Linux: &criapi.LinuxPodSandboxConfig{

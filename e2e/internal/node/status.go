@@ -2,7 +2,15 @@
 
 package node
 
-import "time"
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
 
 // The types below are what scripts read from `neighpin status -o json`. They are written down here anew, not
 // imported from the product, so that a change to the output fails a test.
@@ -39,6 +47,7 @@ type Sandbox struct {
 		Cookie uint64 `json:"cookie"`
 	} `json:"netns"`
 	Phase     string     `json:"phase"`
+	Error     string     `json:"error"`
 	Neighbors []Neighbor `json:"neighbors"`
 	Skipped   []Skipped  `json:"skipped"`
 	Timing    Timing     `json:"timing"`
@@ -69,4 +78,72 @@ type Timing struct {
 	MarginMs      float64   `json:"marginMs"`
 	PinnedAt      time.Time `json:"pinnedAt"`
 	ResultToPinMs float64   `json:"resultToPinMs"`
+}
+
+// Said is what a neighpin says of itself, through its socket and its records, whoever started it.
+type Said struct {
+	node     *Node
+	stateDir string
+}
+
+// Said is what the neighpin with that state folder says.
+func (n *Node) Said(stateDir string) Said { return Said{node: n, stateDir: stateDir} }
+
+// Status asks the daemon through its socket. That something is not pinned as it should be (exit code 3) is a
+// status like any other.
+func (s Said) Status(ctx context.Context) (Status, error) {
+	var status Status
+	out, code, err := s.node.CLI(ctx, "status", "-o", "json", "--state-dir", s.stateDir)
+	if err != nil && code != notAsItShouldBe {
+		return status, err
+	}
+	if err := json.Unmarshal([]byte(out), &status); err != nil {
+		return status, fmt.Errorf("parse the status: %w\n%s", err, out)
+	}
+	return status, nil
+}
+
+// Sandbox is what the daemon says about a pod's sandbox.
+func (s Said) Sandbox(ctx context.Context, p *Pod) (Sandbox, error) {
+	status, err := s.Status(ctx)
+	if err != nil {
+		return Sandbox{}, err
+	}
+	for _, sandbox := range status.Sandboxes {
+		if sandbox.ID == p.ID {
+			return sandbox, nil
+		}
+	}
+	return Sandbox{}, fmt.Errorf("find sandbox %s of pod %s/%s in the status: it is not there", p.ID, p.Namespace, p.Name)
+}
+
+// Records are the ids of the sandboxes that the daemon's state folder has a record of.
+func (s Said) Records() ([]string, error) {
+	files, err := filepath.Glob(s.RecordFile("*"))
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, 0, len(files))
+	for _, file := range files {
+		ids = append(ids, strings.TrimSuffix(filepath.Base(file), ".json"))
+	}
+	return ids, nil
+}
+
+// RecordFile is the path of a sandbox's record.
+func (s Said) RecordFile(id string) string {
+	return filepath.Join(s.stateDir, "sandboxes", id+".json")
+}
+
+// Record is what the state folder says about a pod's sandbox; with two daemons on it that is what both agree on.
+func (s Said) Record(p *Pod) (Sandbox, error) {
+	var sandbox Sandbox
+	data, err := os.ReadFile(s.RecordFile(p.ID))
+	if err != nil {
+		return sandbox, fmt.Errorf("read the record of pod %s/%s: %w", p.Namespace, p.Name, err)
+	}
+	if err := json.Unmarshal(data, &sandbox); err != nil {
+		return sandbox, fmt.Errorf("parse the record of pod %s/%s: %w", p.Namespace, p.Name, err)
+	}
+	return sandbox, nil
 }
