@@ -90,7 +90,10 @@ bench: ## Run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: lint
-lint: ## Run golangci-lint, built from its module, over both modules
+lint: ## Run golangci-lint, built from its module, over both modules; check that they are tidy
+	@for module in . e2e; do \
+	  (cd $$module && $(GO) mod tidy -diff) || { echo "go.mod in $$module is not tidy: run go mod tidy there" >&2; exit 1; }; \
+	done
 	@cd e2e && lint=$$($(GO) run ./cmd/parts build golangci-lint)/golangci-lint; \
 	for module in .. .; do \
 	  echo "--- golangci-lint in $$(realpath --relative-to=.. $$module)"; \
