@@ -91,6 +91,9 @@ func (d *Daemon) Kill() error {
 // Running returns nil or how the daemon ended.
 func (d *Daemon) Running() error { return d.process.running() }
 
+// ExitCode is that of a daemon that has ended; -1 if a signal ended it.
+func (d *Daemon) ExitCode() int { return d.process.exitCode() }
+
 // PID is the daemon's.
 func (d *Daemon) PID() int { return d.process.cmd.Process.Pid }
 
