@@ -124,3 +124,20 @@ func TestOddWishesDoNotSelect(t *testing.T) {
 		}
 	}
 }
+
+// NRI's own messages end at 4 MiB (ttrpc), so containerd cannot tell any plugin of such a pod and refuses it; a Kubernetes API
+// server takes no more than 256 KiB. Nothing may remain of it, and the next pod is served as ever.
+func TestAnAnnotationOfTenMegabytes(t *testing.T) {
+	keepLogs(t)
+	d := startDaemon(t)
+	_, err := bed.RunPod(t.Context(), node.PodSpec{Handler: "runsc", Annotations: map[string]string{annotationKey: strings.Repeat("x", 10<<20)}})
+	if err == nil || !strings.Contains(err.Error(), "exceed maximum message size") {
+		t.Errorf("run pod: %.300v; want NRI's refusal", err)
+	}
+	settled(t, d, nil)
+	pod := runPod(t, node.PodSpec{Handler: "runsc"})
+	if err := checkPinned(t.Context(), d, pod, runContainer(t, pod)); err != nil {
+		t.Error(err)
+	}
+	said(t, d, "registered with NRI", 1)
+}
