@@ -78,10 +78,10 @@ e2e-kind: root-only bin/testreport ## Run the suite on Kubernetes, in a kind clu
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (30s)
-	@grep -rl --include='*_test.go' '^func Fuzz' pkg hooks plugin internal 2>/dev/null | while read -r file; do \
+	@grep -rl --include='*_test.go' '^func Fuzz' pkg hooks plugin internal e2e 2>/dev/null | while read -r file; do \
 	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$$file"); do \
 	    echo "--- $$target in $$(dirname "$$file")"; \
-	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")"; \
+	    $(GO) test -C "$$(dirname "$$file")" -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) .; \
 	  done; \
 	done
 
