@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -99,7 +100,7 @@ func (a *app) namespaceCommand(name, short string, work func(context.Context, *i
 			a.running = true
 			ctx, cancel := context.WithTimeout(cmd.Context(), netnsTimeout)
 			defer cancel()
-			report, err := within(ctx, path, stateDir, work)
+			report, err := a.within(ctx, path, stateDir, work)
 			if err != nil && !errors.Is(err, errNotPinned) {
 				return fmt.Errorf("%s: %w", name, err)
 			}
@@ -112,7 +113,11 @@ func (a *app) namespaceCommand(name, short string, work func(context.Context, *i
 	return cmd
 }
 
-func within(ctx context.Context, path, stateDir string, work func(context.Context, *inside) (Report, error)) (Report, error) {
+func (a *app) within(ctx context.Context, path, stateDir string, work func(context.Context, *inside) (Report, error)) (Report, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return Report{}, fmt.Errorf("make %q absolute: %w", path, err)
+	}
 	host, err := netns.NewHost()
 	if err != nil {
 		return Report{}, err
@@ -130,7 +135,8 @@ func within(ctx context.Context, path, stateDir string, work func(context.Contex
 	records := sandbox.RecordsIn(stateDir)
 	known, err := records.ByCookie(ns.Cookie())
 	if err != nil {
-		return Report{}, err
+		// Of other namespaces, perhaps: no reason not to look at this one.
+		fmt.Fprintf(a.stderr, "neighpin: warning: %v\n", err)
 	}
 	report, err := work(ctx, &inside{ns: ns, table: table, records: records, known: known})
 	report.NetNS = ReportNetNS{Path: path, Cookie: ns.Cookie()}
@@ -159,6 +165,9 @@ func pin(ctx context.Context, in *inside) (Report, error) {
 	}
 	written, err := sandbox.Write(ctx, in.table, found)
 	report.Neighbors, report.Skipped = written.Neighbors, written.Skipped
+	if len(report.Neighbors) == 0 {
+		return report, err
+	}
 	now := time.Now().UTC()
 	rec := sandbox.Record{
 		ID:    byHandID(in.ns),

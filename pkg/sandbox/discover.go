@@ -5,7 +5,9 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -105,7 +107,7 @@ func (e *Engine) findOwners(find *search) {
 		delete(find.pending, path)
 		id := identify(rec)
 		id.NetNSPath = path
-		s, isNew := e.begin(id, rec.NetworkReady)
+		s, isNew := e.begin(ctx, id, rec.NetworkReady)
 		if s != nil && isNew && rec.NetworkReady {
 			s.barrier.open()
 		}
@@ -169,12 +171,20 @@ func (e *Engine) ignore(id, path string) {
 	e.ignored[id] = path
 }
 
-// forgetIgnored drops the ids of sandboxes that need nothing, so that those of
-// removed pods on the host's network, whose end nobody tells, do not pile up.
+// forgetIgnored drops the ids of sandboxes that need nothing and whose end nobody
+// tells: pods on the host's network, and namespaces outside the watched
+// directories that are gone. The others stay, so that a list leaves them out:
+// all records of a node at once can be more than a message holds.
 func (e *Engine) forgetIgnored() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	clear(e.ignored)
+	for id, path := range e.ignored {
+		if path == "" {
+			delete(e.ignored, id)
+		} else if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			delete(e.ignored, id)
+		}
+	}
 }
 
 // owned tells that a sandbox, selected or not, is known to have the namespace.

@@ -59,6 +59,8 @@ type Engine struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
+	repairing sync.Mutex // held by the goroutine that repairs settled sandboxes
+
 	mu        sync.Mutex // guards all following fields
 	closed    bool
 	sandboxes map[string]*sandbox // the selected ones, by id
@@ -143,27 +145,30 @@ func (e *Engine) Close() {
 
 // SandboxStarted takes NRI's RunPodSandbox: CNI has finished, and the runtime
 // has the sandbox or is about to. Where the early path has not seen the sandbox
-// the pins are made now, and the call waits for them for at most a second.
+// the pins are made now, and the call waits for them; it takes at most a second.
 func (e *Engine) SandboxStarted(ctx context.Context, id Identity) {
-	s, isNew := e.begin(id, false)
+	ctx, cancel := context.WithTimeout(ctx, nriWait)
+	defer cancel()
+	s, isNew := e.begin(ctx, id, false)
 	if s == nil {
 		return
 	}
 	s.barrier.open()
 	s.started.open()
 	if isNew {
-		s.wait(ctx, nriWait)
+		s.wait(ctx)
 	}
 }
 
 // Adopt takes NRI's Synchronize: sandboxes that are already there. Pins that
-// are missing are made, and the call waits for that for at most a second.
+// are missing are made, and the call waits for that; it takes at most a second,
+// and what is not done by then goes on behind it.
 func (e *Engine) Adopt(ctx context.Context, ids []Identity) {
 	ctx, cancel := context.WithTimeout(ctx, nriWait)
 	defer cancel()
-	var adopted []*sandbox
+	var adopted, settled []*sandbox
 	for _, id := range ids {
-		s, isNew := e.begin(id, true)
+		s, isNew := e.begin(ctx, id, true)
 		if s == nil {
 			continue
 		}
@@ -172,26 +177,28 @@ func (e *Engine) Adopt(ctx context.Context, ids []Identity) {
 		if isNew {
 			adopted = append(adopted, s)
 		} else if s.settled() {
-			e.repair(s)
+			settled = append(settled, s)
 		}
 	}
+	repaired := e.repairAll(settled)
 	for _, s := range adopted {
-		s.wait(ctx, nriWait)
+		s.wait(ctx)
+	}
+	select {
+	case <-repaired:
+	case <-ctx.Done():
 	}
 }
 
 // ContainerCreating takes NRI's CreateContainer and returns the annotation for
 // the container; empty when it gets none.
 func (e *Engine) ContainerCreating(id string) string {
-	e.mu.Lock()
-	s := e.sandboxes[id]
-	_, ignored := e.ignored[id]
-	e.mu.Unlock()
+	s, known := e.find(id)
 	if s != nil {
 		s.container.open()
 		return s.annotation()
 	}
-	if ignored {
+	if known {
 		return ""
 	}
 	// Another process may have pinned it while this one was starting.
@@ -254,9 +261,13 @@ func (e *Engine) Status() Status {
 
 // begin finds the sandbox or begins its life; nil when it is not selected. An
 // adopted sandbox is one whose beginning nobody of us has seen.
-func (e *Engine) begin(id Identity, adopted bool) (s *sandbox, isNew bool) {
-	if id.Runtime == "" && id.Handler == "" && id.NetNSPath != "" && e.opts.Store != nil {
-		id = e.complete(id)
+func (e *Engine) begin(ctx context.Context, id Identity, adopted bool) (s *sandbox, isNew bool) {
+	if s, known := e.find(id.ID); known {
+		return s, false
+	}
+	unknown := false
+	if id.Runtime == "" && id.NetNSPath != "" && e.opts.Store != nil {
+		id.Runtime, unknown = e.askType(ctx, id.ID)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -268,30 +279,40 @@ func (e *Engine) begin(id Identity, adopted bool) (s *sandbox, isNew bool) {
 	}
 	selected := e.opts.Selector.Select(id)
 	if !selected.Pin {
-		e.ignored[id.ID] = id.NetNSPath
+		// A pod of the default runtime whose type could not be asked for may
+		// be selected once it is known.
+		if !unknown || id.Handler != "" {
+			e.ignored[id.ID] = id.NetNSPath
+		}
 		return nil, false
 	}
 	s = newSandbox(id)
 	s.selected, s.adopted = selected, adopted
-	ctx, cancel := context.WithTimeout(e.ctx, startDeadline)
+	living, cancel := context.WithTimeout(e.ctx, startDeadline)
 	s.cancel = cancel
 	e.sandboxes[id.ID] = s
 	e.wg.Go(func() {
 		defer cancel()
-		e.live(ctx, s)
+		e.live(living, s)
 	})
 	return s, true
 }
 
-// complete asks the store for the runtime type of a sandbox of the default
-// runtime, whose handler has no name.
-func (e *Engine) complete(id Identity) Identity {
-	ctx, cancel := context.WithTimeout(e.ctx, callTimeout)
-	defer cancel()
-	if rec, err := e.opts.Store.Get(ctx, id.ID); err == nil {
-		id.Runtime = rec.Runtime
+// find returns a sandbox that is known: nil for one that is not selected.
+func (e *Engine) find(id string) (s *sandbox, known bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if s, ok := e.sandboxes[id]; ok {
+		return s, true
 	}
-	return id
+	_, ignored := e.ignored[id]
+	return nil, ignored
+}
+
+// askType asks the store for a sandbox's runtime type, which NRI does not tell.
+func (e *Engine) askType(ctx context.Context, id string) (runtime string, unknown bool) {
+	rec, err := e.opts.Store.Get(ctx, id)
+	return rec.Runtime, err != nil && !errors.Is(err, containerd.ErrNotFound)
 }
 
 // namespaceGone ends the sandbox whose namespace's file has gone.
@@ -323,7 +344,6 @@ func (e *Engine) forget(s *sandbox) {
 		return
 	}
 	delete(e.sandboxes, s.id.ID)
-	e.ignored[s.id.ID] = s.id.NetNSPath // no second life from a late list
 	e.wg.Go(func() {
 		<-s.done.opened()
 		e.removeRecord(s.record())

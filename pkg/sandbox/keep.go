@@ -145,8 +145,10 @@ func (l *life) settle(at time.Time, err error) error {
 
 // decide gives the verdict at the moment the runtime took the namespace.
 func (l *life) decide(at time.Time) {
-	if l.overran {
-		l.conclude(Unproven, 0) // messages were lost, a flush may be among them
+	// Messages were lost, a flush may be among them; or the pod ran before we
+	// came, and the address may be one that it removed itself.
+	if l.overran || l.sandbox.adopted && l.sandbox.id.stack() != stackTaken {
+		l.conclude(Unproven, 0)
 		return
 	}
 	for _, held := range l.held {

@@ -207,6 +207,7 @@ func (l *life) awaitNetwork(ctx context.Context) error {
 	// CNI cannot finish without changing the namespace: while something happens
 	// there the store is asked every millisecond, else less often.
 	var lastEvent time.Time
+	began := time.Now()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -219,8 +220,8 @@ func (l *life) awaitNetwork(ctx context.Context) error {
 			if !ok {
 				return errors.New("events of the namespace ended before CNI finished")
 			}
-			if wait := time.Millisecond; lastEvent.IsZero() || b.at.Sub(lastEvent) > wait {
-				timer.Reset(wait)
+			if time.Since(began) < time.Minute && b.at.Sub(lastEvent) > time.Millisecond {
+				timer.Reset(time.Millisecond)
 			}
 			lastEvent = b.at
 			continue
@@ -237,18 +238,23 @@ func (l *life) awaitNetwork(ctx context.Context) error {
 		if err == nil {
 			l.lastWithout = asked
 		}
-		timer.Reset(askAgain(time.Since(lastEvent), err))
+		timer.Reset(askAgain(time.Since(lastEvent), time.Since(began), err))
 	}
 }
 
-func askAgain(quiet time.Duration, err error) time.Duration {
+// askAgain says when to ask next: soon after something happened, and less and
+// less often of a CNI that takes long. Even the longest pause that a CNI of
+// normal duration meets is a fraction of the time that the runtime needs next.
+func askAgain(quiet, waited time.Duration, err error) time.Duration {
 	switch {
-	case err != nil:
+	case err != nil, waited > time.Minute:
 		return 100 * time.Millisecond
 	case quiet < 100*time.Millisecond:
 		return time.Millisecond
+	case waited < 5*time.Second:
+		return 5 * time.Millisecond
 	}
-	return 5 * time.Millisecond
+	return 20 * time.Millisecond
 }
 
 func (l *life) ask(ctx context.Context) (containerd.Record, error) {

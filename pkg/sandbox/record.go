@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/pkg/annotation"
 	"github.com/neighpin/neighpin/pkg/neighbor"
@@ -139,9 +140,10 @@ func (r Record) Foreign() []neighbor.Neighbor {
 }
 
 // Annotation is the record's content for the sandbox's containers; empty when
-// they get none.
+// they get none, or when the sandbox has not been looked at in time. A sandbox
+// with nothing to pin has an annotation that says so.
 func (r Record) Annotation() (string, error) {
-	if !r.Annotated || len(r.Neighbors) == 0 {
+	if !r.Annotated || r.CapturedAt.IsZero() {
 		return "", nil
 	}
 	a := annotation.Annotation{Cookie: r.NetNS.Cookie, CapturedAt: r.CapturedAt}
@@ -170,7 +172,25 @@ func OpenRecords(stateDir string) (*Records, error) {
 	if err := os.MkdirAll(r.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make directory for records: %w", err)
 	}
+	for _, dir := range []string{stateDir, r.dir} {
+		if err := trusted(dir); err != nil {
+			return nil, err
+		}
+	}
 	return r, nil
+}
+
+// trusted refuses a directory in which somebody else could replace files.
+func trusted(dir string) error {
+	var stat unix.Stat_t
+	if err := unix.Stat(dir, &stat); err != nil {
+		return fmt.Errorf("look at state directory %s: %w", dir, err)
+	}
+	if int(stat.Uid) != os.Geteuid() || stat.Mode&0o022 != 0 {
+		return fmt.Errorf("state directory %s belongs to uid %d with mode %04o: want own uid, and nobody else to write",
+			dir, stat.Uid, stat.Mode&0o7777)
+	}
+	return nil
 }
 
 // RecordsIn names the directory under the state directory without making it:
@@ -193,7 +213,7 @@ func (r *Records) Save(rec Record) error {
 	if err := os.MkdirAll(r.dir, 0o700); err != nil {
 		return fmt.Errorf("make directory for records: %w", err)
 	}
-	if err := renameio.WriteFile(path, append(data, '\n'), 0o600); err != nil {
+	if err := renameio.WriteFile(path, append(data, '\n'), 0o600, renameio.WithTempDir(r.dir)); err != nil {
 		return fmt.Errorf("write record of sandbox %s: %w", rec.ID, err)
 	}
 	return nil
@@ -217,15 +237,27 @@ func (r *Records) Load(id string) (Record, error) {
 // suffix ".broken", named in the error beside the others; those set aside
 // before are removed.
 func (r *Records) LoadAll() ([]Record, error) {
-	old, err := filepath.Glob(filepath.Join(r.dir, "*.broken"))
-	errs := []error{err}
-	for _, path := range old {
-		errs = append(errs, os.Remove(path))
-	}
+	errs := r.sweep()
 	records, err := r.each(func(path string, err error) error {
 		return errors.Join(fmt.Errorf("%w (set aside as %s.broken)", err, path), os.Rename(path, path+".broken"))
 	})
 	return records, errors.Join(append(errs, err)...)
+}
+
+// sweep removes what was set aside before, and files that a process killed while
+// writing left behind.
+func (r *Records) sweep() []error {
+	var errs []error
+	for pattern, age := range map[string]time.Duration{"*.broken": 0, ".*.json*": time.Minute} {
+		paths, err := filepath.Glob(filepath.Join(r.dir, pattern))
+		errs = append(errs, err)
+		for _, path := range paths {
+			if info, err := os.Lstat(path); err == nil && time.Since(info.ModTime()) >= age {
+				errs = append(errs, os.Remove(path))
+			}
+		}
+	}
+	return errs
 }
 
 // ByCookie returns the records of all sandboxes that have the namespace, and
@@ -284,9 +316,12 @@ func (r *Records) path(id string) (string, error) {
 }
 
 func readRecord(path string) (Record, error) {
-	info, err := os.Stat(path)
+	info, err := os.Lstat(path)
 	if err != nil {
 		return Record{}, fmt.Errorf("read record: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return Record{}, fmt.Errorf("read record %s: not a regular file", path)
 	}
 	if info.Size() > maxRecord {
 		return Record{}, fmt.Errorf("read record %s: %d bytes, more than %d", path, info.Size(), maxRecord)

@@ -10,6 +10,29 @@ import (
 	"github.com/neighpin/neighpin/pkg/neighbor"
 )
 
+// repairAll repairs one sandbox after another; the channel is closed when all
+// have been looked at.
+func (e *Engine) repairAll(sandboxes []*sandbox) <-chan struct{} {
+	done := make(chan struct{})
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed || len(sandboxes) == 0 {
+		close(done)
+		return done
+	}
+	e.wg.Go(func() {
+		defer close(done)
+		e.repairing.Lock() // two Synchronize at once would write the same record
+		defer e.repairing.Unlock()
+		for _, s := range sandboxes {
+			if e.ctx.Err() == nil {
+				e.repair(s)
+			}
+		}
+	})
+	return done
+}
+
 // repair pins again what a sandbox lost while nobody watched. A namespace that
 // its runtime has taken has nothing to repair.
 func (e *Engine) repair(s *sandbox) {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"path/filepath"
 	"sync"
-	"time"
 )
 
 // latch opens once and stays open.
@@ -49,6 +48,7 @@ type sandbox struct {
 }
 
 func newSandbox(id Identity) *sandbox {
+	id.Annotations = nil // up to 256 KiB of a tenant's; they have been asked
 	return &sandbox{
 		id:      id,
 		cancel:  func() {},
@@ -78,10 +78,8 @@ func (s *sandbox) finish() {
 // settled tells that no goroutine works for the sandbox.
 func (s *sandbox) settled() bool { return s.done.isOpen() }
 
-// wait returns when the first attempt to pin is over, or after the time given.
-func (s *sandbox) wait(ctx context.Context, limit time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
+// wait returns when the first attempt to pin is over, or with the context.
+func (s *sandbox) wait(ctx context.Context) {
 	select {
 	case <-s.pinned.opened():
 	case <-ctx.Done():

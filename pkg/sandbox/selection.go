@@ -129,11 +129,13 @@ const (
 	stackGuest
 )
 
+// stack goes by the runtime's type. Where only NRI told of the sandbox, which
+// knows no types, the handler's name has to do, and then only to be careful.
 func (id Identity) stack() stack {
 	switch {
 	case strings.HasPrefix(id.Runtime, "io.containerd.runsc."):
 		return stackTaken
-	case strings.HasPrefix(id.Runtime, "io.containerd.kata"):
+	case strings.HasPrefix(id.Runtime, "io.containerd.kata"), id.Runtime == "" && strings.HasPrefix(id.Handler, "kata"):
 		return stackGuest
 	case strings.HasPrefix(id.Runtime, "io.containerd.runc."):
 		return stackKernel
