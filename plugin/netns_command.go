@@ -170,17 +170,12 @@ func pin(ctx context.Context, in *inside) (Report, error) {
 	}
 	now := time.Now().UTC()
 	rec := sandbox.Record{
-		ID:    byHandID(in.ns),
+		ID:    sandbox.ByHandID(in.ns.Cookie()),
 		NetNS: sandbox.NetNS{Path: in.ns.Path(), Cookie: in.ns.Cookie()},
 		Phase: sandbox.Started, Neighbors: report.Neighbors, Skipped: report.Skipped,
 		CapturedAt: now, Timing: sandbox.Timing{Verdict: sandbox.Unproven, PinnedAt: now},
 	}
 	return report, errors.Join(err, in.records.Save(rec))
-}
-
-// byHandID is the id of the record of a namespace that no daemon pinned.
-func byHandID(ns *netns.NS) string {
-	return fmt.Sprintf("netns-%d", ns.Cookie())
 }
 
 func unpin(ctx context.Context, in *inside) (Report, error) {
@@ -190,7 +185,7 @@ func unpin(ctx context.Context, in *inside) (Report, error) {
 		return report, err
 	}
 	for _, rec := range in.known {
-		if rec.ID == byHandID(in.ns) {
+		if rec.ID == sandbox.ByHandID(in.ns.Cookie()) {
 			err = errors.Join(err, in.records.Delete(rec.ID))
 			continue
 		}

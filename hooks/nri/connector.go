@@ -67,8 +67,9 @@ type State struct {
 type Connector struct {
 	opts Options
 
-	mu    sync.Mutex // guards the following
-	state State
+	mu         sync.Mutex // guards the following
+	state      State
+	generation int // counts connections, so that an old one's late words count for nothing
 }
 
 // New prepares a connector; Run does the work.
@@ -110,9 +111,9 @@ func (c *Connector) Run(ctx context.Context) error {
 			pause.Reset()
 			said = ""
 			c.opts.Log.WithError(err).Warn("connection to NRI lost; connecting again")
-		} else if err.Error() != said {
+		} else if why := reason(err); why != said {
 			// Once per reason: a node without NRI would fill its log.
-			said = err.Error()
+			said = why
 			c.opts.Log.WithError(err).WithField("socket", c.opts.Socket).
 				Warn("no connection to NRI; trying on (is NRI enabled in the runtime, and the socket's directory mounted?)")
 		}
@@ -124,13 +125,23 @@ func (c *Connector) Run(ctx context.Context) error {
 	}
 }
 
+// reason is what an error is told under. A connection that ends while it is set
+// up shows in many ways, depending on who notices first.
+func reason(err error) string {
+	if errors.Is(err, errHungUp) {
+		return errHungUp.Error()
+	}
+	return err.Error()
+}
+
 // serve is one connection, from its registration to its loss; lost tells that
 // it had been set up. A stub that failed once fails for ever, so each connection
 // has its own.
 func (c *Connector) serve(ctx context.Context) (lost bool, err error) {
 	closed := make(chan struct{})
 	conn := &watchedConn{gone: make(chan struct{})}
-	h := &handlers{configure: c.opts.Configure, log: c.opts.Log, onRuntime: c.runtime, onSync: c.synchronized}
+	h := &handlers{configure: c.opts.Configure, log: c.opts.Log}
+	h.onRuntime, h.onSync = c.next()
 	options := []stub.Option{
 		stub.WithSocketPath(c.opts.Socket),
 		stub.WithLogger(stubLogger{c.opts.Log}),
@@ -189,6 +200,9 @@ func start(ctx context.Context, s starter, h *handlers, conn *watchedConn) error
 	cause := errStartTimeout
 	select {
 	case err := <-result:
+		if err != nil && conn.used() && conn.ends(startGrace) {
+			err = errors.Join(errHungUp, err)
+		}
 		return err
 	case <-watchdog.C:
 	case <-ctx.Done():
@@ -246,6 +260,16 @@ func (c *watchedConn) used() bool {
 	return c.wrote
 }
 
+// ends waits until reading has ended, for at most the time given.
+func (c *watchedConn) ends(limit time.Duration) bool {
+	select {
+	case <-c.gone:
+		return true
+	case <-time.After(limit):
+		return false
+	}
+}
+
 // Close closes the connection, if there is one.
 func (c *watchedConn) Close() error {
 	c.mu.Lock()
@@ -285,12 +309,24 @@ func (c *Connector) set(change func(*State)) {
 	change(&c.state)
 }
 
-func (c *Connector) runtime(name, version string) {
-	c.set(func(s *State) { s.Runtime, s.RuntimeVersion = name, version })
-}
-
-func (c *Connector) synchronized() {
-	c.set(func(s *State) { s.Synchronized = true })
+// next begins a connection and returns what its handlers report to.
+func (c *Connector) next() (onRuntime func(name, version string), onSync func()) {
+	c.mu.Lock()
+	c.generation++
+	mine := c.generation
+	c.mu.Unlock()
+	change := func(change func(*State)) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.generation == mine {
+			change(&c.state)
+		}
+	}
+	return func(name, version string) {
+			change(func(s *State) { s.Runtime, s.RuntimeVersion = name, version })
+		}, func() {
+			change(func(s *State) { s.Synchronized = true })
+		}
 }
 
 // stubLogger hands the stub's own messages on, one level down: what matters of

@@ -97,13 +97,15 @@ func (h *handlers) RunPodSandbox(ctx context.Context, pod *api.PodSandbox) error
 // those before it left it (nri pkg/adaptation/result.go), so a container that
 // already carries what this one would set was served by another neighpin during
 // a rolling update, and setting the key twice would fail it.
-func (h *handlers) CreateContainer(_ context.Context, pod *api.PodSandbox, container *api.Container) (*api.ContainerAdjustment, []*api.ContainerUpdate, error) {
-	value := h.engine.ContainerCreating(pod.GetId())
+func (h *handlers) CreateContainer(ctx context.Context, pod *api.PodSandbox, container *api.Container) (*api.ContainerAdjustment, []*api.ContainerUpdate, error) {
+	value := h.engine.ContainerCreating(ctx, pod.GetId())
 	if value == "" {
 		return nil, nil, nil
 	}
 	if brought, ok := container.GetAnnotations()[annotation.Key]; ok {
-		if same(brought, value) {
+		// The other neighpin may know of another repair; what it knows is in
+		// the record.
+		if same(brought, value) || same(brought, h.engine.RecordedAnnotation(pod.GetId())) {
 			return nil, nil, nil
 		}
 		h.log.WithFields(logrus.Fields{

@@ -203,8 +203,11 @@ func TestRuntimeThatHangsUpHalfway(t *testing.T) {
 				}
 			}()
 			p := newPlugin(t, listener.Addr().String(), t.TempDir())
-			for range 3 { // it comes again, each time with a new stub
+			for range 5 { // it comes again, each time with a new stub
 				<-accepted
+			}
+			if n := p.said(logrus.WarnLevel); n != 1 {
+				t.Errorf("%d warnings about one and the same, want 1:\n%s", n, p.messages())
 			}
 			if name == "after the registration" {
 				// The stub itself saw nothing: it had to be woken.

@@ -19,9 +19,10 @@ import (
 const (
 	// callTimeout bounds one call to the sandbox store.
 	callTimeout = time.Second
-	// ownerDeadline is how long a namespace may be without an owner. containerd
-	// names it in the owner's record a moment after making it; one that is
-	// named by nobody is not a sandbox's.
+	// ownerDeadline is how long a namespace may be without an owner until that
+	// is reported. containerd names it in the owner's record a moment after
+	// making it; one that nobody names is not a sandbox's, or its record is
+	// stuck behind a slow disk.
 	ownerDeadline = 10 * time.Second
 	// refreshKnown is how often the list of known ids is made anew.
 	refreshKnown = 5 * time.Minute
@@ -30,13 +31,14 @@ const (
 // search is the state of the goroutine that finds the owners of namespaces.
 type search struct {
 	pending   map[string]time.Time // namespace path to when it was seen
+	reported  map[string]bool      // those of them that have been reported
 	refreshed time.Time
 }
 
 // discover finds the sandbox of each new namespace. It is the only goroutine
 // that lists the store: one list serves all namespaces that wait for an owner.
 func (e *Engine) discover() {
-	find := search{pending: make(map[string]time.Time)}
+	find := search{pending: make(map[string]time.Time), reported: make(map[string]bool)}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -52,7 +54,7 @@ func (e *Engine) discover() {
 					find.pending[event.Path] = time.Now()
 				}
 			case netns.Removed:
-				delete(find.pending, event.Path)
+				find.drop(event.Path)
 				e.namespaceGone(event.Path)
 			}
 			continue // take all that is there before asking
@@ -82,8 +84,16 @@ func (e *Engine) pause(find *search) time.Duration {
 		return 2 * time.Millisecond
 	case youngest < time.Second:
 		return 10 * time.Millisecond
+	case youngest < ownerDeadline:
+		return 100 * time.Millisecond
 	}
-	return 100 * time.Millisecond
+	return 5 * time.Second
+}
+
+// drop ends the search for a namespace's owner.
+func (find *search) drop(path string) {
+	delete(find.pending, path)
+	delete(find.reported, path)
 }
 
 // findOwners asks the store once and begins the lives of the owners it names.
@@ -104,7 +114,7 @@ func (e *Engine) findOwners(find *search) {
 			}
 			continue
 		}
-		delete(find.pending, path)
+		find.drop(path)
 		id := identify(rec)
 		id.NetNSPath = path
 		s, isNew := e.begin(ctx, id, rec.NetworkReady)
@@ -118,9 +128,9 @@ func (e *Engine) findOwners(find *search) {
 	for path, seen := range find.pending {
 		// A known sandbox is not listed again, but its namespace is.
 		if e.owned(path) {
-			delete(find.pending, path)
-		} else if time.Since(seen) > ownerDeadline {
-			delete(find.pending, path)
+			find.drop(path)
+		} else if time.Since(seen) > ownerDeadline && !find.reported[path] {
+			find.reported[path] = true
 			e.report(Event{Kind: KindUnidentified, Path: path})
 		}
 	}

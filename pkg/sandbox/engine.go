@@ -5,9 +5,7 @@ package sandbox
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"sync"
 	"time"
@@ -65,6 +63,7 @@ type Engine struct {
 	closed    bool
 	sandboxes map[string]*sandbox // the selected ones, by id
 	ignored   map[string]string   // the other ones: id to namespace path
+	orphans   map[string]*sandbox // recorded as starting by an earlier process, not met yet
 	storeErr  error               // what the store answered last
 	storeSeen bool                // the store has been asked once
 	storeTorn bool                // some of its records could not be decoded
@@ -85,7 +84,7 @@ func New(opts Options) (*Engine, error) {
 	}
 	e := &Engine{
 		opts: opts, host: host, records: records,
-		sandboxes: make(map[string]*sandbox), ignored: make(map[string]string),
+		sandboxes: make(map[string]*sandbox), ignored: make(map[string]string), orphans: make(map[string]*sandbox),
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	return e, nil
@@ -99,23 +98,7 @@ func (e *Engine) Start() error {
 		e.report(Event{Kind: KindState, Err: err})
 	}
 	for _, rec := range records {
-		if !netns.Exists(rec.NetNS.Path, rec.NetNS.Cookie) {
-			e.removeRecord(rec)
-			continue
-		}
-		s := newSandbox(rec.identity())
-		s.rec = rec
-		s.selected = Selection{Pin: true, Annotate: rec.Annotated}
-		if rec.Phase == Started {
-			if err := s.render(); err != nil {
-				e.report(Event{Kind: KindState, Record: rec, Err: err})
-			}
-			s.finish()
-			e.sandboxes[rec.ID] = s
-			e.report(Event{Kind: KindAdopted, Record: rec})
-		}
-		// A sandbox that was still starting is found again by its namespace;
-		// its record tells then which entries are ours.
+		e.load(rec)
 	}
 	watcher, err := netns.NewWatcher(e.opts.NetNSDirs)
 	if err != nil {
@@ -149,15 +132,13 @@ func (e *Engine) Close() {
 func (e *Engine) SandboxStarted(ctx context.Context, id Identity) {
 	ctx, cancel := context.WithTimeout(ctx, nriWait)
 	defer cancel()
-	s, isNew := e.begin(ctx, id, false)
+	s, _ := e.begin(ctx, id, false)
 	if s == nil {
 		return
 	}
 	s.barrier.open()
 	s.started.open()
-	if isNew {
-		s.wait(ctx)
-	}
+	s.wait(ctx)
 }
 
 // Adopt takes NRI's Synchronize: sandboxes that are already there. Pins that
@@ -168,16 +149,16 @@ func (e *Engine) Adopt(ctx context.Context, ids []Identity) {
 	defer cancel()
 	var adopted, settled []*sandbox
 	for _, id := range ids {
-		s, isNew := e.begin(ctx, id, true)
+		s, _ := e.begin(ctx, id, true)
 		if s == nil {
 			continue
 		}
 		s.barrier.open()
 		s.started.open()
-		if isNew {
-			adopted = append(adopted, s)
-		} else if s.settled() {
+		if s.settled() {
 			settled = append(settled, s)
+		} else {
+			adopted = append(adopted, s)
 		}
 	}
 	repaired := e.repairAll(settled)
@@ -191,17 +172,28 @@ func (e *Engine) Adopt(ctx context.Context, ids []Identity) {
 }
 
 // ContainerCreating takes NRI's CreateContainer and returns the annotation for
-// the container; empty when it gets none.
-func (e *Engine) ContainerCreating(id string) string {
+// the container; empty when it gets none. A container can come while its
+// sandbox is being taken over: then the call waits for that, for at most half a
+// second.
+func (e *Engine) ContainerCreating(ctx context.Context, id string) string {
 	s, known := e.find(id)
-	if s != nil {
-		s.container.open()
+	switch {
+	case s != nil:
+		ctx, cancel := context.WithTimeout(ctx, nriWait/2)
+		defer cancel()
+		s.containerComes()
+		s.barrier.open() // CNI is certainly over
+		s.wait(ctx)
 		return s.annotation()
-	}
-	if known {
+	case known:
 		return ""
 	}
-	// Another process may have pinned it while this one was starting.
+	return e.RecordedAnnotation(id)
+}
+
+// RecordedAnnotation is the annotation by the sandbox's record on disk, which
+// another process may have written; empty when there is none.
+func (e *Engine) RecordedAnnotation(id string) string {
 	rec, err := e.records.Load(id)
 	if err != nil || !netns.Exists(rec.NetNS.Path, rec.NetNS.Cookie) {
 		return ""
@@ -257,122 +249,6 @@ func (e *Engine) Status() Status {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 	})
 	return status
-}
-
-// begin finds the sandbox or begins its life; nil when it is not selected. An
-// adopted sandbox is one whose beginning nobody of us has seen.
-func (e *Engine) begin(ctx context.Context, id Identity, adopted bool) (s *sandbox, isNew bool) {
-	if s, known := e.find(id.ID); known {
-		return s, false
-	}
-	unknown := false
-	if id.Runtime == "" && id.NetNSPath != "" && e.opts.Store != nil {
-		id.Runtime, unknown = e.askType(ctx, id.ID)
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if s, ok := e.sandboxes[id.ID]; ok {
-		return s, false
-	}
-	if e.closed || !idPattern.MatchString(id.ID) {
-		return nil, false
-	}
-	selected := e.opts.Selector.Select(id)
-	if !selected.Pin {
-		// A pod of the default runtime whose type could not be asked for may
-		// be selected once it is known.
-		if !unknown || id.Handler != "" {
-			e.ignored[id.ID] = id.NetNSPath
-		}
-		return nil, false
-	}
-	s = newSandbox(id)
-	s.selected, s.adopted = selected, adopted
-	living, cancel := context.WithTimeout(e.ctx, startDeadline)
-	s.cancel = cancel
-	e.sandboxes[id.ID] = s
-	e.wg.Go(func() {
-		defer cancel()
-		e.live(living, s)
-	})
-	return s, true
-}
-
-// find returns a sandbox that is known: nil for one that is not selected.
-func (e *Engine) find(id string) (s *sandbox, known bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if s, ok := e.sandboxes[id]; ok {
-		return s, true
-	}
-	_, ignored := e.ignored[id]
-	return nil, ignored
-}
-
-// askType asks the store for a sandbox's runtime type, which NRI does not tell.
-func (e *Engine) askType(ctx context.Context, id string) (runtime string, unknown bool) {
-	rec, err := e.opts.Store.Get(ctx, id)
-	return rec.Runtime, err != nil && !errors.Is(err, containerd.ErrNotFound)
-}
-
-// namespaceGone ends the sandbox whose namespace's file has gone.
-func (e *Engine) namespaceGone(path string) {
-	e.mu.Lock()
-	var gone *sandbox
-	for _, s := range e.sandboxes {
-		if sameFile(s.id.NetNSPath, path) {
-			gone = s
-		}
-	}
-	for id, p := range e.ignored {
-		if sameFile(p, path) {
-			delete(e.ignored, id)
-		}
-	}
-	e.mu.Unlock()
-	if gone != nil {
-		e.forget(gone)
-	}
-}
-
-// forget ends a sandbox's life and removes its record.
-func (e *Engine) forget(s *sandbox) {
-	s.cancel()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closed || e.sandboxes[s.id.ID] != s {
-		return
-	}
-	delete(e.sandboxes, s.id.ID)
-	e.wg.Go(func() {
-		<-s.done.opened()
-		e.removeRecord(s.record())
-	})
-}
-
-func (e *Engine) removeRecord(rec Record) {
-	if err := e.records.Delete(rec.ID); err != nil {
-		e.report(Event{Kind: KindState, Record: rec, Err: err})
-		return
-	}
-	e.report(Event{Kind: KindReleased, Record: rec})
-}
-
-// save writes the sandbox's record. When two processes serve one node, both
-// write; the stronger proof of time is kept.
-func (e *Engine) save(s *sandbox) {
-	rec := s.record()
-	old, err := e.records.Load(rec.ID)
-	switch {
-	case err == nil && old.NetNS.Cookie == rec.NetNS.Cookie && strength[old.Timing.Verdict] > strength[rec.Timing.Verdict]:
-		rec.Timing = old.Timing
-		s.update(func(r *Record) { r.Timing = old.Timing })
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		e.report(Event{Kind: KindState, Record: rec, Err: err})
-	}
-	if err := e.records.Save(rec); err != nil {
-		e.report(Event{Kind: KindState, Record: rec, Err: err})
-	}
 }
 
 func (e *Engine) report(event Event) {

@@ -38,7 +38,7 @@ func TestPinsWhenCNIHasFinishedAndNeverBefore(t *testing.T) {
 		t.Errorf("%d repins: the hand-over is no drift", rec.Repins)
 	}
 
-	value := n.engine.ContainerCreating(podID)
+	value := n.engine.ContainerCreating(t.Context(), podID)
 	a, err := annotation.Parse(value)
 	if err != nil {
 		t.Fatalf("annotation %q: %v", value, err)
@@ -112,7 +112,7 @@ func TestKernelStackCountsToItsFirstContainer(t *testing.T) {
 	pod.rec.Annotations = map[string]string{PinAnnotation: "true"}
 	pod.listed().cni().ready()
 	n.awaitPinned()
-	if value := n.engine.ContainerCreating(podID); value == "" {
+	if value := n.engine.ContainerCreating(t.Context(), podID); value == "" {
 		t.Error("a pod that asked gets no annotation")
 	}
 	if rec := n.awaitVerdict(InTime); rec.Timing.MarginMs <= 0 {
@@ -130,7 +130,7 @@ func TestUnselectedSandboxIsNotTouched(t *testing.T) {
 	if n.store.asked() != 0 {
 		t.Errorf("the store was asked %d times about a sandbox that is not selected", n.store.asked())
 	}
-	if value := n.engine.ContainerCreating(podID); value != "" {
+	if value := n.engine.ContainerCreating(t.Context(), podID); value != "" {
 		t.Errorf("annotation %q", value)
 	}
 	if got := pod.permanent(); got != "" {
@@ -155,11 +155,11 @@ func TestRestartKeepsAnnotationAndProof(t *testing.T) {
 	n.awaitPinned()
 	pod.take()
 	before := n.awaitVerdict(InTime)
-	value := n.engine.ContainerCreating(podID)
+	value := n.engine.ContainerCreating(t.Context(), podID)
 	n.engine.Close()
 
 	n.start()
-	if got := n.engine.ContainerCreating(podID); got != value {
+	if got := n.engine.ContainerCreating(t.Context(), podID); got != value {
 		t.Errorf("annotation after restart %q, before %q", got, value)
 	}
 	if got := n.record().Timing; got != before.Timing {
@@ -212,8 +212,8 @@ func TestTwoEnginesAgree(t *testing.T) {
 	var a, b *annotation.Annotation
 	n.eventually("both to know the annotation", func() bool {
 		var errA, errB error
-		a, errA = annotation.Parse(n.engine.ContainerCreating(podID))
-		b, errB = annotation.Parse(second.ContainerCreating(podID))
+		a, errA = annotation.Parse(n.engine.ContainerCreating(t.Context(), podID))
+		b, errB = annotation.Parse(second.ContainerCreating(t.Context(), podID))
 		return errA == nil && errB == nil
 	})
 	if !a.SameNeighbors(b) {
@@ -273,7 +273,7 @@ func TestAdoptRepairsWhatWasMissed(t *testing.T) {
 	if strings.Count(pod.permanent(), "PERMANENT") != 2 {
 		t.Fatalf("entries after Synchronize: %q", pod.permanent())
 	}
-	if n.engine.ContainerCreating(podID) == "" {
+	if n.engine.ContainerCreating(t.Context(), podID) == "" {
 		t.Error("no annotation for an adopted sandbox")
 	}
 	n.awaitVerdict(Unproven)

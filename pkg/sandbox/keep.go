@@ -10,6 +10,17 @@ import (
 	"github.com/neighpin/neighpin/pkg/neighbor"
 )
 
+const (
+	// takenDelay is how long the RTM_DELADDR of a namespace that was found
+	// taken may take to be read: it is in the socket already.
+	takenDelay = time.Second
+	// minMargin is the shortest margin that proves something. gVisor reads the
+	// neighbors of all links before it removes the first address (gvisor
+	// runsc/sandbox/network.go): a pin between the two is too late, although it
+	// comes before the RTM_DELADDR. That takes it a millisecond or two.
+	minMargin = 5 * time.Millisecond
+)
+
 // keep holds the pins until the sandbox has started: it repairs what is lost,
 // and it finds the moment that decides whether the pins were in time.
 //
@@ -22,14 +33,15 @@ func (l *life) keep(ctx context.Context) error {
 	s := l.sandbox
 	shrink := time.NewTimer(time.Hour)
 	defer shrink.Stop()
-	started := s.started.opened()
+	started, container := s.started.opened(), s.container.opened()
 	for {
+		var err error
 		select {
 		case <-ctx.Done():
-			return l.expire(ctx)
+			return ctx.Err()
 		case b, ok := <-l.batches:
 			if !ok {
-				return errors.New("events of the namespace ended before the sandbox had started")
+				return errEventsEnded
 			}
 			dirty, taken := l.observe(b.events)
 			if taken {
@@ -39,27 +51,40 @@ func (l *life) keep(ctx context.Context) error {
 			if !dirty {
 				continue
 			}
-			if err := l.reapply(ctx, false); l.final(err) {
-				return l.settle(b.at, err)
-			}
-			if l.shrunk {
+			if err = l.reapply(ctx, false); l.shrunk {
 				shrink.Reset(shrinkDelay)
 			}
 		case <-shrink.C:
-			if !l.shrunk {
-				continue
-			}
-			if err := l.reapply(ctx, true); l.final(err) {
-				return l.settle(time.Now(), err)
+			if l.shrunk {
+				err = l.reapply(ctx, true)
 			}
 		case <-started:
 			started = nil
-			if s.id.stack() == stackGuest {
+			if s.id.stack() == stackGuest || s.adopted && s.id.stack() != stackTaken {
+				// Nothing will show when the runtime read the namespace, or
+				// its containers were there before us.
 				l.conclude(Unproven, 0)
 				return nil
 			}
-		case <-s.container.opened():
-			return l.verify(ctx, time.Now())
+		case <-container:
+			container = nil
+			if s.id.stack() == stackKernel {
+				return l.verify(ctx)
+			}
+			if err = l.reapply(ctx, false); err == nil {
+				// It runs and has taken nothing, as gVisor with the host's
+				// network; what it read, and when, nothing shows.
+				l.conclude(Unproven, 0)
+				return nil
+			}
+		}
+		switch {
+		case errors.Is(err, errTaken):
+			return l.awaitTaken(ctx)
+		case errors.Is(err, errRestless):
+			return err
+		case err != nil: // the next event tries again
+			l.engine.fail(s, err)
 		}
 	}
 }
@@ -81,13 +106,18 @@ func (l *life) observe(events []neighbor.Event) (dirty, taken bool) {
 				dirty = true
 			}
 		case neighbor.AddrRemoved:
-			if ev.Global && l.sandbox.id.stack() != stackKernel {
+			// A link that goes down loses its IPv6 addresses, too; gVisor
+			// leaves it up.
+			if ev.Global && !l.down[ev.Dev] && l.sandbox.id.stack() != stackKernel {
 				return dirty, true
 			}
 			dirty = true
 		case neighbor.Overrun:
 			l.overran, dirty = true, true
-		case neighbor.LinkChanged, neighbor.LinkRemoved, neighbor.AddrAdded, neighbor.RouteChanged:
+		case neighbor.LinkChanged:
+			l.down[ev.Dev] = !ev.Up
+			dirty = true
+		case neighbor.LinkRemoved, neighbor.AddrAdded, neighbor.RouteChanged:
 			dirty = true
 		}
 	}
@@ -118,93 +148,91 @@ func (l *life) reapply(ctx context.Context, shrink bool) error {
 	return nil
 }
 
-// final tells whether a repair's error ends the repairs. One that does not is
-// reported, and the next event tries again.
-func (l *life) final(err error) bool {
-	if err == nil || errors.Is(err, errTaken) || errors.Is(err, errRestless) {
-		return err != nil
-	}
-	l.engine.fail(l.sandbox, err)
-	return false
-}
-
-// settle handles what stopped a repair. A namespace found taken without its
-// RTM_DELADDR read yet was taken with the pins in it, if they were held.
-func (l *life) settle(at time.Time, err error) error {
-	switch {
-	case !errors.Is(err, errTaken):
-		l.conclude(Unproven, 0)
-		return err
-	case l.sandbox.id.stack() == stackKernel:
+// awaitTaken goes on reading events of a namespace that was found taken: the
+// verdict rests on their order, never on what was known before them.
+func (l *life) awaitTaken(ctx context.Context) error {
+	if l.sandbox.id.stack() == stackKernel {
 		l.conclude(Unproven, 0) // the pod's own doing, or its end
-	default:
-		l.decide(at)
+		return nil
 	}
-	return nil
+	limit := time.NewTimer(takenDelay)
+	defer limit.Stop()
+	for {
+		select {
+		case b, ok := <-l.batches:
+			if !ok {
+				return errEventsEnded
+			}
+			if _, taken := l.observe(b.events); taken {
+				l.decide(b.at)
+				return nil
+			}
+		case <-limit.C:
+			l.conclude(Unproven, 0)
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // decide gives the verdict at the moment the runtime took the namespace.
 func (l *life) decide(at time.Time) {
-	// Messages were lost, a flush may be among them; or the pod ran before we
-	// came, and the address may be one that it removed itself.
-	if l.overran || l.sandbox.adopted && l.sandbox.id.stack() != stackTaken {
-		l.conclude(Unproven, 0)
-		return
-	}
+	margin := at.Sub(l.ackedAt)
+	verdict := InTime
 	for _, held := range l.held {
 		if !held {
-			l.conclude(Late, at.Sub(l.ackedAt))
-			return
+			verdict = Late
 		}
 	}
-	l.conclude(InTime, at.Sub(l.ackedAt))
+	switch {
+	case l.overran, l.early, l.sandbox.adopted && l.sandbox.id.stack() != stackTaken:
+		// Messages were lost; or an address went before CNI's result was seen;
+		// or the pod ran before we came and may have removed it itself.
+		verdict, margin = Unproven, 0
+	case verdict == InTime && margin < minMargin:
+		verdict = Unproven
+	}
+	l.conclude(verdict, margin)
 }
 
 // verify gives the verdict for a pod that uses the kernel's stack when its
 // first container comes: the kernel is asked, not the memory of events.
-func (l *life) verify(ctx context.Context, at time.Time) error {
+func (l *life) verify(ctx context.Context) error {
+	at := l.sandbox.containerCame()
 	differences, err := l.table.Verify(ctx, l.sandbox.record().Neighbors)
 	if err != nil {
-		return l.settle(at, err)
+		return err
 	}
-	if len(differences) > 0 {
-		l.conclude(Late, 0)
+	if len(differences) > 0 || at.Before(l.ackedAt) {
+		l.conclude(Late, at.Sub(l.ackedAt))
 		return l.reapply(ctx, true)
 	}
 	if l.sandbox.adopted {
-		// Its containers may have been there before us.
-		l.conclude(Unproven, 0)
+		l.conclude(Unproven, 0) // its containers may have been there before us
 		return nil
 	}
 	l.conclude(InTime, at.Sub(l.ackedAt))
 	return nil
 }
 
-// expire ends a life whose context has: the sandbox is gone, the daemon stops,
-// or the sandbox took too long to start.
-func (l *life) expire(ctx context.Context) error {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		l.conclude(Unproven, 0)
-	}
-	return ctx.Err()
-}
-
 // missed gives the verdict for a namespace that was taken before it was looked
-// at. Pins that an earlier process made in time are in its record.
+// at. Pins that an earlier process, or another one at this moment, made in time
+// are in its record.
 func (l *life) missed(err error) error {
 	s := l.sandbox
-	s.pinned.open()
-	if rec := s.record(); rec.Timing.Verdict != Pending || len(rec.Neighbors) > 0 {
-		if renderErr := s.render(); renderErr != nil {
-			return renderErr
-		}
-		s.update(func(r *Record) { r.Phase = Started })
-		l.engine.save(s)
-		l.engine.report(Event{Kind: KindAdopted, Record: s.record()})
-		return nil
+	l.engine.inherit(s)
+	rec := s.record()
+	if len(rec.Neighbors) == 0 {
+		l.conclude(Late, 0)
+		return err
 	}
-	l.conclude(Late, 0)
-	return err
+	if renderErr := s.render(); renderErr != nil {
+		return renderErr
+	}
+	l.engine.report(Event{Kind: KindAdopted, Record: rec})
+	l.conclude(Unproven, 0) // unless the record has a verdict
+	return nil
 }
 
 // conclude records and reports the verdict; the sandbox has started.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/neighpin/neighpin/internal/nstest"
 	"github.com/neighpin/neighpin/pkg/containerd"
@@ -29,6 +30,7 @@ type fakeStore struct {
 	records map[string]containerd.Record
 	gets    int
 	err     error
+	hang    bool // Get answers nothing until its caller gives up
 }
 
 func (f *fakeStore) List(_ context.Context, known []string) ([]containerd.Record, error) {
@@ -46,7 +48,14 @@ func (f *fakeStore) List(_ context.Context, known []string) ([]containerd.Record
 	return list, nil
 }
 
-func (f *fakeStore) Get(_ context.Context, id string) (containerd.Record, error) {
+func (f *fakeStore) Get(ctx context.Context, id string) (containerd.Record, error) {
+	f.mu.Lock()
+	hang := f.hang
+	f.mu.Unlock()
+	if hang {
+		<-ctx.Done()
+		return containerd.Record{}, ctx.Err()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.gets++
@@ -86,12 +95,28 @@ func (f *fakeStore) asked() int {
 type log struct {
 	mu     sync.Mutex
 	events []Event
+	hold   Kind          // events of this kind
+	until  chan struct{} // make the engine wait for this
 }
 
 func (l *log) Report(event Event) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.events = append(l.events, event)
+	hold, until := l.hold, l.until
+	l.mu.Unlock()
+	if event.Kind == hold && until != nil {
+		<-until
+	}
+}
+
+// holdUp makes the engine's goroutine stand still at events of a kind, as a
+// process does that gets no processor, until release is called.
+func (l *log) holdUp(kind Kind) (release func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	until := make(chan struct{})
+	l.hold, l.until = kind, until
+	return sync.OnceFunc(func() { close(until) })
 }
 
 func (l *log) count(kind Kind) int {
@@ -212,9 +237,13 @@ func (p *pod) ready() *pod {
 	return p
 }
 
-// take does what gVisor does when it starts: it removes the addresses.
+// take does what gVisor does when it starts: it removes the addresses. What was
+// pinned before has been there for long enough to prove something.
 func (p *pod) take() {
 	p.node.t.Helper()
+	p.node.eventually("the margin to be one that counts", func() bool {
+		return time.Since(p.node.record().Timing.PinnedAt) > 2*minMargin
+	})
 	p.IP("address del 10.88.0.2/24 dev eth0", "address del fd00:88::2/64 dev eth0")
 }
 

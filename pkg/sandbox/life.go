@@ -33,6 +33,9 @@ const (
 // errTaken says that a runtime has taken addresses and routes away already.
 var errTaken = errors.New("the runtime has already taken the namespace's addresses and routes; nothing is left to capture")
 
+// errEventsEnded says that the socket which listens in the namespace failed.
+var errEventsEnded = errors.New("events of the namespace ended before the sandbox had started")
+
 // errRestless says that a namespace changed more often than is reasonable.
 var errRestless = fmt.Errorf("namespace changed more than %d times while it started; pins are no longer repaired", maxApplies)
 
@@ -45,7 +48,7 @@ func (e *Engine) live(ctx context.Context, s *sandbox) {
 		e.noNamespace(ctx, s, err)
 		return
 	}
-	l := &life{engine: e, sandbox: s, held: make(map[pinKey]bool)}
+	l := &life{engine: e, sandbox: s, held: make(map[pinKey]bool), down: make(map[string]bool)}
 	defer l.close()
 	err = l.attach(ns)
 	// The sockets keep the namespace alive as well; a descriptor more does not
@@ -56,9 +59,10 @@ func (e *Engine) live(ctx context.Context, s *sandbox) {
 	if err == nil {
 		err = l.run(ctx)
 	}
-	if err != nil && ctx.Err() == nil {
+	if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+		// Said, not only stopped: nothing will be proven or repaired any more.
 		e.fail(s, err)
-		e.save(s)
+		l.conclude(Unproven, 0)
 	}
 }
 
@@ -75,16 +79,7 @@ func (e *Engine) open(ctx context.Context, s *sandbox) (*netns.NS, error) {
 		r.NetNS = NetNS{Path: s.id.NetNSPath, Cookie: ns.Cookie()}
 		r.Annotated = s.selected.Annotate
 	})
-	old, err := e.records.Load(s.id.ID)
-	switch {
-	case err == nil && old.NetNS.Cookie == ns.Cookie():
-		s.update(func(r *Record) {
-			r.Neighbors, r.Skipped, r.CapturedAt = old.Neighbors, old.Skipped, old.CapturedAt
-			r.Timing, r.Repins = old.Timing, old.Repins
-		})
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		e.report(Event{Kind: KindState, Record: s.record(), Err: err})
-	}
+	e.inherit(s)
 	return ns, nil
 }
 
@@ -97,12 +92,15 @@ func (e *Engine) noNamespace(ctx context.Context, s *sandbox, err error) {
 		e.fail(s, err)
 	}
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	if e.sandboxes[s.id.ID] == s {
 		delete(e.sandboxes, s.id.ID)
 		if !gone {
 			e.ignored[s.id.ID] = s.id.NetNSPath
 		}
+	}
+	e.mu.Unlock()
+	if errors.Is(err, fs.ErrNotExist) {
+		e.removeRecord(s)
 	}
 }
 
@@ -126,6 +124,8 @@ type life struct {
 	batches chan batch
 
 	lastWithout time.Time       // when the record was last read without a CNI result
+	early       bool            // an address went between that and CNI's result
+	down        map[string]bool // links that are down
 	held        map[pinKey]bool // desired pins: seen in the kernel and not lost since
 	ackedAt     time.Time       // when the kernel acknowledged the last pin
 	applies     int
@@ -176,7 +176,7 @@ func (l *life) run(ctx context.Context) error {
 	if err := l.awaitNetwork(ctx); err != nil {
 		return err
 	}
-	err := l.apply(ctx, false)
+	err := l.firstApply(ctx)
 	if errors.Is(err, errTaken) {
 		return l.missed(err)
 	}
@@ -189,6 +189,23 @@ func (l *life) run(ctx context.Context) error {
 	}
 	l.firstPinned()
 	return l.keep(ctx)
+}
+
+// firstApply pins for the first time. What the kernel refuses for the moment,
+// such as a dump that changes interrupt, is tried again.
+func (l *life) firstApply(ctx context.Context) error {
+	var err error
+	for pause := time.Millisecond; pause < 100*time.Millisecond; pause *= 3 {
+		if err = l.apply(ctx, false); err == nil || errors.Is(err, errTaken) || len(l.held) > 0 {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return err
 }
 
 // awaitNetwork returns when CNI has finished: the store's record has its result,
@@ -206,8 +223,9 @@ func (l *life) awaitNetwork(ctx context.Context) error {
 	// Nobody announces the result (containerd's store publishes no event), but
 	// CNI cannot finish without changing the namespace: while something happens
 	// there the store is asked every millisecond, else less often.
-	var lastEvent time.Time
+	var lastEvent, lastRemoved time.Time
 	began := time.Now()
+	defer func() { l.early = lastRemoved.After(l.lastWithout) }()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -218,7 +236,12 @@ func (l *life) awaitNetwork(ctx context.Context) error {
 			return ctx.Err()
 		case b, ok := <-l.batches:
 			if !ok {
-				return errors.New("events of the namespace ended before CNI finished")
+				return errEventsEnded
+			}
+			for _, ev := range b.events {
+				if ev.Kind == neighbor.AddrRemoved && ev.Global {
+					lastRemoved = b.at
+				}
 			}
 			if time.Since(began) < time.Minute && b.at.Sub(lastEvent) > time.Millisecond {
 				timer.Reset(time.Millisecond)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"path/filepath"
 	"sync"
+	"time"
 )
 
 // latch opens once and stays open.
@@ -42,9 +43,13 @@ type sandbox struct {
 	pinned    *latch // the first attempt to pin is over
 	done      *latch // its goroutine has ended
 
-	mu    sync.Mutex // guards the following
-	rec   Record
-	value string // the annotation, rendered
+	file    sync.Mutex // held while the record's file is written or removed
+	removed bool       // guarded by file: it is not written any more
+
+	mu          sync.Mutex // guards the following
+	rec         Record
+	value       string    // the annotation, rendered
+	containerAt time.Time // when container was opened
 }
 
 func newSandbox(id Identity) *sandbox {
@@ -73,6 +78,23 @@ func (r Record) identity() Identity {
 func (s *sandbox) finish() {
 	s.pinned.open()
 	s.done.open()
+}
+
+// containerComes notes the first container's creation.
+func (s *sandbox) containerComes() {
+	s.mu.Lock()
+	if s.containerAt.IsZero() {
+		s.containerAt = time.Now()
+	}
+	s.mu.Unlock()
+	s.container.open()
+}
+
+// containerCame is when the first container's creation was noted.
+func (s *sandbox) containerCame() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.containerAt
 }
 
 // settled tells that no goroutine works for the sandbox.

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"errors"
+	"io/fs"
+
+	"github.com/neighpin/neighpin/pkg/netns"
+)
+
+// load takes one record of an earlier process.
+func (e *Engine) load(rec Record) {
+	s := newSandbox(rec.identity())
+	s.rec = rec
+	s.selected = Selection{Pin: true, Annotate: rec.Annotated}
+	s.finish()
+	switch {
+	case !netns.Exists(rec.NetNS.Path, rec.NetNS.Cookie):
+		e.removeRecord(s)
+	case rec.byHand():
+		// Nobody's sandbox; "neighpin unpin" takes it away.
+	case rec.Phase == Starting:
+		// Found again by its namespace, unless the pod is not selected now; its
+		// record tells which entries are ours.
+		e.orphans[rec.ID] = s
+	default:
+		if err := s.render(); err != nil {
+			e.report(Event{Kind: KindState, Record: rec, Err: err})
+		}
+		e.sandboxes[rec.ID] = s
+		e.report(Event{Kind: KindAdopted, Record: rec})
+	}
+}
+
+// inherit takes over what the sandbox's record on disk says, if it is of the
+// same namespace.
+func (e *Engine) inherit(s *sandbox) {
+	rec := s.record()
+	old, err := e.records.Load(rec.ID)
+	switch {
+	case err == nil && old.NetNS.Cookie == rec.NetNS.Cookie:
+		s.update(func(r *Record) {
+			r.Neighbors, r.Skipped, r.CapturedAt = old.Neighbors, old.Skipped, old.CapturedAt
+			r.Timing, r.Repins = old.Timing, old.Repins
+		})
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		e.report(Event{Kind: KindState, Record: rec, Err: err})
+	}
+}
+
+// removeRecord removes the sandbox's record for good.
+func (e *Engine) removeRecord(s *sandbox) {
+	s.file.Lock()
+	defer s.file.Unlock()
+	s.removed = true
+	if err := e.records.Delete(s.id.ID); err != nil {
+		e.report(Event{Kind: KindState, Record: s.record(), Err: err})
+		return
+	}
+	e.report(Event{Kind: KindReleased, Record: s.record()})
+}
+
+// save writes the sandbox's record. When two processes serve one node, both
+// write: the stronger proof of time is kept, and what it is the proof of.
+func (e *Engine) save(s *sandbox) {
+	s.file.Lock()
+	defer s.file.Unlock()
+	if s.removed {
+		return
+	}
+	err := e.records.Merge(s.record(), func(old, rec Record) Record {
+		if old.NetNS.Cookie != rec.NetNS.Cookie || strength[old.Timing.Verdict] <= strength[rec.Timing.Verdict] {
+			return rec
+		}
+		rec.Timing = old.Timing
+		if len(rec.Neighbors) == 0 {
+			rec.Neighbors, rec.Skipped, rec.CapturedAt = old.Neighbors, old.Skipped, old.CapturedAt
+		}
+		s.update(func(r *Record) {
+			r.Timing, r.Neighbors, r.Skipped, r.CapturedAt = rec.Timing, rec.Neighbors, rec.Skipped, rec.CapturedAt
+		})
+		return rec
+	})
+	if err == nil {
+		err = s.render()
+	}
+	if err != nil {
+		e.report(Event{Kind: KindState, Record: s.record(), Err: err})
+	}
+}

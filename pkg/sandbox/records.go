@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
+)
+
+// Records is the directory of records, one file per sandbox. Two processes may
+// share it; each file is replaced as a whole. It is safe for concurrent use as
+// long as one goroutine writes one id.
+type Records struct {
+	dir string
+}
+
+// OpenRecords opens, and makes where needed, the directory "sandboxes" under
+// the state directory, for root only.
+func OpenRecords(stateDir string) (*Records, error) {
+	r := RecordsIn(stateDir)
+	if err := os.MkdirAll(r.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make directory for records: %w", err)
+	}
+	for _, dir := range []string{stateDir, r.dir} {
+		if err := trusted(dir); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// trusted refuses a directory in which somebody else could replace files.
+func trusted(dir string) error {
+	var stat unix.Stat_t
+	if err := unix.Stat(dir, &stat); err != nil {
+		return fmt.Errorf("look at state directory %s: %w", dir, err)
+	}
+	if int(stat.Uid) != os.Geteuid() || stat.Mode&0o022 != 0 {
+		return fmt.Errorf("state directory %s belongs to uid %d with mode %04o: want own uid, and nobody else to write",
+			dir, stat.Uid, stat.Mode&0o7777)
+	}
+	return nil
+}
+
+// RecordsIn names the directory under the state directory without making it:
+// what is not there holds no records, and Save makes it.
+func RecordsIn(stateDir string) *Records {
+	return &Records{dir: filepath.Join(stateDir, "sandboxes")}
+}
+
+// Save writes a record.
+func (r *Records) Save(rec Record) error {
+	path, err := r.path(rec.ID)
+	if err != nil {
+		return err
+	}
+	rec.Version = recordVersion
+	data, err := json.MarshalIndent(rec, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode record of sandbox %s: %w", rec.ID, err)
+	}
+	if err := os.MkdirAll(r.dir, 0o700); err != nil {
+		return fmt.Errorf("make directory for records: %w", err)
+	}
+	if err := renameio.WriteFile(path, append(data, '\n'), 0o600, renameio.WithTempDir(r.dir)); err != nil {
+		return fmt.Errorf("write record of sandbox %s: %w", rec.ID, err)
+	}
+	return nil
+}
+
+// Merge writes a record after asking with what is there of the same sandbox, if
+// anything; no other process that merges writes in between.
+func (r *Records) Merge(rec Record, merge func(old, rec Record) Record) error {
+	if err := os.MkdirAll(r.dir, 0o700); err != nil {
+		return fmt.Errorf("make directory for records: %w", err)
+	}
+	lock, err := os.OpenFile(filepath.Join(r.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("lock records: %w", err)
+	}
+	defer func() { _ = lock.Close() }()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return fmt.Errorf("lock records: %w", err)
+	}
+	// What cannot be read is written over.
+	if old, err := r.Load(rec.ID); err == nil {
+		rec = merge(old, rec)
+	}
+	return r.Save(rec)
+}
+
+// Load reads the record of one sandbox; the error wraps fs.ErrNotExist when
+// there is none.
+func (r *Records) Load(id string) (Record, error) {
+	path, err := r.path(id)
+	if err != nil {
+		return Record{}, err
+	}
+	rec, err := readRecord(path)
+	if err == nil && rec.ID != id {
+		err = fmt.Errorf("read record %s: it is of sandbox %.64q", path, rec.ID)
+	}
+	return rec, err
+}
+
+// LoadAll reads all records. Files that cannot be read are set aside with the
+// suffix ".broken", named in the error beside the others; those set aside
+// before are removed.
+func (r *Records) LoadAll() ([]Record, error) {
+	errs := r.sweep()
+	records, err := r.each(func(path string, err error) error {
+		return errors.Join(fmt.Errorf("%w (set aside as %s.broken)", err, path), os.Rename(path, path+".broken"))
+	})
+	return records, errors.Join(append(errs, err)...)
+}
+
+// sweep removes what was set aside before, and files that a process killed while
+// writing left behind.
+func (r *Records) sweep() []error {
+	var errs []error
+	for pattern, age := range map[string]time.Duration{"*.broken": 0, ".*.json*": time.Minute} {
+		paths, err := filepath.Glob(filepath.Join(r.dir, pattern))
+		errs = append(errs, err)
+		for _, path := range paths {
+			if info, err := os.Lstat(path); err == nil && time.Since(info.ModTime()) >= age {
+				errs = append(errs, os.Remove(path))
+			}
+		}
+	}
+	return errs
+}
+
+// ByCookie returns the records of all sandboxes that have the namespace, and
+// changes nothing. Files that cannot be read are named in the error.
+func (r *Records) ByCookie(cookie uint64) ([]Record, error) {
+	records, err := r.each(func(_ string, err error) error { return err })
+	return slices.DeleteFunc(records, func(rec Record) bool { return rec.NetNS.Cookie != cookie }), err
+}
+
+// each reads all records; what broken returns of those that cannot be read is
+// joined.
+func (r *Records) each(broken func(path string, err error) error) ([]Record, error) {
+	entries, err := os.ReadDir(r.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list records: %w", err)
+	}
+	var records []Record
+	var errs []error
+	for _, entry := range entries {
+		id, isRecord := strings.CutSuffix(entry.Name(), ".json")
+		if !isRecord {
+			continue // another process is writing
+		}
+		rec, err := r.Load(id)
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // removed meanwhile
+		case errors.Is(err, errBroken):
+			errs = append(errs, broken(filepath.Join(r.dir, entry.Name()), err))
+		case err != nil:
+			errs = append(errs, err)
+		default:
+			records = append(records, rec)
+		}
+	}
+	return records, errors.Join(errs...)
+}
+
+// Delete removes the record of a sandbox; one that is not there is no error.
+func (r *Records) Delete(id string) error {
+	path, err := r.path(id)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove record of sandbox %s: %w", id, err)
+	}
+	return nil
+}
+
+func (r *Records) path(id string) (string, error) {
+	if !idPattern.MatchString(id) {
+		return "", fmt.Errorf("record of sandbox %.64q: the id is no file name", id)
+	}
+	return filepath.Join(r.dir, id+".json"), nil
+}
+
+func readRecord(path string) (Record, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return Record{}, fmt.Errorf("read record: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return Record{}, fmt.Errorf("read record %s: not a regular file", path)
+	}
+	if info.Size() > maxRecord {
+		return Record{}, fmt.Errorf("read record %s: %d bytes, more than %d", path, info.Size(), maxRecord)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return Record{}, fmt.Errorf("read record: %w", err)
+	}
+	rec, err := decodeRecord(data)
+	if err != nil {
+		return Record{}, fmt.Errorf("read record %s: %w: %w", path, errBroken, err)
+	}
+	return rec, nil
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"context"
+	"errors"
+
+	"github.com/neighpin/neighpin/pkg/containerd"
+	"github.com/neighpin/neighpin/pkg/netns"
+)
+
+// begin finds the sandbox or begins its life; nil when it is not selected. An
+// adopted sandbox is one whose beginning nobody of us has seen.
+func (e *Engine) begin(ctx context.Context, id Identity, adopted bool) (s *sandbox, isNew bool) {
+	if s, known := e.find(id.ID); known {
+		return s, false
+	}
+	unknown := false
+	if id.Runtime == "" && id.NetNSPath != "" && e.opts.Store != nil {
+		id.Runtime, unknown = e.askType(ctx, id.ID)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if s, ok := e.sandboxes[id.ID]; ok {
+		return s, false
+	}
+	if e.closed || !idPattern.MatchString(id.ID) {
+		return nil, false
+	}
+	selected := e.opts.Selector.Select(id)
+	if !selected.Pin {
+		// A pod of the default runtime whose type could not be asked for may
+		// be selected once it is known.
+		if !unknown || id.Handler != "" {
+			e.ignored[id.ID] = id.NetNSPath
+		}
+		return nil, false
+	}
+	s = newSandbox(id)
+	s.selected, s.adopted = selected, adopted
+	living, cancel := context.WithTimeout(e.ctx, startDeadline)
+	s.cancel = cancel
+	e.sandboxes[id.ID] = s
+	delete(e.orphans, id.ID)
+	e.wg.Go(func() {
+		defer cancel()
+		e.live(living, s)
+	})
+	return s, true
+}
+
+// find returns a sandbox that is known: nil for one that is not selected.
+func (e *Engine) find(id string) (s *sandbox, known bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if s, ok := e.sandboxes[id]; ok {
+		return s, true
+	}
+	_, ignored := e.ignored[id]
+	return nil, ignored
+}
+
+// askType asks the store for a sandbox's runtime type, which NRI does not tell.
+func (e *Engine) askType(ctx context.Context, id string) (runtime string, unknown bool) {
+	rec, err := e.opts.Store.Get(ctx, id)
+	return rec.Runtime, err != nil && !errors.Is(err, containerd.ErrNotFound)
+}
+
+// namespaceGone ends the sandbox whose namespace's file has gone.
+func (e *Engine) namespaceGone(path string) {
+	e.mu.Lock()
+	var gone, orphaned []*sandbox
+	for _, s := range e.sandboxes {
+		if sameFile(s.id.NetNSPath, path) {
+			gone = append(gone, s)
+		}
+	}
+	for id, s := range e.orphans {
+		if sameFile(s.id.NetNSPath, path) {
+			orphaned = append(orphaned, s)
+			delete(e.orphans, id)
+		}
+	}
+	for id, p := range e.ignored {
+		if sameFile(p, path) {
+			delete(e.ignored, id)
+		}
+	}
+	e.mu.Unlock()
+	for _, s := range gone {
+		// The directory may have been out of sight for a moment only.
+		if rec := s.record(); rec.NetNS.Cookie == 0 || !netns.Exists(rec.NetNS.Path, rec.NetNS.Cookie) {
+			e.forget(s)
+		}
+	}
+	for _, s := range orphaned {
+		e.removeRecord(s)
+	}
+}
+
+// forget ends a sandbox's life and removes its record.
+func (e *Engine) forget(s *sandbox) {
+	s.cancel()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed || e.sandboxes[s.id.ID] != s {
+		return
+	}
+	delete(e.sandboxes, s.id.ID)
+	e.wg.Go(func() {
+		<-s.done.opened()
+		e.removeRecord(s)
+	})
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/neighpin/neighpin/internal/nstest"
+	"github.com/neighpin/neighpin/pkg/annotation"
+	"github.com/neighpin/neighpin/pkg/netns"
+)
+
+func TestVerdictDoesNotDependOnWhenTheEngineRuns(t *testing.T) {
+	for name, tc := range map[string]struct {
+		between func(*pod)
+		want    Verdict
+	}{
+		"nothing happens":    {func(*pod) {}, InTime},
+		"a pin is flushed":   {func(p *pod) { p.IP("neigh del " + gateway4 + " dev eth0") }, Late},
+		"a pin is replaced":  {func(p *pod) { p.IP("neigh replace " + gateway4 + " dev eth0 lladdr 02:00:00:00:00:99 nud permanent") }, Late},
+		"all are flushed":    {func(p *pod) { p.IP("link set eth0 address " + p.MAC("eth0")) }, Late},
+		"something harmless": {func(p *pod) { p.IP("link set eth0 mtu 1400") }, InTime},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			release := n.log.holdUp(KindPinned)
+			t.Cleanup(release)
+			pod := n.newPod("runsc", typeGVisor).listed().cni().ready()
+			n.awaitPinned()
+			tc.between(pod)
+			pod.take()
+			// The first container comes before the engine has read any of it.
+			if _, err := annotation.Parse(n.engine.ContainerCreating(t.Context(), podID)); err != nil {
+				t.Errorf("annotation: %v", err)
+			}
+			release()
+			n.awaitVerdict(tc.want)
+		})
+	}
+}
+
+func TestLinkThatGoesDownIsNoHandOver(t *testing.T) {
+	n := newNode(t)
+	pod := n.newPod("runsc", typeGVisor).listed().cni().ready()
+	n.awaitPinned()
+	pod.IP("link set eth0 down", "link set eth0 up", "address replace fd00:88::2/64 dev eth0 nodad",
+		"route replace default via "+gateway4, "route replace default via "+gateway6)
+	n.eventually("the pins to be back", func() bool { return n.log.count(KindRepinned) > 0 && len(n.record().Neighbors) == 2 })
+	if got := n.record().Timing.Verdict; got != Pending {
+		t.Fatalf("verdict %s before the runtime came", got)
+	}
+	pod.take()
+	n.awaitVerdict(InTime)
+}
+
+func TestStackThatGivesNoSignIsUnproven(t *testing.T) {
+	n := newNode(t)
+	n.engine.opts.Selector.Handlers = []string{"kata*", "runsc*"}
+	pod := n.newPod("kata-qemu", "io.containerd.kata-qemu.v2").listed().cni().ready()
+	n.awaitPinned()
+	n.engine.SandboxStarted(t.Context(), identify(pod.rec))
+	n.awaitVerdict(Unproven)
+}
+
+func TestContainerBeforeThePinIsLate(t *testing.T) {
+	n := newNode(t)
+	n.store.hang = true
+	pod := n.newPod("runsc", typeRunc).listed()
+	n.eventually("the sandbox to be found", func() bool { return n.record().ID != "" })
+	came := make(chan string, 1)
+	go func() { came <- n.engine.ContainerCreating(t.Context(), podID) }()
+	// CNI's routes come only now: what stands then was not there when the
+	// container came.
+	if value := <-came; value != "" {
+		if a, err := annotation.Parse(value); err != nil || len(a.Neighbors) != 0 {
+			t.Errorf("annotation %q", value)
+		}
+	}
+	pod.cni()
+	nstest.Eventually(t, "a verdict", func() bool { return n.record().Timing.Verdict != Pending })
+	if got := n.record().Timing.Verdict; got == InTime {
+		t.Errorf("verdict %s", got)
+	}
+}
+
+func TestTakenWhileNobodyWatchedIsUnproven(t *testing.T) {
+	n := newNode(t)
+	pod := n.newPod("runsc", typeGVisor).listed().cni().ready()
+	n.awaitPinned()
+	n.engine.Close()
+	pod.take()
+	n.start()
+	rec := n.awaitVerdict(Unproven)
+	if len(rec.Neighbors) != 2 || n.engine.ContainerCreating(t.Context(), podID) == "" {
+		t.Errorf("what was pinned is forgotten: %+v", rec)
+	}
+}
+
+func TestLateEngineDoesNotSpoilTheOthersRecord(t *testing.T) {
+	n := newNode(t)
+	pod := n.newPod("runsc", typeGVisor).listed().cni().ready()
+	n.awaitPinned()
+	pod.take()
+	n.awaitVerdict(InTime)
+	options := n.options()
+	second, err := New(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(second.Close)
+	// It meets the sandbox before the other's record is there, and finds it taken.
+	s := newSandbox(identify(pod.rec))
+	s.selected = Selection{Pin: true, Annotate: true}
+	s.update(func(r *Record) {
+		r.NetNS = NetNS{Path: pod.rec.NetNSPath, Cookie: pod.Cookie()}
+		r.Phase, r.Annotated, r.Timing = Started, true, Timing{Verdict: Late}
+	})
+	second.save(s)
+	rec, err := n.engine.records.Load(podID)
+	if err != nil || rec.Timing.Verdict != InTime || len(rec.Neighbors) != 2 {
+		t.Errorf("record %+v, %v", rec, err)
+	}
+	if _, err := annotation.Parse(s.annotation()); err != nil {
+		t.Errorf("the late one's annotation: %v", err)
+	}
+	// A record that was removed stays so, whoever was about to write it.
+	second.removeRecord(s)
+	second.save(s)
+	if rec, err := n.engine.records.Load(podID); err == nil {
+		t.Errorf("record is back: %+v", rec)
+	}
+}
+
+func TestNothingToPinIsSaid(t *testing.T) {
+	n := newNode(t)
+	pod := n.newPod("runsc", typeGVisor).listed()
+	pod.Veth("eth0", n.outside, "veth0")
+	pod.IP("address add 10.88.0.2/24 dev eth0")
+	pod.ready()
+	n.awaitPinned()
+	a, err := annotation.Parse(n.engine.ContainerCreating(t.Context(), podID))
+	if err != nil || len(a.Neighbors) != 0 {
+		t.Errorf("annotation %+v, %v", a, err)
+	}
+	pod.IP("address del 10.88.0.2/24 dev eth0")
+	n.awaitVerdict(Nothing)
+}
+
+func TestHandlersStayWithinNRIsTimeout(t *testing.T) {
+	n := newNode(t)
+	n.store.hang = true
+	path := nstest.New(t).Mount()
+	var ids []Identity
+	for i := range 5 {
+		ids = append(ids, Identity{ID: fmt.Sprintf("feed%d", i), NetNSPath: path})
+	}
+	began := time.Now()
+	n.engine.Adopt(t.Context(), ids)
+	n.engine.SandboxStarted(t.Context(), Identity{ID: "beef", NetNSPath: path})
+	// The runtime drops a plugin that takes two seconds for one.
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("two handlers took %s while the store hung", took)
+	}
+	if n.engine.owned(path) {
+		t.Error("a pod of the default runtime is given up although its type is not known")
+	}
+}
+
+func TestRecordOfAnotherNamespaceIsNotTaken(t *testing.T) {
+	n := newNode(t)
+	other := nstest.New(t)
+	rec := sample(podID)
+	rec.NetNS.Cookie = other.Cookie()
+	if err := n.engine.records.Save(rec); err != nil {
+		t.Fatal(err)
+	}
+	pod := n.newPod("runsc", typeGVisor).listed().cni().ready()
+	n.awaitPinned()
+	if got := n.record(); got.NetNS.Cookie != pod.Cookie() || got.Timing.Verdict != Pending {
+		t.Errorf("record %+v", got)
+	}
+	if !netns.Exists(pod.rec.NetNSPath, pod.Cookie()) {
+		t.Error("the pod's namespace is not there")
+	}
+}
