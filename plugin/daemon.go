@@ -68,6 +68,20 @@ func configureLogger(log *logrus.Logger, config Config) {
 	} else {
 		log.SetFormatter(&logrus.TextFormatter{FullTimestamp: true, TimestampFormat: "2006-01-02T15:04:05.000Z07:00"})
 	}
+	adoptLibraries(log)
+}
+
+// adoptLibraries brings what ttrpc says, which it can only say to logrus's own
+// logger, into the daemon's log and format: as a detail, since connections that
+// end are told by whoever has them.
+func adoptLibraries(log *logrus.Logger) {
+	libraries := logrus.StandardLogger()
+	libraries.SetOutput(log.Out)
+	libraries.SetFormatter(log.Formatter)
+	libraries.SetLevel(logrus.FatalLevel)
+	if log.IsLevelEnabled(logrus.DebugLevel) {
+		libraries.SetLevel(log.GetLevel())
+	}
 }
 
 // daemon is the wiring of one process: store and engine, the connection to NRI,

@@ -329,8 +329,8 @@ func (c *Connector) next() (onRuntime func(name, version string), onSync func())
 		}
 }
 
-// stubLogger hands the stub's own messages on, one level down: what matters of
-// them the connector says itself.
+// stubLogger hands the stub's own messages on as details: what matters of them
+// the connector says itself, once, while the stub says it at each attempt.
 type stubLogger struct{ log logrus.FieldLogger }
 
 func (l stubLogger) Debugf(_ context.Context, format string, args ...any) {
@@ -340,8 +340,8 @@ func (l stubLogger) Infof(_ context.Context, format string, args ...any) {
 	l.log.Debugf(format, args...)
 }
 func (l stubLogger) Warnf(_ context.Context, format string, args ...any) {
-	l.log.Infof(format, args...)
+	l.log.Debugf(format, args...)
 }
 func (l stubLogger) Errorf(_ context.Context, format string, args ...any) {
-	l.log.Warnf(format, args...)
+	l.log.Debugf(format, args...)
 }
