@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	leases "github.com/containerd/containerd/api/services/leases/v1"
 	api "github.com/containerd/containerd/api/services/sandbox/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -22,9 +24,9 @@ import (
 var ErrNotFound = errors.New("no such sandbox in containerd's store")
 
 const (
-	// maxMessage bounds one answer of the store. From containerd 2.3 on every
-	// record carries the sandbox's whole OCI spec, about 8 KB, so this is room
-	// for some 2,000 sandboxes on a node.
+	// maxMessage bounds one answer of the store, as containerd itself does. From
+	// containerd 2.3 on every record carries the sandbox's whole OCI spec, about
+	// 8 KB, so this is room for some 2,000 sandboxes of usual size in one list.
 	maxMessage = 16 << 20
 
 	// namespaceHeader selects containerd's own kind of namespace
@@ -38,6 +40,7 @@ const (
 type Store struct {
 	conn      *grpc.ClientConn
 	client    api.StoreClient
+	leases    leases.LeasesClient
 	socket    string
 	namespace string
 }
@@ -57,7 +60,7 @@ func NewStore(socket, namespace string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare connection to containerd at %s: %w", socket, err)
 	}
-	return &Store{conn: conn, client: api.NewStoreClient(conn), socket: socket, namespace: namespace}, nil
+	return &Store{conn: conn, client: api.NewStoreClient(conn), leases: leases.NewLeasesClient(conn), socket: socket, namespace: namespace}, nil
 }
 
 // Close ends the connection; calls under way fail.
@@ -80,6 +83,9 @@ func (s *Store) List(ctx context.Context, known []string) ([]Record, error) {
 		request.Filters = []string{"id!=" + strings.Join(known, ",id!=")}
 	}
 	response, err := s.client.List(s.outgoing(ctx), request)
+	if status.Code(err) == codes.ResourceExhausted {
+		return s.listByLease(ctx, known)
+	}
 	if err != nil {
 		return nil, s.explain("list sandboxes", err)
 	}
@@ -92,6 +98,32 @@ func (s *Store) List(ctx context.Context, known []string) ([]Record, error) {
 			continue
 		}
 		records = append(records, rec)
+	}
+	return records, errors.Join(errs...)
+}
+
+// listByLease returns what a list cannot, because all records together are more
+// than one message: annotations of a few pods suffice. From containerd 2.1 on
+// every sandbox has a lease of its id (internal/cri/server/sandbox_run.go),
+// whose list is small; each record is then asked for by itself.
+func (s *Store) listByLease(ctx context.Context, known []string) ([]Record, error) {
+	response, err := s.leases.List(s.outgoing(ctx), &leases.ListRequest{})
+	if err != nil {
+		return nil, s.explain("list leases of sandboxes", err)
+	}
+	records := []Record{}
+	var errs []error
+	for _, lease := range response.GetLeases() {
+		if slices.Contains(known, lease.GetID()) {
+			continue
+		}
+		rec, err := s.Get(ctx, lease.GetID())
+		switch {
+		case err == nil:
+			records = append(records, rec)
+		case !errors.Is(err, ErrNotFound): // which it is of leases for other things
+			errs = append(errs, err)
+		}
 	}
 	return records, errors.Join(errs...)
 }

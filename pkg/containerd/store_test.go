@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	leases "github.com/containerd/containerd/api/services/leases/v1"
 	api "github.com/containerd/containerd/api/services/sandbox/v1"
 	"github.com/containerd/containerd/api/types"
 	"google.golang.org/grpc"
@@ -56,6 +57,7 @@ func serve(t *testing.T, server *fakeServer) *Store {
 	}
 	s := grpc.NewServer()
 	api.RegisterStoreServer(s, server)
+	leases.RegisterLeasesServer(s, &fakeLeases{server: server})
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
@@ -66,6 +68,45 @@ func serve(t *testing.T, server *fakeServer) *Store {
 		<-served
 	})
 	return open(t, socket)
+}
+
+// fakeLeases lists the leases that belong to the fake's sandboxes, and one that
+// belongs to something else.
+type fakeLeases struct {
+	leases.UnimplementedLeasesServer
+	server *fakeServer
+}
+
+func (f *fakeLeases) List(context.Context, *leases.ListRequest) (*leases.ListResponse, error) {
+	response := &leases.ListResponse{Leases: []*leases.Lease{{ID: "pull-of-an-image"}}}
+	for _, sandbox := range f.server.sandboxes {
+		response.Leases = append(response.Leases, &leases.Lease{ID: sandbox.GetSandboxID()})
+	}
+	return response, nil
+}
+
+func TestListGoesOnWhenAllRecordsAreMoreThanAMessage(t *testing.T) {
+	server := &fakeServer{}
+	// A tenant's annotations: 256 KiB each are allowed, and JSON grows them.
+	padding := strings.Repeat(`\u003c`, 256<<10)
+	for _, id := range []string{"a0", "a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8", "a9", "b0", "b1"} {
+		sandbox := sandboxWith(`{"Version":"v1","Metadata":{"ID":"` + id + `","Config":{"annotations":{"x":"` + padding + `"}},"CNIResult":{}}}`)
+		sandbox.SandboxID = id
+		server.sandboxes = append(server.sandboxes, sandbox)
+	}
+	store := serve(t, server)
+	records, err := store.List(t.Context(), []string{"a0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(records) != len(server.sandboxes)-1 {
+		t.Errorf("%d records, want %d", len(records), len(server.sandboxes)-1)
+	}
+	for _, rec := range records {
+		if rec.ID == "a0" || !rec.NetworkReady {
+			t.Errorf("record %s, network ready %t", rec.ID, rec.NetworkReady)
+		}
+	}
 }
 
 func open(t *testing.T, socket string) *Store {

@@ -261,7 +261,9 @@ func (l *life) awaitNetwork(ctx context.Context) error {
 		if err == nil {
 			l.lastWithout = asked
 		}
-		timer.Reset(askAgain(time.Since(lastEvent), time.Since(began), err))
+		// On a busy node an answer takes long because containerd has no time:
+		// asking at once again would take more of it from CNI.
+		timer.Reset(max(askAgain(time.Since(lastEvent), time.Since(began), err), time.Since(asked)))
 	}
 }
 
