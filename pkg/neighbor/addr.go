@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -14,75 +15,54 @@ import (
 type ifaddr struct {
 	index int
 	ip    netip.Addr
-	bits  int
 	scope uint8
 	flags uint32 // IFA_F_*
 }
 
-// parseAddr reads the body of RTM_NEWADDR or RTM_DELADDR.
-func parseAddr(body []byte) (ifaddr, error) {
-	if len(body) < unix.SizeofIfAddrmsg {
-		return ifaddr{}, errMalformed
-	}
-	// struct ifaddrmsg: family, prefixlen, flags, scope, index (4)
-	a := ifaddr{bits: int(body[1]), flags: uint32(body[2]), scope: body[3]}
-	index := int32(binary.NativeEndian.Uint32(body[4:]))
-	if index <= 0 {
-		return ifaddr{}, errMalformed
-	}
-	a.index = int(index)
-	var local, address netip.Addr
-	err := eachAttr(body[unix.SizeofIfAddrmsg:], func(kind uint16, v []byte) (err error) {
-		switch kind {
-		case unix.IFA_LOCAL:
-			local, err = attrIP(v)
-		case unix.IFA_ADDRESS:
-			address, err = attrIP(v)
-		case unix.IFA_FLAGS:
-			a.flags, err = attrU32(v)
-		}
-		return err
-	})
+// parseAddr reads the body of RTM_NEWADDR or RTM_DELADDR. The library's reader is
+// not exported and can not ask another namespace.
+func parseAddr(body []byte) (a ifaddr, err error) {
+	defer refuse(&a, &err)
+	msg := nl.DeserializeIfAddrmsg(body)
+	attrs, err := nl.ParseRouteAttrAsMap(body[msg.Len():])
 	if err != nil {
-		return ifaddr{}, err
+		return a, err
+	}
+	a = ifaddr{index: int(int32(msg.Index)), scope: msg.Scope, flags: uint32(msg.Flags)}
+	if v, ok := attrs[unix.IFA_FLAGS]; ok {
+		a.flags = binary.NativeEndian.Uint32(v.Value)
 	}
 	// On a point-to-point address IFA_ADDRESS is the other side's, and IFA_LOCAL
 	// the own; IPv6 has IFA_LOCAL only then.
-	a.ip = local
-	if !a.ip.IsValid() {
-		a.ip = address
+	own, ok := attrs[unix.IFA_LOCAL]
+	if !ok {
+		own = attrs[unix.IFA_ADDRESS]
 	}
-	if !a.ip.IsValid() || a.bits > a.ip.BitLen() {
-		return ifaddr{}, errMalformed
+	if a.ip = address(own.Value); a.index <= 0 || !a.ip.IsValid() {
+		return a, errMalformed
 	}
 	return a, nil
 }
 
 // addrsRequest asks for the addresses of one family, of one link unless index is
 // 0, in the socket's namespace or the one that it knows by a number.
-func addrsRequest(family uint8, index int, nsid int32) request {
-	body := make([]byte, unix.SizeofIfAddrmsg)
-	body[0] = family
-	binary.NativeEndian.PutUint32(body[4:], uint32(index))
+func addrsRequest(family uint8, index int, nsid int32) *nl.NetlinkRequest {
+	msg := nl.NewIfAddrmsg(int(family))
+	msg.Index = uint32(index)
+	r := newRequest(unix.RTM_GETADDR, 0, msg)
 	if nsid != nsidNone {
-		body = appendAttr32(body, unix.IFA_TARGET_NETNSID, uint32(nsid))
+		r.AddData(attr32(unix.IFA_TARGET_NETNSID, uint32(nsid)))
 	}
-	return request{kind: unix.RTM_GETADDR, body: body}
+	return r
 }
 
 // holds tells whether a link has an address. One that was found to be somebody
 // else's (IFA_F_DADFAILED) is not in use.
 func (c *conn) holds(ctx context.Context, index int, nsid int32, ip netip.Addr) (found bool, err error) {
-	err = c.dump(ctx, addrsRequest(familyNumber(ip), index, nsid), func() { found = false },
-		func(_ uint16, body []byte) error {
-			a, err := parseAddr(body)
-			if err != nil {
-				return err
-			}
-			if a.index == index && a.ip == ip && a.flags&unix.IFA_F_DADFAILED == 0 {
-				found = true
-			}
-			return nil
-		})
+	err = c.dump(ctx, addrsRequest(familyNumber(ip), index, nsid), func() { found = false }, func(body []byte) error {
+		a, err := parseAddr(body)
+		found = found || err == nil && a.index == index && a.ip == ip && a.flags&unix.IFA_F_DADFAILED == 0
+		return err
+	})
 	return found, err
 }

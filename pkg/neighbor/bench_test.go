@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
@@ -132,15 +133,12 @@ func fillRoutes(t *testing.T, pod *nstest.NS, count, gateways int) {
 	t.Helper()
 	tb := openTable(t, pod.NS)
 	index := uint32(linkIndex(t, tb, "eth0"))
+	ip := func(first byte, n int) []byte { return []byte{first, byte(n >> 16), byte(n >> 8), byte(n)} }
 	for i := range count {
-		body := make([]byte, unix.SizeofRtMsg)
-		body[0], body[1], body[4], body[5], body[7] = unix.AF_INET, 32, 100, unix.RTPROT_STATIC, unix.RTN_UNICAST
-		body[8] = unix.RTNH_F_ONLINK
-		ip := func(first byte, n int) []byte { return []byte{first, byte(n >> 16), byte(n >> 8), byte(n)} }
-		body = appendAttr(body, unix.RTA_DST, ip(20, i))
-		body = appendAttr(body, unix.RTA_GATEWAY, ip(30, i%gateways+1))
-		body = appendAttr32(body, unix.RTA_OIF, index)
-		r := request{kind: unix.RTM_NEWROUTE, flags: unix.NLM_F_CREATE | unix.NLM_F_EXCL, body: body}
+		msg := nl.NewRtMsg()
+		msg.Family, msg.Dst_len, msg.Table, msg.Flags = unix.AF_INET, 32, 100, unix.RTNH_F_ONLINK
+		r := newRequest(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, msg, nl.NewRtAttr(unix.RTA_DST, ip(20, i)),
+			nl.NewRtAttr(unix.RTA_GATEWAY, ip(30, i%gateways+1)), attr32(unix.RTA_OIF, index))
 		if err := tb.conn.set(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}

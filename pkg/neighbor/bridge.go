@@ -7,20 +7,11 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/pkg/netns"
-)
-
-// Of include/uapi/linux/if_bridge.h and rtnetlink.h.
-const (
-	bridgeVLANInfo     = 2 // IFLA_BRIDGE_VLAN_INFO
-	vlanPVID           = 1 << 1
-	vlanUntagged       = 1 << 2
-	filterBridgeVLAN   = 1 << 1 // RTEXT_FILTER_BRVLAN
-	sizeofVLANInfo     = 4
-	sizeofRtgenmsgPad  = 4 // struct rtgenmsg is one byte, padded
-	nsidAttr, nsFDAttr = 1, 3
 )
 
 // portVLAN is the VLAN that frames without a tag belong to on a port, or on the
@@ -30,38 +21,13 @@ type portVLAN struct {
 	untagged bool // frames of it leave without a tag again
 }
 
-// parseBridgeVLANs reads the body of RTM_NEWLINK of the family AF_BRIDGE.
-func parseBridgeVLANs(body []byte) (index int, vlan portVLAN, err error) {
-	if len(body) < unix.SizeofIfInfomsg {
-		return 0, vlan, errMalformed
-	}
-	number := int32(binary.NativeEndian.Uint32(body[4:]))
-	if number <= 0 {
-		return 0, vlan, errMalformed
-	}
-	err = eachAttr(body[unix.SizeofIfInfomsg:], func(kind uint16, v []byte) error {
-		if kind != unix.IFLA_AF_SPEC {
-			return nil
+func untaggedVLAN(list []*nl.BridgeVlanInfo) (vlan portVLAN) {
+	for _, v := range list {
+		if v.PortVID() {
+			vlan = portVLAN{pvid: v.Vid, untagged: v.EngressUntag()}
 		}
-		return eachAttr(v, func(kind uint16, info []byte) error {
-			if kind != bridgeVLANInfo {
-				return nil
-			}
-			// struct bridge_vlan_info: flags, vid
-			if len(info) < sizeofVLANInfo {
-				return errMalformed
-			}
-			flags := binary.NativeEndian.Uint16(info)
-			if flags&vlanPVID != 0 {
-				vlan = portVLAN{pvid: binary.NativeEndian.Uint16(info[2:]), untagged: flags&vlanUntagged != 0}
-			}
-			return nil
-		})
-	})
-	if err != nil {
-		return 0, portVLAN{}, err
 	}
-	return int(number), vlan, nil
+	return vlan
 }
 
 // meet tells whether a frame that enters the port without a tag reaches the
@@ -91,12 +57,7 @@ func (t *Table) sameVLAN(ctx context.Context, port, bridge link, nsid int32) (ve
 		return no(ReasonBridgeVLAN, "the bridge %s filters VLANs and is in another namespace than this process, so its VLANs cannot be read",
 			printable(bridge.name)), nil
 	}
-	var c *conn
-	if err := self.Do(func() (err error) { c, err = dial(); return err }); err != nil {
-		return verdict{}, err
-	}
-	defer c.Close()
-	portVLAN, bridgeVLAN, err := c.bridgeVLANs(ctx, port.index, bridge.index)
+	portVLAN, bridgeVLAN, err := bridgeVLANs(self, port.index, bridge.index)
 	if err != nil {
 		return verdict{}, fmt.Errorf("read the VLANs of bridge %s: %w", printable(bridge.name), err)
 	}
@@ -107,32 +68,22 @@ func (t *Table) sameVLAN(ctx context.Context, port, bridge link, nsid int32) (ve
 	return verdict{}, nil
 }
 
-func (c *conn) bridgeVLANs(ctx context.Context, port, bridge int) (portVLAN, portVLAN, error) {
-	body := make([]byte, unix.SizeofIfInfomsg)
-	body[0] = unix.AF_BRIDGE
-	body = appendAttr32(body, unix.IFLA_EXT_MASK, filterBridgeVLAN)
-	vlans := make(map[int]portVLAN, 2)
-	err := c.dump(ctx, request{kind: unix.RTM_GETLINK, body: body}, func() { clear(vlans) },
-		func(_ uint16, body []byte) error {
-			index, vlan, err := parseBridgeVLANs(body)
-			if err == nil && (index == port || index == bridge) {
-				vlans[index] = vlan
-			}
+func bridgeVLANs(ns *netns.NS, port, bridge int) (portVLAN, portVLAN, error) {
+	var vlans map[int32][]*nl.BridgeVlanInfo
+	err := ns.Do(func() error {
+		return uninterrupted(func() (err error) {
+			vlans, err = netlink.BridgeVlanList() //nolint:forbidigo // Do's thread is in the right namespace, and an interrupted list is read again
 			return err
 		})
-	return vlans[port], vlans[bridge], err
+	})
+	return untaggedVLAN(vlans[int32(port)]), untaggedVLAN(vlans[int32(bridge)]), err
 }
 
 // nsidOf returns the number by which the sandbox knows another namespace, or
 // nsidNone.
 func (t *Table) nsidOf(ctx context.Context, ns *netns.NS) (int32, error) {
-	known := int32(nsidNone)
-	r := request{kind: unix.RTM_GETNSID,
-		body: appendAttr32(make([]byte, sizeofRtgenmsgPad), nsFDAttr, uint32(ns.FD()))}
-	err := t.conn.get(ctx, r, func(_ uint16, body []byte) (err error) {
-		known, err = parseNSID(body)
-		return err
-	})
+	r := newRequest(unix.RTM_GETNSID, 0, nl.NewRtGenMsg(), attr32(netlink.NETNSA_FD, uint32(ns.FD())))
+	known, err := get(ctx, t.conn, r, parseNSID)
 	if err != nil {
 		return nsidNone, fmt.Errorf("read the number of namespace %s: %w", printable(ns.Path()), err)
 	}
@@ -140,21 +91,11 @@ func (t *Table) nsidOf(ctx context.Context, ns *netns.NS) (int32, error) {
 }
 
 // parseNSID reads the body of RTM_NEWNSID.
-func parseNSID(body []byte) (int32, error) {
-	if len(body) < sizeofRtgenmsgPad {
-		return nsidNone, errMalformed
-	}
-	id := int32(nsidNone)
-	err := eachAttr(body[sizeofRtgenmsgPad:], func(kind uint16, v []byte) error {
-		if kind != nsidAttr {
-			return nil
-		}
-		n, err := attrU32(v)
-		id = int32(n)
-		return err
-	})
+func parseNSID(body []byte) (id int32, err error) {
+	defer refuse(&id, &err)
+	attrs, err := nl.ParseRouteAttrAsMap(body[nl.NewRtGenMsg().Len():])
 	if err != nil {
-		return nsidNone, err
+		return 0, err
 	}
-	return id, nil
+	return int32(binary.NativeEndian.Uint32(attrs[netlink.NETNSA_NSID].Value)), nil
 }

@@ -49,7 +49,7 @@ func TestDumpThatIsGivenUp(t *testing.T) {
 	stop := errors.New("enough")
 	for range 3 {
 		calls := 0
-		err := tb.conn.dump(t.Context(), routesRequest(unix.AF_INET), func() {}, func(uint16, []byte) error {
+		err := tb.conn.dump(t.Context(), routesRequest(unix.AF_INET), func() {}, func([]byte) error {
 			calls++
 			return stop
 		})
@@ -57,7 +57,55 @@ func TestDumpThatIsGivenUp(t *testing.T) {
 			t.Errorf("error %v after %d routes", err, calls)
 		}
 	}
+	// One whose answer was not even read, as when memory ran out.
+	r := routesRequest(unix.AF_INET)
+	r.Flags |= unix.NLM_F_DUMP
+	if err := tb.conn.socket.Send(r); err != nil {
+		t.Fatal(err)
+	}
 	expect(t, resolve(t, tb), gw4+"peer NONE", gw6+"peer NONE", "10.0.0.3 eth0 "+hostMAC+" inet peer NONE")
+}
+
+// No answer comes to a message that asks for none. The library would wait for a
+// minute.
+func TestAnswerThatDoesNotCome(t *testing.T) {
+	tb := openTable(t, nstest.New(t).NS)
+	nothing := newRequest(unix.NLMSG_NOOP, 0)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := tb.conn.execute(ctx, nothing, nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("deadline: %v", err)
+	}
+	ended := make(chan error)
+	go func() { ended <- tb.conn.execute(context.Background(), nothing, nil) }()
+	nstest.Eventually(t, "the request to wait", func() bool {
+		if tb.conn.request.TryLock() {
+			tb.conn.request.Unlock()
+			return false
+		}
+		return true
+	})
+	if err := tb.Close(); err != nil {
+		t.Error(err)
+	}
+	select {
+	case err := <-ended:
+		if !errors.Is(err, os.ErrClosed) {
+			t.Errorf("Close: %v", err)
+		}
+	case <-time.After(answerTimeout / 2):
+		t.Error("the request still waits")
+	}
+}
+
+// The kernel refuses this dump with words of its own, at which the library
+// panics if they are asked for.
+func TestDumpThatTheKernelRefuses(t *testing.T) {
+	tb := openTable(t, nstest.New(t).NS)
+	const nobody = 77
+	if _, err := tb.conn.holds(t.Context(), 1, nobody, mustAddr("10.0.0.1")); !errors.Is(err, unix.EINVAL) {
+		t.Errorf("addresses of a namespace that is not there: %v", err)
+	}
 }
 
 func TestManyAtOnceOnOneTable(t *testing.T) {

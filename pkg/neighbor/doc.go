@@ -14,8 +14,21 @@
 // that is wrong neither heals nor gives an error. See [Source] for where
 // addresses come from instead.
 //
-// Netlink is spoken directly and not through a library, because the answers
-// needed here carry attributes that the libraries drop: nexthop objects, the
-// namespace of a link's other end, the owner's mark on an entry, a bridge's
-// VLAN filter. Facts about the kernel cite its source, as of Linux 6.18.
+// Netlink is spoken by github.com/vishvananda/netlink and its package nl: sockets,
+// requests and dumps, attributes, links, a bridge's VLANs. What an answer says
+// about addresses, routes, nexthop objects and entries is read here, because the
+// library's readers are not exported (addr_linux.go, parseAddr), skip RTA_NH_ID
+// (route_linux.go, deserializeRoute), or skip NDA_PROTOCOL and ask the kernel in
+// the midst of reading (neigh_linux.go, NeighDeserialize).
+//
+// Some of the library's ways are kept off. Its subscriptions (NeighSubscribe and
+// the like) end at ENOBUFS and have a socket and a goroutine for each kind of
+// event, so that the order between kinds is lost; [Watcher] uses the socket itself.
+// A request does not end by cancelling its context while the kernel works on it,
+// only by the context's deadline, by Close, or after ten seconds; between two
+// messages it does (nl_linux.go, ExecuteIter and Receive have a timeout and no
+// context, and read a dump that is given up to its end).
+//
+// Facts about the kernel cite its source, as of Linux 6.18, and facts about the
+// library are those of its version 1.3.1.
 package neighbor

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"net/netip"
 
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,10 +17,6 @@ import (
 // "proto 177". It is a hint: whoever may change entries may set it, and the
 // kernel keeps it when somebody else replaces the entry without naming one.
 const Protocol = 177
-
-// ndaProtocol is NDA_PROTOCOL of include/uapi/linux/neighbour.h, which x/sys
-// does not name.
-const ndaProtocol = 12
 
 // entry is one of the kernel's neighbor table.
 type entry struct {
@@ -38,50 +36,33 @@ func (e entry) valid() bool {
 		unix.NUD_PROBE|unix.NUD_STALE|unix.NUD_DELAY) != 0
 }
 
-// parseEntry reads the body of RTM_NEWNEIGH or RTM_DELNEIGH.
-func parseEntry(body []byte) (entry, error) {
-	if len(body) < unix.SizeofNdMsg {
-		return entry{}, errMalformed
+// parseEntry reads the body of RTM_NEWNEIGH or RTM_DELNEIGH. The library's
+// netlink.NeighDeserialize has no NDA_PROTOCOL, and for an entry with 16 bytes of
+// address it opens a socket in whatever namespace it is called in.
+func parseEntry(body []byte) (e entry, err error) {
+	defer refuse(&e, &err)
+	attrs, err := nl.ParseRouteAttrAsMap(body[unix.SizeofNdMsg:])
+	if err != nil {
+		return e, err
 	}
 	// struct ndmsg: family, pads (3), ifindex (4), state (2), flags, type
-	index := int32(binary.NativeEndian.Uint32(body[4:]))
-	if index < 0 {
-		return entry{}, errMalformed
-	}
-	e := entry{index: int(index), state: binary.NativeEndian.Uint16(body[8:])}
-	err := eachAttr(body[unix.SizeofNdMsg:], func(kind uint16, v []byte) (err error) {
-		switch kind {
-		case unix.NDA_DST:
-			e.dst, err = attrIP(v)
-		case unix.NDA_LLADDR:
-			e.lladdr = hardwareAddr(v)
-		case ndaProtocol:
-			e.protocol, err = attrU8(v)
-		}
-		return err
-	})
-	if err != nil {
-		return entry{}, err
+	e = entry{dst: address(attrs[netlink.NDA_DST].Value), lladdr: hardwareAddr(attrs[netlink.NDA_LLADDR].Value),
+		index: int(int32(binary.NativeEndian.Uint32(body[4:]))), state: binary.NativeEndian.Uint16(body[8:])}
+	if v, ok := attrs[netlink.NDA_PROTOCOL]; ok {
+		e.protocol = v.Value[0]
 	}
 	return e, nil
 }
 
-func appendNdMsg(dst netip.Addr, index int, state uint16) []byte {
-	body := make([]byte, unix.SizeofNdMsg, 64)
-	body[0] = familyNumber(dst)
-	binary.NativeEndian.PutUint32(body[4:], uint32(index))
-	binary.NativeEndian.PutUint16(body[8:], state)
-	return appendAttr(body, unix.NDA_DST, dst.AsSlice())
+func entryRequest(kind, flags int, dst netip.Addr, index int, state uint16) *nl.NetlinkRequest {
+	return newRequest(kind, flags, &netlink.Ndmsg{Family: familyNumber(dst), Index: uint32(index), State: state},
+		nl.NewRtAttr(netlink.NDA_DST, dst.AsSlice()))
 }
 
 // entry reads one entry; none gives the zero entry, whose state is NUD_NONE.
 // Asking for one by its key (Linux 5.0) costs the same however many there are.
-func (c *conn) entry(ctx context.Context, dst netip.Addr, index int) (e entry, err error) {
-	r := request{kind: unix.RTM_GETNEIGH, body: appendNdMsg(dst, index, 0)}
-	err = c.get(ctx, r, func(_ uint16, body []byte) error {
-		e, err = parseEntry(body)
-		return err
-	})
+func (c *conn) entry(ctx context.Context, dst netip.Addr, index int) (entry, error) {
+	e, err := get(ctx, c, entryRequest(unix.RTM_GETNEIGH, 0, dst, index, 0), parseEntry)
 	if errors.Is(err, unix.ENOENT) {
 		return entry{}, nil
 	}
@@ -90,14 +71,14 @@ func (c *conn) entry(ctx context.Context, dst netip.Addr, index int) (e entry, e
 
 // setEntry makes an entry permanent. No NTF_* flags: Kata's policies refuse
 // them, and NTF_USE would demote the entry (net/core/neighbour.c, neigh_add).
-func (c *conn) setEntry(ctx context.Context, dst netip.Addr, index int, lladdr [hwaddrLen]byte, how uint16) error {
-	body := appendNdMsg(dst, index, unix.NUD_PERMANENT)
-	body = appendAttr(body, unix.NDA_LLADDR, lladdr[:])
-	body = appendAttr(body, ndaProtocol, []byte{Protocol})
-	return c.set(ctx, request{kind: unix.RTM_NEWNEIGH, flags: unix.NLM_F_CREATE | how, body: body})
+func (c *conn) setEntry(ctx context.Context, dst netip.Addr, index int, lladdr [hwaddrLen]byte, how int) error {
+	r := entryRequest(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|how, dst, index, unix.NUD_PERMANENT)
+	r.AddData(nl.NewRtAttr(netlink.NDA_LLADDR, lladdr[:]))
+	r.AddData(nl.NewRtAttr(netlink.NDA_PROTOCOL, []byte{Protocol}))
+	return c.set(ctx, r)
 }
 
 // removeEntry removes an entry, whatever it is.
 func (c *conn) removeEntry(ctx context.Context, dst netip.Addr, index int) error {
-	return c.set(ctx, request{kind: unix.RTM_DELNEIGH, body: appendNdMsg(dst, index, 0)})
+	return c.set(ctx, entryRequest(unix.RTM_DELNEIGH, 0, dst, index, 0))
 }

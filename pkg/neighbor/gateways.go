@@ -101,7 +101,7 @@ func (f found) add(r route) {
 
 // addHop takes one hop and tells whether it names a gateway.
 func (f found) addHop(h hop, rank int) bool {
-	if !h.gateway.IsValid() || h.gateway.IsUnspecified() || h.index == 0 {
+	if !h.gateway.IsValid() || h.gateway.IsUnspecified() || h.index <= 0 {
 		return false
 	}
 	if !h.dead {
@@ -119,10 +119,7 @@ func (t *Table) gateways(ctx context.Context, limit int) (list []key, dropped bo
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		var f found
 		err := t.conn.dump(ctx, routesRequest(family), func() { f = newFound(limit) },
-			func(kind uint16, body []byte) error {
-				if kind != unix.RTM_NEWROUTE {
-					return nil
-				}
+			func(body []byte) error {
 				r, err := parseRoute(body)
 				if err == nil {
 					f.add(r)
@@ -180,10 +177,7 @@ func (t *Table) followNexthops(ctx context.Context, f found) error {
 // nexthop reads one object. One that is gone meanwhile gives one of no use; its
 // routes went with it.
 func (t *Table) nexthop(ctx context.Context, id uint32) (n nexthop, err error) {
-	err = t.conn.get(ctx, nexthopRequest(id), func(_ uint16, body []byte) error {
-		n, err = parseNexthop(body)
-		return err
-	})
+	n, err = get(ctx, t.conn, nexthopRequest(id), parseNexthop)
 	switch {
 	case errors.Is(err, unix.ENOENT):
 		return nexthop{}, nil

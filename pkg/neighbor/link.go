@@ -5,18 +5,20 @@ package neighbor
 import (
 	"context"
 	"encoding/binary"
+	"slices"
+	"syscall"
 
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
 // Positions that x/sys does not name: DEVCONF_DISABLE_IPV6
 // (include/uapi/linux/ipv6.h), RTEXT_FILTER_SKIP_STATS
-// (include/uapi/linux/rtnetlink.h), IFLA_BR_VLAN_FILTERING
-// (include/uapi/linux/if_link.h).
+// (include/uapi/linux/rtnetlink.h).
 const (
 	devconfDisableIPv6 = 26
 	filterSkipStats    = 1 << 3
-	brVLANFiltering    = 7
 )
 
 // Namespace numbers as a namespace gives them to others. Minus one is the
@@ -54,116 +56,75 @@ func (l link) what() string {
 	return "a " + printable(l.kind)
 }
 
-// parseLink reads the body of RTM_NEWLINK.
-func parseLink(body []byte) (link, error) {
-	if len(body) < unix.SizeofIfInfomsg {
-		return link{}, errMalformed
-	}
-	// struct ifinfomsg: family, pad, type (2), index (4), flags (4), change (4)
-	index := int32(binary.NativeEndian.Uint32(body[4:]))
-	if index <= 0 {
-		return link{}, errMalformed
-	}
-	l := link{index: int(index), flags: binary.NativeEndian.Uint32(body[8:]), nsid: nsidNone}
-	err := eachAttr(body[unix.SizeofIfInfomsg:], func(kind uint16, v []byte) (err error) {
-		switch kind {
-		case unix.IFLA_IFNAME:
-			l.name = cString(v)
-		case unix.IFLA_ADDRESS:
-			l.lladdr = hardwareAddr(v)
-		case unix.IFLA_MASTER:
-			l.master, err = attrIndex(v)
-		case unix.IFLA_LINK:
-			l.other, err = attrIndex(v)
-		case unix.IFLA_LINK_NETNSID:
-			var n uint32
-			n, err = attrU32(v)
-			l.hasNSID, l.nsid = true, int32(n)
-		case unix.IFLA_LINKINFO:
-			err = l.parseInfo(v)
-		case unix.IFLA_AF_SPEC:
-			err = l.parseFamilies(v)
-		}
-		return err
-	})
+// parseLink reads the body of RTM_NEWLINK or RTM_DELLINK.
+func parseLink(body []byte) (l link, err error) {
+	defer refuse(&l, &err)
+	read, err := netlink.LinkDeserialize(nil, body)
 	if err != nil {
-		return link{}, err
+		return l, err
 	}
-	return l, nil
+	a := read.Attrs()
+	if a.Index <= 0 {
+		return l, errMalformed
+	}
+	l = link{index: a.Index, name: a.Name, flags: a.RawFlags, lladdr: hardwareAddr(a.HardwareAddr),
+		master: a.MasterIndex, other: a.ParentIndex,
+		// The library's word for no number is -1, and the kernel's own -1 is
+		// 1<<32 - 1 to it.
+		hasNSID: a.NetNsID != nsidNone, nsid: int32(a.NetNsID)}
+	switch read := read.(type) {
+	case *netlink.Device: // no kind
+	case *netlink.Bridge:
+		l.kind, l.vlanFiltering = kindBridge, read.VlanFiltering != nil && *read.VlanFiltering
+	default:
+		l.kind = read.Type()
+	}
+	l.inet6, err = takesInet6(body)
+	return l, err
 }
 
-func (l *link) parseInfo(b []byte) error {
-	var data []byte
-	err := eachAttr(b, func(kind uint16, v []byte) error {
-		switch kind {
-		case unix.IFLA_INFO_KIND:
-			l.kind = cString(v)
-		case unix.IFLA_INFO_DATA:
-			data = v
+// takesInet6 finds out about IPv6, which the library leaves out. The family is
+// listed only while the link has IPv6 state at all, which it loses below an MTU
+// of 1280 (net/ipv6/addrconf.c, addrconf_notify).
+func takesInet6(body []byte) (bool, error) {
+	level := body[unix.SizeofIfInfomsg:]
+	for _, kind := range []uint16{unix.IFLA_AF_SPEC, unix.AF_INET6, unix.IFLA_INET6_CONF} {
+		attrs, err := nl.ParseRouteAttr(level)
+		if err != nil {
+			return false, err
 		}
-		return nil
-	})
-	if err != nil || l.kind != kindBridge {
-		return err // other kinds number their attributes differently
+		i := slices.IndexFunc(attrs, func(a syscall.NetlinkRouteAttr) bool { return a.Attr.Type == kind })
+		if i < 0 {
+			return kind == unix.IFLA_INET6_CONF, nil
+		}
+		level = attrs[i].Value
 	}
-	return eachAttr(data, func(kind uint16, v []byte) error {
-		if kind != brVLANFiltering {
-			return nil
-		}
-		on, err := attrU8(v)
-		l.vlanFiltering = on != 0
-		return err
-	})
-}
-
-// parseFamilies finds out about IPv6. The family is listed only while the link
-// has IPv6 state at all, which it loses below an MTU of 1280
-// (net/ipv6/addrconf.c, addrconf_notify).
-func (l *link) parseFamilies(b []byte) error {
-	return eachAttr(b, func(family uint16, v []byte) error {
-		if family != unix.AF_INET6 {
-			return nil
-		}
-		l.inet6 = true
-		return eachAttr(v, func(kind uint16, conf []byte) error {
-			if kind != unix.IFLA_INET6_CONF || len(conf) < 4*(devconfDisableIPv6+1) {
-				return nil
-			}
-			l.inet6 = binary.NativeEndian.Uint32(conf[4*devconfDisableIPv6:]) == 0
-			return nil
-		})
-	})
+	if len(level) < 4*(devconfDisableIPv6+1) {
+		return true, nil
+	}
+	return binary.NativeEndian.Uint32(level[4*devconfDisableIPv6:]) == 0, nil
 }
 
 // linksRequest asks for every link of the socket's namespace.
-func linksRequest() request {
-	return request{kind: unix.RTM_GETLINK,
-		body: appendAttr32(make([]byte, unix.SizeofIfInfomsg), unix.IFLA_EXT_MASK, filterSkipStats)}
-}
-
-// linkRequest asks for one link by number. With nsid other than nsidNone it is
-// the link of the namespace that the socket's namespace knows by that number.
-func linkRequest(index int, nsid int32) request {
-	body := make([]byte, unix.SizeofIfInfomsg)
-	binary.NativeEndian.PutUint32(body[4:], uint32(index))
-	body = appendAttr32(body, unix.IFLA_EXT_MASK, filterSkipStats)
-	if nsid != nsidNone {
-		body = appendAttr32(body, unix.IFLA_TARGET_NETNSID, uint32(nsid))
-	}
-	return request{kind: unix.RTM_GETLINK, body: body}
+func linksRequest() *nl.NetlinkRequest {
+	return newRequest(unix.RTM_GETLINK, 0, nl.NewIfInfomsg(unix.AF_UNSPEC), attr32(unix.IFLA_EXT_MASK, filterSkipStats))
 }
 
 // linkNameRequest asks for one link by name.
-func linkNameRequest(name string) request {
-	body := appendAttr32(make([]byte, unix.SizeofIfInfomsg), unix.IFLA_EXT_MASK, filterSkipStats)
-	return request{kind: unix.RTM_GETLINK, body: appendAttr(body, unix.IFLA_IFNAME, append([]byte(name), 0))}
+func linkNameRequest(name string) *nl.NetlinkRequest {
+	r := linksRequest()
+	r.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
+	return r
 }
 
-// link reads one link; see linkRequest.
-func (c *conn) link(ctx context.Context, index int, nsid int32) (l link, err error) {
-	err = c.get(ctx, linkRequest(index, nsid), func(_ uint16, body []byte) error {
-		l, err = parseLink(body)
-		return err
-	})
-	return l, err
+// link reads one link by number. With nsid other than nsidNone it is the link of
+// the namespace that the socket's namespace knows by that number.
+func (c *conn) link(ctx context.Context, index int, nsid int32) (link, error) {
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index = int32(index)
+	r := newRequest(unix.RTM_GETLINK, 0, msg, attr32(unix.IFLA_EXT_MASK, filterSkipStats))
+	if nsid != nsidNone {
+		r.AddData(attr32(unix.IFLA_TARGET_NETNSID, uint32(nsid)))
+	}
+	return get(ctx, c, r, parseLink)
 }

@@ -81,7 +81,7 @@ func (t *Table) pinOver(ctx context.Context, k key, want HardwareAddr, lladdr [h
 	if err != nil {
 		return err
 	}
-	how := uint16(unix.NLM_F_REPLACE)
+	how := unix.NLM_F_REPLACE
 	switch {
 	case e.state == unix.NUD_NONE:
 		how = unix.NLM_F_EXCL // gone meanwhile
@@ -180,11 +180,7 @@ func (c linkCache) index(ctx context.Context, name string) (int, error) {
 	if name == "" || len(name) >= unix.IFNAMSIZ {
 		return 0, fmt.Errorf("no link can have that name: %w", unix.ENODEV)
 	}
-	var l link
-	err := c.conn.get(ctx, linkNameRequest(name), func(_ uint16, body []byte) (err error) {
-		l, err = parseLink(body)
-		return err
-	})
+	l, err := get(ctx, c.conn, linkNameRequest(name), parseLink)
 	if err == nil && l.name != name {
 		err = unix.ENODEV
 	}

@@ -189,7 +189,7 @@ func (r *resolver) skip(k key, l link, v verdict) {
 func (t *Table) handedOver(ctx context.Context) (bool, error) {
 	var up bool
 	loopback := 0
-	err := t.conn.dump(ctx, linksRequest(), func() { up, loopback = false, 0 }, func(_ uint16, body []byte) error {
+	err := t.conn.dump(ctx, linksRequest(), func() { up, loopback = false, 0 }, func(body []byte) error {
 		l, err := parseLink(body)
 		switch {
 		case err != nil:
@@ -210,7 +210,7 @@ func (t *Table) handedOver(ctx context.Context) (bool, error) {
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		var global bool
 		err := t.conn.dump(ctx, addrsRequest(family, 0, nsidNone), func() { global = false },
-			func(_ uint16, body []byte) error {
+			func(body []byte) error {
 				a, err := parseAddr(body)
 				if err == nil && a.index != loopback && a.scope == unix.RT_SCOPE_UNIVERSE {
 					global = true

@@ -5,7 +5,11 @@ package neighbor
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
+	"syscall"
 
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -32,37 +36,36 @@ type route struct {
 	nexthop   uint32 // number of the nexthop object, or 0
 }
 
-// parseRoute reads the body of RTM_NEWROUTE.
-func parseRoute(body []byte) (route, error) {
-	if len(body) < unix.SizeofRtMsg {
-		return route{}, errMalformed
-	}
-	// struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
-	r := route{
-		isDefault: body[1] == 0,
-		table:     uint32(body[4]),
-		usable:    body[7] == unix.RTN_UNICAST,
-	}
-	flags := binary.NativeEndian.Uint32(body[8:])
-	if flags&unix.RTM_F_CLONED != 0 {
-		r.usable = false
-	}
-	single := hop{dead: flags&unix.RTNH_F_DEAD != 0}
-	err := eachAttr(body[unix.SizeofRtMsg:], func(kind uint16, v []byte) (err error) {
-		switch kind {
-		case unix.RTA_TABLE:
-			r.table, err = attrU32(v)
-		case rtaNexthopID:
-			r.nexthop, err = attrU32(v)
-		case unix.RTA_MULTIPATH:
-			r.hops, err = parseMultipath(v)
-		default:
-			err = single.attr(kind, v)
-		}
-		return err
-	})
+// parseRoute reads the body of RTM_NEWROUTE. The library's reader, behind
+// netlink.RouteListFilteredIter, does not know nexthop objects.
+func parseRoute(body []byte) (r route, err error) {
+	defer refuse(&r, &err)
+	msg := nl.DeserializeRtMsg(body)
+	attrs, err := nl.ParseRouteAttr(body[msg.Len():])
 	if err != nil {
-		return route{}, err
+		return r, err
+	}
+	r = route{
+		isDefault: msg.Dst_len == 0,
+		table:     uint32(msg.Table),
+		usable:    msg.Type == unix.RTN_UNICAST && msg.Flags&unix.RTM_F_CLONED == 0,
+	}
+	single := hop{dead: msg.Flags&unix.RTNH_F_DEAD != 0}
+	for _, a := range attrs {
+		switch a.Attr.Type {
+		case unix.RTA_TABLE:
+			r.table = binary.NativeEndian.Uint32(a.Value)
+		case rtaNexthopID:
+			r.nexthop = binary.NativeEndian.Uint32(a.Value)
+		case unix.RTA_OIF:
+			single.index = int(int32(binary.NativeEndian.Uint32(a.Value)))
+		case unix.RTA_MULTIPATH:
+			if r.hops, err = parseMultipath(a.Value); err != nil {
+				return r, err
+			}
+		default:
+			single.attr(a)
+		}
 	}
 	// A route has either several hops or one, with an exception: IPv6 repeats
 	// the first hop's link beside the list in some versions.
@@ -72,49 +75,34 @@ func parseRoute(body []byte) (route, error) {
 	return r, nil
 }
 
-// attr takes what an attribute says about one hop.
-func (h *hop) attr(kind uint16, v []byte) (err error) {
-	switch kind {
-	case unix.RTA_OIF:
-		h.index, err = attrIndex(v)
+// attr takes what an attribute says about the gateway of one hop.
+func (h *hop) attr(a syscall.NetlinkRouteAttr) {
+	switch a.Attr.Type {
 	case unix.RTA_GATEWAY:
-		h.gateway, err = attrIP(v)
-	case unix.RTA_VIA:
-		// struct rtvia: the family in two bytes, then the address. It names a
-		// gateway of another family than the route's.
-		if len(v) < 2 {
-			return errMalformed
-		}
-		switch binary.NativeEndian.Uint16(v) {
-		case unix.AF_INET, unix.AF_INET6:
-			h.gateway, err = attrIP(v[2:])
+		h.gateway = address(a.Value)
+	case unix.RTA_VIA: // a gateway of another family than the route's
+		var via netlink.Via
+		if via.Decode(a.Value) == nil { // or of neither
+			h.gateway = address(via.Addr)
 		}
 	}
-	return err
 }
 
-// parseMultipath reads RTA_MULTIPATH: struct rtnexthop (length, flags, weight,
-// link), each followed by attributes of its own.
-func parseMultipath(b []byte) ([]hop, error) {
-	var hops []hop
-	for len(b) >= unix.SizeofRtNexthop {
-		size := int(binary.NativeEndian.Uint16(b))
-		if size < unix.SizeofRtNexthop || size > len(b) {
-			return nil, errMalformed
-		}
-		index, err := attrIndex(b[4:])
+// parseMultipath reads RTA_MULTIPATH: struct rtnexthop, each followed by
+// attributes of its own.
+func parseMultipath(b []byte) (hops []hop, err error) {
+	for len(b) > 0 {
+		next := nl.DeserializeRtNexthop(b).RtNexthop
+		attrs, err := nl.ParseRouteAttr(b[unix.SizeofRtNexthop:next.Len])
 		if err != nil {
 			return nil, err
 		}
-		h := hop{index: index, dead: b[2]&unix.RTNH_F_DEAD != 0}
-		if err := eachAttr(b[unix.SizeofRtNexthop:size], h.attr); err != nil {
-			return nil, err
+		h := hop{index: int(next.Ifindex), dead: next.Flags&unix.RTNH_F_DEAD != 0}
+		for _, a := range attrs {
+			h.attr(a)
 		}
 		hops = append(hops, h)
-		b = b[min(align(size), len(b)):]
-	}
-	if len(b) != 0 {
-		return nil, errMalformed
+		b = b[next.Len:]
 	}
 	return hops, nil
 }
@@ -133,44 +121,35 @@ const (
 )
 
 // parseNexthop reads the body of RTM_NEWNEXTHOP.
-func parseNexthop(body []byte) (nexthop, error) {
-	if len(body) < sizeofNhmsg {
-		return nexthop{}, errMalformed
-	}
-	// struct nhmsg: family, scope, protocol, reserved, flags
-	n := nexthop{usable: true}
-	n.hop.dead = binary.NativeEndian.Uint32(body[4:])&unix.RTNH_F_DEAD != 0
-	err := eachAttr(body[sizeofNhmsg:], func(kind uint16, v []byte) (err error) {
-		switch kind {
-		case unix.NHA_OIF:
-			n.hop.index, err = attrIndex(v)
-		case unix.NHA_GATEWAY:
-			n.hop.gateway, err = attrIP(v)
-		case unix.NHA_BLACKHOLE, nhaFDB:
-			n.usable = false
-		case unix.NHA_GROUP:
-			// struct nexthop_grp: the member's number, its weight, reserved
-			if len(v)%sizeofNexthopGrp != 0 {
-				return errMalformed
-			}
-			for ; len(v) > 0; v = v[sizeofNexthopGrp:] {
-				n.group = append(n.group, binary.NativeEndian.Uint32(v))
-			}
-		}
-		return err
-	})
+func parseNexthop(body []byte) (n nexthop, err error) {
+	defer refuse(&n, &err)
+	attrs, err := nl.ParseRouteAttrAsMap(body[sizeofNhmsg:])
 	if err != nil {
-		return nexthop{}, err
+		return n, err
+	}
+	_, blackhole := attrs[unix.NHA_BLACKHOLE]
+	_, fdb := attrs[nhaFDB]
+	n.usable = !blackhole && !fdb
+	// struct nhmsg: family, scope, protocol, reserved, flags
+	n.hop.dead = binary.NativeEndian.Uint32(body[4:])&unix.RTNH_F_DEAD != 0
+	n.hop.gateway = address(attrs[unix.NHA_GATEWAY].Value)
+	if v, ok := attrs[unix.NHA_OIF]; ok {
+		n.hop.index = int(int32(binary.NativeEndian.Uint32(v.Value)))
+	}
+	// struct nexthop_grp: the member's number, its weight, reserved
+	for member := range slices.Chunk(attrs[unix.NHA_GROUP].Value, sizeofNexthopGrp) {
+		n.group = append(n.group, binary.NativeEndian.Uint32(member))
 	}
 	return n, nil
 }
 
-func routesRequest(family uint8) request {
-	body := make([]byte, unix.SizeofRtMsg)
-	body[0] = family
-	return request{kind: unix.RTM_GETROUTE, body: body}
+func routesRequest(family uint8) *nl.NetlinkRequest {
+	return newRequest(unix.RTM_GETROUTE, 0, &nl.RtMsg{RtMsg: unix.RtMsg{Family: family}})
 }
 
-func nexthopRequest(id uint32) request {
-	return request{kind: unix.RTM_GETNEXTHOP, body: appendAttr32(make([]byte, sizeofNhmsg), unix.NHA_ID, id)}
+func nexthopRequest(id uint32) *nl.NetlinkRequest {
+	r := newRequest(unix.RTM_GETNEXTHOP, 0)
+	r.AddRawData(make([]byte, sizeofNhmsg))
+	r.AddRawData(attr32(unix.NHA_ID, id).Serialize())
+	return r
 }

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/pkg/netns"
@@ -25,22 +26,20 @@ const watchBuffer = 1 << 20
 // sandbox comes in pieces.
 const receiveAtOnce = 256
 
-// watchGroups are the multicast groups of include/uapi/linux/rtnetlink.h. Those
-// up to 31 are bits.
-const watchGroups = 1<<(unix.RTNLGRP_LINK-1) | 1<<(unix.RTNLGRP_NEIGH-1) |
-	1<<(unix.RTNLGRP_IPV4_IFADDR-1) | 1<<(unix.RTNLGRP_IPV6_IFADDR-1) |
-	1<<(unix.RTNLGRP_IPV4_ROUTE-1) | 1<<(unix.RTNLGRP_IPV6_ROUTE-1)
+// watchGroups are multicast groups of include/uapi/linux/rtnetlink.h.
+func watchGroups() []uint {
+	return []uint{unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE}
+}
 
 // Watcher reports what happens in one namespace. Receive is for one goroutine;
 // Close may be called from any.
 //
 // Its socket keeps the namespace alive until Close.
 type Watcher struct {
-	path  string
-	file  *os.File
-	raw   syscall.RawConn
-	buf   []byte
-	names map[int]string // of the links
+	path   string
+	socket *nl.NetlinkSocket
+	names  map[int]string // of the links
 
 	closed atomic.Bool
 }
@@ -48,10 +47,10 @@ type Watcher struct {
 // Watch begins to listen to the namespace: everything that happens from its
 // return on is reported. ns may be closed afterwards.
 func Watch(ns *netns.NS) (*Watcher, error) {
-	w := &Watcher{path: ns.Path(), buf: make([]byte, receiveSize), names: make(map[int]string)}
+	w := &Watcher{path: ns.Path(), names: make(map[int]string)}
 	var c *conn
 	err := ns.Do(func() (err error) {
-		if w.file, _, err = openSocket(watchGroups); err != nil {
+		if w.socket, err = openSocket(watchGroups()...); err != nil {
 			return err
 		}
 		c, err = dial()
@@ -61,11 +60,11 @@ func Watch(ns *netns.NS) (*Watcher, error) {
 		err = w.prepare(c)
 	}
 	if c != nil {
-		_ = c.Close()
+		c.Close()
 	}
 	if err != nil {
-		if w.file != nil {
-			_ = w.file.Close()
+		if w.socket != nil {
+			w.socket.Close()
 		}
 		return nil, fmt.Errorf("watch %s: %w", printable(w.path), err)
 	}
@@ -74,16 +73,13 @@ func Watch(ns *netns.NS) (*Watcher, error) {
 
 // prepare sizes the buffer and learns the names of the links, which messages
 // about addresses and entries leave out.
-func (w *Watcher) prepare(c *conn) (err error) {
-	if w.raw, err = w.file.SyscallConn(); err != nil {
-		return err
-	}
-	// FORCE goes beyond net.core.rmem_max and needs CAP_NET_ADMIN, without
+func (w *Watcher) prepare(c *conn) error {
+	// By force goes beyond net.core.rmem_max and needs CAP_NET_ADMIN, without
 	// which the kernel's default has to do: the rest is Overrun's business.
-	if err := setOptions(w.raw, option{unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, watchBuffer}); err != nil && !errors.Is(err, unix.EPERM) {
-		return err
+	if err := w.socket.SetReceiveBufferSize(watchBuffer, true); err != nil && !errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("size the receive buffer: %w", err)
 	}
-	return c.dump(context.Background(), linksRequest(), func() { clear(w.names) }, func(_ uint16, body []byte) error {
+	return c.dump(context.Background(), linksRequest(), func() { clear(w.names) }, func(body []byte) error {
 		l, err := parseLink(body)
 		if err == nil {
 			w.names[l.index] = l.name
@@ -96,9 +92,7 @@ func (w *Watcher) prepare(c *conn) (err error) {
 // nothing.
 func (w *Watcher) Close() error {
 	w.closed.Store(true)
-	if err := w.file.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
-		return fmt.Errorf("stop to watch %s: %w", printable(w.path), err)
-	}
+	w.socket.Close()
 	return nil
 }
 
@@ -109,7 +103,7 @@ func (w *Watcher) Receive() ([]Event, error) {
 	for {
 		events, err := w.receive()
 		if w.closed.Load() {
-			err = os.ErrClosed // which a raw connection does not say by itself
+			err = os.ErrClosed // which the library does not say
 		}
 		if err != nil {
 			return nil, fmt.Errorf("receive events of %s: %w", printable(w.path), err)
@@ -122,46 +116,54 @@ func (w *Watcher) Receive() ([]Event, error) {
 
 // receive waits for a message and takes what else is there already.
 func (w *Watcher) receive() (events []Event, err error) {
-	var inner error
-	err = w.raw.Read(func(fd uintptr) bool {
-		for taken := false; len(events) < receiveAtOnce; taken = true {
-			n, from, err := receiveFrom(int(fd), w.buf)
-			switch {
-			case errors.Is(err, unix.EAGAIN):
-				return taken
-			case errors.Is(err, unix.ENOBUFS), errors.Is(err, errMalformed):
-				events = append(events, Event{Kind: Overrun})
-			case err != nil:
-				inner = err
-				return true
-			case from == 0: // only the kernel is listened to; a sandbox may send to us
-				events = w.decode(events, w.buf[:n])
-			}
+	for more := true; more; more = len(events) < receiveAtOnce && w.waiting() {
+		messages, from, err := w.socket.Receive()
+		switch {
+		case w.closed.Load():
+			return nil, os.ErrClosed
+		case err == nil && from.Pid == nl.PidKernel:
+			events = w.decode(events, messages)
+		case err == nil: // a sandbox may send to the groups, but is not listened to
+		case lost(err):
+			events = append(events, Event{Kind: Overrun})
+		default:
+			return nil, err
 		}
-		return true
-	})
-	return events, errors.Join(err, inner)
+	}
+	return events, nil
 }
 
-func (w *Watcher) decode(events []Event, datagram []byte) []Event {
-	_, err := walkMessages(datagram, func(h header, body []byte) (bool, error) {
-		ev, ok, err := parseEvent(h.kind, body)
-		if !ok || err != nil {
-			return false, err
-		}
-		switch ev.Kind {
-		case LinkChanged:
+// lost tells whether an error of the library's Receive is about one message:
+// more of them than the buffer holds, or one that cannot be taken apart (EINVAL,
+// or no number at all), which may as well be a sandbox's.
+func lost(err error) bool {
+	var errno unix.Errno
+	return !errors.As(err, &errno) || errno == unix.ENOBUFS || errno == unix.EINVAL
+}
+
+// waiting tells whether there is something to receive. Should the descriptor be
+// closed at this moment, Receive finds that out.
+func (w *Watcher) waiting() bool {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(w.socket.GetFd()), Events: unix.POLLIN}}, 0)
+	return n > 0 && err == nil
+}
+
+func (w *Watcher) decode(events []Event, messages []syscall.NetlinkMessage) []Event {
+	for _, m := range messages {
+		ev, ok, err := parseEvent(m.Header.Type, m.Data)
+		switch {
+		case err != nil:
+			ev = Event{Kind: Overrun}
+		case !ok:
+			continue
+		case ev.Kind == LinkChanged:
 			w.names[ev.Index] = ev.Dev
-		case LinkRemoved:
+		case ev.Kind == LinkRemoved:
 			delete(w.names, ev.Index)
 		default:
 			ev.Dev = w.names[ev.Index]
 		}
 		events = append(events, ev)
-		return false, nil
-	})
-	if err != nil {
-		events = append(events, Event{Kind: Overrun})
 	}
 	return events
 }

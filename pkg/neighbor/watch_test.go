@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/internal/nstest"
@@ -161,23 +162,35 @@ func TestMessagesOfASandboxAreNotListenedTo(t *testing.T) {
 	dualStack(pod)
 	tb := openTable(t, pod.NS)
 	w := watch(t, pod)
-	port := socketPort(t, w.w.file)
-	if err := pod.Do(func() error {
-		fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		body := append(appendNdMsg(resolve(t, tb).Neighbors[0].Dst, 2, unix.NUD_PERMANENT), 0xff)
-		forged := request{kind: unix.RTM_DELNEIGH, body: body}.marshal(tb.conn.seq + 1)
-		for _, to := range []uint32{port, tb.conn.port} {
-			if err := unix.Sendto(fd, forged, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Pid: to}); err != nil {
-				return err
+	forged := entryRequest(unix.RTM_DELNEIGH, 0, resolve(t, tb).Neighbors[0].Dst, 2, unix.NUD_PERMANENT)
+	forged.Seq = tb.conn.sockets[unix.NETLINK_ROUTE].Seq + 1
+	send := func(to unix.SockaddrNetlink) (err error) {
+		t.Helper()
+		to.Family = unix.AF_NETLINK
+		if doErr := pod.Do(func() error {
+			fd, err2 := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+			if err2 != nil {
+				return err2
 			}
+			defer unix.Close(fd)
+			err = unix.Sendto(fd, forged.Serialize(), 0, &to)
+			return nil
+		}); doErr != nil {
+			t.Fatal(doErr)
 		}
-		return nil
-	}); err != nil {
-		t.Fatal(err)
+		return err
+	}
+	for _, s := range []*nl.NetlinkSocket{w.w.socket, tb.conn.socket} {
+		port, err := s.GetPid()
+		if err != nil || port == 0 {
+			t.Fatal(port, err)
+		}
+		if err := send(unix.SockaddrNetlink{Pid: port}); !errors.Is(err, unix.ECONNREFUSED) {
+			t.Errorf("a message to the socket: %v", err)
+		}
+	}
+	if err := send(unix.SockaddrNetlink{Groups: 1 << (unix.RTNLGRP_NEIGH - 1)}); err != nil && !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("a message to the group: %v", err) // refused: by the kernel's own socket, after everybody had it
 	}
 	expect(t, resolve(t, tb), gw4+"peer NONE", gw6+"peer NONE")
 	pod.IP("neigh add 192.0.2.1 lladdr " + otherMAC + " dev eth0 nud permanent")
@@ -187,22 +200,6 @@ func TestMessagesOfASandboxAreNotListenedTo(t *testing.T) {
 		}
 		return strings.HasPrefix(line, "NeighborChanged eth0 inet 192.0.2.1")
 	})
-}
-
-func socketPort(t *testing.T, f *os.File) (port uint32) {
-	t.Helper()
-	raw, err := f.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := raw.Control(func(fd uintptr) {
-		if name, err := unix.Getsockname(int(fd)); err == nil {
-			port = name.(*unix.SockaddrNetlink).Pid
-		}
-	}); err != nil || port == 0 {
-		t.Fatalf("address of socket: %d, %v", port, err)
-	}
-	return port
 }
 
 // watcher receives in a goroutine of its own, so that a test can give up.
