@@ -240,11 +240,11 @@ func (l *life) conclude(verdict Verdict, margin time.Duration) {
 	s := l.sandbox
 	s.update(func(r *Record) {
 		r.Phase = Started
-		if strength[r.Timing.Verdict] > strength[Pending] {
-			return // decided by an earlier process
-		}
 		if verdict != Late && len(r.Neighbors) == 0 {
 			verdict, margin = Nothing, 0
+		}
+		if strength[r.Timing.Verdict] >= strength[verdict] {
+			return // decided by an earlier process, or by another at this moment
 		}
 		r.Timing.Verdict, r.Timing.MarginMs = verdict, milliseconds(margin)
 	})

@@ -280,8 +280,11 @@ func (n *node) record() Record {
 
 func (n *node) awaitVerdict(want Verdict) Record {
 	n.t.Helper()
-	n.eventually("verdict "+string(want), func() bool { return n.record().Timing.Verdict != Pending && n.record().ID != "" })
-	rec := n.record()
+	var rec Record
+	n.eventually("verdict "+string(want), func() bool {
+		rec = n.record()
+		return rec.ID != "" && rec.Timing.Verdict != Pending
+	})
 	if rec.Timing.Verdict != want {
 		n.t.Fatalf("verdict %s, want %s; record %+v", rec.Timing.Verdict, want, rec)
 	}
