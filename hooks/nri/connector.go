@@ -200,7 +200,7 @@ func start(ctx context.Context, s starter, h *handlers, conn *watchedConn) error
 	cause := errStartTimeout
 	select {
 	case err := <-result:
-		if err != nil && conn.used() && conn.ends(startGrace) {
+		if err != nil && conn.ends(startGrace) {
 			err = errors.Join(errHungUp, err)
 		}
 		return err
@@ -227,12 +227,12 @@ func start(ctx context.Context, s starter, h *handlers, conn *watchedConn) error
 	return cause
 }
 
-// watchedConn is a connection that tells when reading from it has ended; the
-// stub itself cannot while it starts. Before the dialer has filled it in it is
+// watchedConn is a connection that tells when it has ended; the stub itself
+// cannot while it starts. Before the dialer has filled it in it is
 // only something to wait for.
 type watchedConn struct {
 	once sync.Once
-	gone chan struct{} // closed when reading has ended
+	gone chan struct{} // closed when reading or writing has failed
 
 	mu    sync.Mutex // guards the following
 	conn  net.Conn
@@ -260,13 +260,28 @@ func (c *watchedConn) used() bool {
 	return c.wrote
 }
 
-// ends waits until reading has ended, for at most the time given.
+// ends waits until the connection has ended, for at most the time given. What was never
+// dialled does not end.
 func (c *watchedConn) ends(limit time.Duration) bool {
+	c.mu.Lock()
+	dialled := c.conn != nil
+	c.mu.Unlock()
+	if !dialled {
+		return false
+	}
 	select {
 	case <-c.gone:
 		return true
 	case <-time.After(limit):
 		return false
+	}
+}
+
+// failed takes the outcome of reading or writing, of which either may see the
+// end of the connection first, and then the other is not tried any more.
+func (c *watchedConn) failed(err error) {
+	if err != nil {
+		c.once.Do(func() { close(c.gone) })
 	}
 }
 
@@ -289,9 +304,7 @@ type watched struct {
 // Read reads from the connection.
 func (w watched) Read(p []byte) (int, error) {
 	n, err := w.Conn.Read(p)
-	if err != nil {
-		w.by.once.Do(func() { close(w.by.gone) })
-	}
+	w.by.failed(err)
 	return n, err
 }
 
@@ -300,7 +313,9 @@ func (w watched) Write(p []byte) (int, error) {
 	w.by.mu.Lock()
 	w.by.wrote = true
 	w.by.mu.Unlock()
-	return w.Conn.Write(p)
+	n, err := w.Conn.Write(p)
+	w.by.failed(err)
+	return n, err
 }
 
 func (c *Connector) set(change func(*State)) {
