@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	criapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -82,13 +83,23 @@ func (c *Container) Remove(ctx context.Context) error {
 	return nil
 }
 
-// Exec runs the workload in the container and returns its output; an exit code other than 0 is an error.
+// execLost is what the CRI reports of a process that was done before `runsc exec` had looked for its pid file, which happens
+// on busy machines (gvisor runsc/cmd/exec.go, execChildAndWait): the process ran, its result is lost.
+const execLost = "runsc did not terminate successfully"
+
+// Exec runs the workload in the container and returns its output; an exit code other than 0 is an error. It may run it
+// again where gVisor has lost the result.
 func (c *Container) Exec(ctx context.Context, args ...string) (string, error) {
-	stdout, stderr, err := c.Pod.node.runtime.ExecSync(quiet(ctx), c.ID, append([]string{"/workload"}, args...), 30*time.Second)
-	if err != nil {
-		return string(stdout), fmt.Errorf("exec %v in pod %s/%s: %w\n%s%s", args, c.Pod.Namespace, c.Pod.Name, err, stdout, stderr)
+	const tries = 3
+	for try := 1; ; try++ {
+		stdout, stderr, err := c.Pod.node.runtime.ExecSync(quiet(ctx), c.ID, append([]string{"/workload"}, args...), 30*time.Second)
+		if err == nil {
+			return string(stdout), nil
+		}
+		if try == tries || !strings.Contains(err.Error(), execLost) {
+			return string(stdout), fmt.Errorf("exec %v in pod %s/%s: %w\n%s%s", args, c.Pod.Namespace, c.Pod.Name, err, stdout, stderr)
+		}
 	}
-	return string(stdout), nil
 }
 
 // Connect opens a TCP connection from the container to every one of Targets.
