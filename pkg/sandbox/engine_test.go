@@ -282,7 +282,8 @@ func TestAdoptRepairsWhatWasMissed(t *testing.T) {
 		defer n.engine.mu.Unlock()
 		return n.engine.sandboxes[podID].settled()
 	})
-	pod.IP("neigh del " + gateway4 + " dev eth0")
+	// A pod with NET_ADMIN: one pin removed, and a gateway of its own invention.
+	pod.IP("neigh del "+gateway4+" dev eth0", "route add 192.0.2.0/24 via 10.88.0.99")
 	n.engine.Adopt(t.Context(), []Identity{identify(pod.rec)})
 	if strings.Count(pod.permanent(), "PERMANENT") != 2 {
 		t.Errorf("entries after a second Synchronize: %q", pod.permanent())

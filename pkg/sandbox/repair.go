@@ -5,6 +5,7 @@ package sandbox
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
@@ -67,6 +68,12 @@ func (e *Engine) compare(s *sandbox, rec Record) (repaired bool, err error) {
 	if err != nil || found.HandedOver {
 		return false, err
 	}
+	// The pod runs: gateways that it made up since are none of the CNI's.
+	known := make(map[pinKey]bool, len(rec.Neighbors))
+	for _, n := range rec.Neighbors {
+		known[keyOf(n)] = true
+	}
+	found.Neighbors = slices.DeleteFunc(found.Neighbors, func(n neighbor.Neighbor) bool { return !known[keyOf(n)] })
 	written, err := Write(ctx, table, found)
 	if err != nil || written.New == 0 {
 		return false, err
