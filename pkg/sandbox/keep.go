@@ -235,8 +235,13 @@ func (l *life) missed(err error) error {
 	return nil
 }
 
-// conclude records and reports the verdict; the sandbox has started.
+// conclude records and reports the verdict; the sandbox has started. The first
+// conclusion of a life is its last.
 func (l *life) conclude(verdict Verdict, margin time.Duration) {
+	if l.concluded {
+		return
+	}
+	l.concluded = true
 	s := l.sandbox
 	s.update(func(r *Record) {
 		r.Phase = Started

@@ -131,6 +131,7 @@ type life struct {
 	applies     int
 	shrunk      bool // the last resolution misses a gateway that is pinned
 	overran     bool // events were lost since the last resolution
+	concluded   bool // the verdict is in
 }
 
 // attach opens the sockets in the namespace, the one that listens first.
