@@ -170,7 +170,7 @@ func (d *daemon) begin(config Config) (*sandbox.Engine, error) {
 	}
 	d.status, err = serveStatus(config.StateDir, func() Status { return d.snapshot(config) }, d.log)
 	if err != nil {
-		return nil, err
+		d.log.WithError(err).Error("no status socket; pods are pinned all the same (is the state directory full or read-only?)")
 	}
 	return engine, nil
 }

@@ -73,7 +73,7 @@ func (r *reporter) timing(log logrus.FieldLogger, rec sandbox.Record) {
 	case sandbox.Nothing:
 		log.Info("sandbox started; it has no gateway that could be pinned")
 	case sandbox.Unproven:
-		log.Info("sandbox is pinned; nothing shows whether that was in time")
+		log.Info("sandbox has started; nothing shows whether it was pinned in time")
 	default:
 		log.Warn("sandbox started before its gateways were pinned")
 	}
@@ -81,7 +81,7 @@ func (r *reporter) timing(log logrus.FieldLogger, rec sandbox.Record) {
 
 func (r *reporter) store(log logrus.FieldLogger, err error) {
 	if err != nil {
-		log.Warn("containerd's sandbox store does not answer as it should: no early path until it does; NRI still serves")
+		log.Warn("containerd's sandbox store does not answer as it should: what it does not tell has no early path; NRI still serves")
 		return
 	}
 	log.Info("containerd's sandbox store answers: new sandboxes are pinned before their runtime reads the namespace")

@@ -113,6 +113,7 @@ func serveStatus(stateDir string, snapshot func() Status, log logrus.FieldLogger
 		file, err = os.Stat(path)
 	}
 	if err != nil {
+		_ = os.Remove(own)
 		return nil, errors.Join(fmt.Errorf("set up status socket: %w", err), listener.Close())
 	}
 	mux := http.NewServeMux()

@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
 
+	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
@@ -59,7 +61,10 @@ func (a *app) statusCommand() *cobra.Command {
 
 // asItShouldBe tells that a sandbox is pinned, or on its way to be.
 func asItShouldBe(rec sandbox.Record) bool {
-	return rec.Error == "" && rec.Timing.Verdict != sandbox.Late && len(rec.Skipped) == 0
+	missing := func(s neighbor.Skipped) bool {
+		return s.Reason != neighbor.ReasonNoARP && s.Reason != neighbor.ReasonZeroMAC // nothing to pin
+	}
+	return rec.Error == "" && rec.Timing.Verdict != sandbox.Late && !slices.ContainsFunc(rec.Skipped, missing)
 }
 
 // stateFlag gives a command the flag for the state directory, which the

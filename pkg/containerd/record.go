@@ -44,7 +44,6 @@ type Record struct {
 type criRecord struct {
 	Version  string
 	Metadata struct {
-		ID             string
 		NetNSPath      string
 		RuntimeHandler string
 		CNIResult      json.RawMessage

@@ -68,11 +68,6 @@ func (s *Store) Close() error {
 	return s.conn.Close()
 }
 
-// Socket is the path the store was given.
-func (s *Store) Socket() string {
-	return s.socket
-}
-
 // List returns the records of all sandboxes but those named in known. A record
 // that cannot be decoded is left out and named in the error, beside the others.
 func (s *Store) List(ctx context.Context, known []string) ([]Record, error) {

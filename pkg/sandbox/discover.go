@@ -41,6 +41,9 @@ func (e *Engine) discover() {
 	find := search{pending: make(map[string]time.Time), reported: make(map[string]bool)}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	if e.opts.Store != nil {
+		e.findOwners(&find) // so that the status knows how the store is
+	}
 	for {
 		timer.Reset(e.pause(&find))
 		select {
@@ -187,13 +190,16 @@ func (e *Engine) ignore(id, path string) {
 // all records of a node at once can be more than a message holds.
 func (e *Engine) forgetIgnored() {
 	e.mu.Lock()
+	ignored := maps.Clone(e.ignored)
+	e.mu.Unlock()
+	maps.DeleteFunc(ignored, func(_, path string) bool {
+		_, err := os.Lstat(path)
+		return path != "" && !errors.Is(err, fs.ErrNotExist)
+	})
+	e.mu.Lock()
 	defer e.mu.Unlock()
-	for id, path := range e.ignored {
-		if path == "" {
-			delete(e.ignored, id)
-		} else if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-			delete(e.ignored, id)
-		}
+	for id := range ignored {
+		delete(e.ignored, id)
 	}
 }
 
@@ -224,8 +230,8 @@ func (e *Engine) storeUp() bool {
 // beside an error mean that some other records could not be decoded: the store
 // is up.
 func (e *Engine) storeAnswered(records []containerd.Record, err error) {
-	if errors.Is(err, context.Canceled) {
-		return
+	if e.ctx.Err() != nil {
+		return // stopping, which is none of the store's doing
 	}
 	down := err
 	if records != nil {

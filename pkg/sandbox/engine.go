@@ -5,6 +5,7 @@ package sandbox
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -79,8 +80,12 @@ func New(opts Options) (*Engine, error) {
 		return nil, err
 	}
 	records, err := OpenRecords(opts.StateDir)
-	if err != nil {
+	if errors.Is(err, errUntrusted) {
 		return nil, err
+	}
+	if err != nil {
+		// A full or read-only disk costs records, no pins.
+		opts.Reporter.Report(Event{Kind: KindState, Err: err})
 	}
 	e := &Engine{
 		opts: opts, host: host, records: records,
@@ -139,6 +144,10 @@ func (e *Engine) SandboxStarted(ctx context.Context, id Identity) {
 	s.barrier.open()
 	s.started.open()
 	s.wait(ctx)
+	if s.settled() && s.record().Error != "" {
+		// It failed before; a pod on the kernel's stack has no container yet.
+		within(ctx, e.repairAll([]*sandbox{s}))
+	}
 }
 
 // Adopt takes NRI's Synchronize: sandboxes that are already there. Pins that
@@ -165,8 +174,13 @@ func (e *Engine) Adopt(ctx context.Context, ids []Identity) {
 	for _, s := range adopted {
 		s.wait(ctx)
 	}
+	within(ctx, repaired)
+}
+
+// within waits for c, for as long as the context lasts.
+func within(ctx context.Context, c <-chan struct{}) {
 	select {
-	case <-repaired:
+	case <-c:
 	case <-ctx.Done():
 	}
 }
@@ -184,7 +198,7 @@ func (e *Engine) ContainerCreating(ctx context.Context, id string) string {
 		s.containerComes()
 		s.barrier.open() // CNI is certainly over
 		s.wait(ctx)
-		return s.annotation()
+		return e.annotation(s.record())
 	case known:
 		return ""
 	}
@@ -198,9 +212,13 @@ func (e *Engine) RecordedAnnotation(id string) string {
 	if err != nil || !netns.Exists(rec.NetNS.Path, rec.NetNS.Cookie) {
 		return ""
 	}
+	return e.annotation(rec)
+}
+
+func (e *Engine) annotation(rec Record) string {
 	value, err := rec.Annotation()
 	if err != nil {
-		e.report(Event{Kind: KindState, Record: rec, Err: err})
+		e.report(Event{Kind: KindFailed, Record: rec, Err: err})
 	}
 	return value
 }
@@ -258,5 +276,8 @@ func (e *Engine) report(event Event) {
 // fail notes why a sandbox is not pinned as it should be.
 func (e *Engine) fail(s *sandbox, err error) {
 	s.update(func(r *Record) { r.Error = err.Error() })
+	if s.record().NetNS.Cookie != 0 {
+		e.save(s)
+	}
 	e.report(Event{Kind: KindFailed, Record: s.record(), Err: fmt.Errorf("pin gateways of sandbox %s: %w", s.id.ID, err)})
 }

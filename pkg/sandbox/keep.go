@@ -38,7 +38,10 @@ func (l *life) keep(ctx context.Context) error {
 		var err error
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				l.conclude(Unproven, 0) // pinned, but it takes too long to start
+			}
+			return nil
 		case b, ok := <-l.batches:
 			if !ok {
 				return errEventsEnded
@@ -191,7 +194,9 @@ func (l *life) decide(at time.Time) {
 		// or the pod ran before we came and may have removed it itself.
 		verdict, margin = Unproven, 0
 	case verdict == InTime && margin < minMargin:
-		verdict = Unproven
+		verdict, margin = Unproven, 0
+	case verdict == Late:
+		margin = min(margin, 0) // a pin that was there, and lost, has none
 	}
 	l.conclude(verdict, margin)
 }
@@ -205,7 +210,7 @@ func (l *life) verify(ctx context.Context) error {
 		return err
 	}
 	if len(differences) > 0 || at.Before(l.ackedAt) {
-		l.conclude(Late, at.Sub(l.ackedAt))
+		l.conclude(Late, min(at.Sub(l.ackedAt), 0))
 		return l.reapply(ctx, true)
 	}
 	if l.sandbox.adopted {
@@ -227,9 +232,6 @@ func (l *life) missed(err error) error {
 		l.conclude(Late, 0)
 		return err
 	}
-	if renderErr := s.render(); renderErr != nil {
-		return renderErr
-	}
 	l.engine.report(Event{Kind: KindAdopted, Record: rec})
 	l.conclude(Unproven, 0) // unless the record has a verdict
 	return nil
@@ -245,7 +247,7 @@ func (l *life) conclude(verdict Verdict, margin time.Duration) {
 	s := l.sandbox
 	s.update(func(r *Record) {
 		r.Phase = Started
-		if verdict != Late && len(r.Neighbors) == 0 {
+		if verdict != Late && len(r.Neighbors) == 0 && r.Error == "" && !r.CapturedAt.IsZero() {
 			verdict, margin = Nothing, 0
 		}
 		if strength[r.Timing.Verdict] >= strength[verdict] {

@@ -24,7 +24,7 @@ const (
 	// shrinkDelay is how long a gateway's route may be gone before that counts
 	// as a change of the network: a runtime that takes the namespace removes
 	// the routes first and says so with an RTM_DELADDR right after.
-	shrinkDelay = 100 * time.Millisecond
+	shrinkDelay = time.Second
 	// maxApplies bounds how often one sandbox is resolved anew while it starts,
 	// so that a namespace which never rests costs a bounded amount of work.
 	maxApplies = 200
@@ -94,7 +94,7 @@ func (e *Engine) noNamespace(ctx context.Context, s *sandbox, err error) {
 	e.mu.Lock()
 	if e.sandboxes[s.id.ID] == s {
 		delete(e.sandboxes, s.id.ID)
-		if !gone {
+		if errors.Is(err, netns.ErrHost) {
 			e.ignored[s.id.ID] = s.id.NetNSPath
 		}
 	}
@@ -141,7 +141,9 @@ func (l *life) attach(ns *netns.NS) error {
 		return err
 	}
 	l.watch = watch
-	l.batches = make(chan batch)
+	// Buffered, so that events get their time when they come, not when the
+	// sandbox's goroutine is back from writing a record.
+	l.batches = make(chan batch, 64)
 	l.engine.wg.Go(l.pump)
 	l.table, err = neighbor.Open(ns)
 	return err
@@ -323,11 +325,10 @@ func (l *life) apply(ctx context.Context, shrink bool) error {
 		l.ackedAt = time.Now()
 	}
 	s.update(func(r *Record) {
-		r.Neighbors, r.Skipped, r.Error = written.Neighbors, written.Skipped, ""
-		r.CapturedAt = time.Now().UTC()
+		r.capture(written)
 		r.Timing.PinnedAt = l.ackedAt.UTC()
 	})
-	return errors.Join(err, s.render())
+	return err
 }
 
 // missing tells whether a pinned gateway is absent from a new resolution.

@@ -25,9 +25,6 @@ func (e *Engine) load(rec Record) {
 		// record tells which entries are ours.
 		e.orphans[rec.ID] = s
 	default:
-		if err := s.render(); err != nil {
-			e.report(Event{Kind: KindState, Record: rec, Err: err})
-		}
 		e.sandboxes[rec.ID] = s
 		e.report(Event{Kind: KindAdopted, Record: rec})
 	}
@@ -41,8 +38,8 @@ func (e *Engine) inherit(s *sandbox) {
 	switch {
 	case err == nil && old.NetNS.Cookie == rec.NetNS.Cookie:
 		s.update(func(r *Record) {
-			r.Neighbors, r.Skipped, r.CapturedAt = old.Neighbors, old.Skipped, old.CapturedAt
-			r.Timing, r.Repins = old.Timing, old.Repins
+			r.takeFrom(old)
+			r.Repins = old.Repins
 		})
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		e.report(Event{Kind: KindState, Record: rec, Err: err})
@@ -75,16 +72,11 @@ func (e *Engine) save(s *sandbox) {
 		}
 		rec.Timing = old.Timing
 		if len(rec.Neighbors) == 0 {
-			rec.Neighbors, rec.Skipped, rec.CapturedAt = old.Neighbors, old.Skipped, old.CapturedAt
+			rec.takeFrom(old)
 		}
-		s.update(func(r *Record) {
-			r.Timing, r.Neighbors, r.Skipped, r.CapturedAt = rec.Timing, rec.Neighbors, rec.Skipped, rec.CapturedAt
-		})
+		s.update(func(r *Record) { r.takeFrom(rec) })
 		return rec
 	})
-	if err == nil {
-		err = s.render()
-	}
 	if err != nil {
 		e.report(Event{Kind: KindState, Record: s.record(), Err: err})
 	}

@@ -112,6 +112,17 @@ type Record struct {
 	Error string `json:"error,omitempty"`
 }
 
+// capture takes over what was written.
+func (r *Record) capture(written Written) {
+	r.Neighbors, r.Skipped, r.Error = written.Neighbors, written.Skipped, ""
+	r.CapturedAt = time.Now().UTC()
+}
+
+// takeFrom takes over what another record of the sandbox says was captured.
+func (r *Record) takeFrom(old Record) {
+	r.Neighbors, r.Skipped, r.CapturedAt, r.Timing = old.Neighbors, old.Skipped, old.CapturedAt, old.Timing
+}
+
 // Owned are the neighbors that neighpin itself wrote.
 func (r Record) Owned() []neighbor.Neighbor {
 	var owned []neighbor.Neighbor

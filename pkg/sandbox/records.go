@@ -24,12 +24,18 @@ type Records struct {
 	dir string
 }
 
+// lockAttempts bounds the wait for another process's write, in milliseconds.
+const lockAttempts = 100
+
+// errUntrusted says that the state directory is one that others can write to.
+var errUntrusted = errors.New("state directory is not safe")
+
 // OpenRecords opens, and makes where needed, the directory "sandboxes" under
 // the state directory, for root only.
 func OpenRecords(stateDir string) (*Records, error) {
 	r := RecordsIn(stateDir)
 	if err := os.MkdirAll(r.dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make directory for records: %w", err)
+		return r, fmt.Errorf("make directory for records: %w", err)
 	}
 	for _, dir := range []string{stateDir, r.dir} {
 		if err := trusted(dir); err != nil {
@@ -46,8 +52,8 @@ func trusted(dir string) error {
 		return fmt.Errorf("look at state directory %s: %w", dir, err)
 	}
 	if int(stat.Uid) != os.Geteuid() || stat.Mode&0o022 != 0 {
-		return fmt.Errorf("state directory %s belongs to uid %d with mode %04o: want own uid, and nobody else to write",
-			dir, stat.Uid, stat.Mode&0o7777)
+		return fmt.Errorf("%w: %s belongs to uid %d with mode %04o; want own uid, and nobody else to write",
+			errUntrusted, dir, stat.Uid, stat.Mode&0o7777)
 	}
 	return nil
 }
@@ -89,8 +95,13 @@ func (r *Records) Merge(rec Record, merge func(old, rec Record) Record) error {
 		return fmt.Errorf("lock records: %w", err)
 	}
 	defer func() { _ = lock.Close() }()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		return fmt.Errorf("lock records: %w", err)
+	// Without the lock, should its holder be stopped, a weaker proof may stand on
+	// disk; waiting for ever would cost pins.
+	for range lockAttempts {
+		if err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
+			break
+		}
+		<-time.After(time.Millisecond)
 	}
 	// What cannot be read is written over.
 	if old, err := r.Load(rec.ID); err == nil {

@@ -95,7 +95,9 @@ func (e *Engine) namespaceGone(path string) {
 		}
 	}
 	for _, s := range orphaned {
-		e.removeRecord(s)
+		if rec := s.record(); !netns.Exists(rec.NetNS.Path, rec.NetNS.Cookie) {
+			e.removeRecord(s)
+		}
 	}
 }
 

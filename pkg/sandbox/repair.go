@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
 )
@@ -69,19 +68,30 @@ func (e *Engine) compare(s *sandbox, rec Record) (repaired bool, err error) {
 		return false, err
 	}
 	// The pod runs: gateways that it made up since are none of the CNI's.
-	known := make(map[pinKey]bool, len(rec.Neighbors))
-	for _, n := range rec.Neighbors {
-		known[keyOf(n)] = true
+	if !rec.CapturedAt.IsZero() {
+		found = rec.only(found)
 	}
-	found.Neighbors = slices.DeleteFunc(found.Neighbors, func(n neighbor.Neighbor) bool { return !known[keyOf(n)] })
 	written, err := Write(ctx, table, found)
-	if err != nil || written.New == 0 {
+	if err != nil || written.New == 0 && rec.Error == "" {
 		return false, err
 	}
 	s.update(func(r *Record) {
-		r.Neighbors, r.Skipped, r.Error = written.Neighbors, written.Skipped, ""
-		r.CapturedAt = time.Now().UTC()
+		r.capture(written)
 		r.Repins++
 	})
-	return true, s.render()
+	return true, nil
+}
+
+// only leaves in a resolution what is about gateways that the record knows.
+func (r Record) only(found neighbor.Resolution) neighbor.Resolution {
+	known := make(map[pinKey]bool, len(r.Neighbors)+len(r.Skipped))
+	for _, n := range r.Neighbors {
+		known[keyOf(n)] = true
+	}
+	for _, skipped := range r.Skipped {
+		known[pinKey{skipped.Dst.String(), skipped.Dev}] = true
+	}
+	found.Neighbors = slices.DeleteFunc(found.Neighbors, func(n neighbor.Neighbor) bool { return !known[keyOf(n)] })
+	found.Skipped = slices.DeleteFunc(found.Skipped, func(n neighbor.Skipped) bool { return !known[pinKey{n.Dst.String(), n.Dev}] })
+	return found
 }

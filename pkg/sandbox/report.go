@@ -7,7 +7,8 @@ type Kind string
 
 // The kinds of events.
 const (
-	// KindPinned: the gateways of a sandbox were pinned for the first time.
+	// KindPinned: this process has looked at a sandbox for the first time and
+	// pinned what it could; the record says what that was.
 	KindPinned Kind = "pinned"
 	// KindRepinned: lost or changed pins were written again.
 	KindRepinned Kind = "repinned"
@@ -21,7 +22,8 @@ const (
 	KindReleased Kind = "released"
 	// KindUnidentified: a namespace has no owner in the sandbox store.
 	KindUnidentified Kind = "unidentified"
-	// KindStore: the sandbox store went away (Err) or came back (nil).
+	// KindStore: the sandbox store went away, or some of its records cannot be
+	// read (Err), or all is well again (nil).
 	KindStore Kind = "store"
 	// KindState: a record could not be read, written or removed.
 	KindState Kind = "state"
@@ -40,7 +42,7 @@ type Event struct {
 }
 
 // Reporter takes the engine's events. Report is called from several goroutines,
-// in the way of the work: it must not block.
+// in the way of the work: it must not block, and must not call the engine.
 type Reporter interface {
 	Report(Event)
 }

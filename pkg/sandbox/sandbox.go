@@ -48,7 +48,6 @@ type sandbox struct {
 
 	mu          sync.Mutex // guards the following
 	rec         Record
-	value       string    // the annotation, rendered
 	containerAt time.Time // when container was opened
 }
 
@@ -102,10 +101,7 @@ func (s *sandbox) settled() bool { return s.done.isOpen() }
 
 // wait returns when the first attempt to pin is over, or with the context.
 func (s *sandbox) wait(ctx context.Context) {
-	select {
-	case <-s.pinned.opened():
-	case <-ctx.Done():
-	}
+	within(ctx, s.pinned.opened())
 }
 
 func (s *sandbox) record() Record {
@@ -120,21 +116,6 @@ func (s *sandbox) update(change func(*Record)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change(&s.rec)
-}
-
-// render makes the annotation from the record, once per change.
-func (s *sandbox) render() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	value, err := s.rec.Annotation()
-	s.value = value
-	return err
-}
-
-func (s *sandbox) annotation() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.value
 }
 
 // sameFile tells that two paths of namespaces name the same file. The names are

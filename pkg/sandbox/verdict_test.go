@@ -122,7 +122,7 @@ func TestLateEngineDoesNotSpoilTheOthersRecord(t *testing.T) {
 	if err != nil || rec.Timing.Verdict != InTime || len(rec.Neighbors) != 2 {
 		t.Errorf("record %+v, %v", rec, err)
 	}
-	if _, err := annotation.Parse(s.annotation()); err != nil {
+	if _, err := annotation.Parse(second.annotation(s.record())); err != nil {
 		t.Errorf("the late one's annotation: %v", err)
 	}
 	// A record that was removed stays so, whoever was about to write it.
@@ -183,5 +183,47 @@ func TestRecordOfAnotherNamespaceIsNotTaken(t *testing.T) {
 	}
 	if !netns.Exists(pod.rec.NetNSPath, pod.Cookie()) {
 		t.Error("the pod's namespace is not there")
+	}
+}
+
+func TestMarginIsMeasuredWhenTheEventComes(t *testing.T) {
+	n := newNode(t)
+	release := n.log.holdUp(KindPinned)
+	t.Cleanup(release)
+	pod := n.newPod("runsc", typeGVisor).listed().cni().ready()
+	n.awaitPinned()
+	pod.take()
+	taken := time.Now()
+	n.eventually("some time to pass", func() bool { return time.Since(taken) > 300*time.Millisecond })
+	release()
+	rec := n.awaitVerdict(InTime)
+	if real := taken.Sub(rec.Timing.PinnedAt).Seconds() * 1000; rec.Timing.MarginMs > real+1 {
+		t.Errorf("margin %.1f ms, but the runtime came %.1f ms after the pin", rec.Timing.MarginMs, real)
+	}
+}
+
+func TestFailureIsNotNothing(t *testing.T) {
+	n := newNode(t)
+	n.engine.opts.MaxNeighbors = 16
+	pod := n.newPod("runsc", typeRunc).listed()
+	pod.cni()
+	s := newSandbox(identify(pod.rec))
+	s.selected = Selection{Pin: true}
+	l := &life{engine: n.engine, sandbox: s}
+	s.update(func(r *Record) { r.NetNS = NetNS{Path: pod.rec.NetNSPath, Cookie: pod.Cookie()} })
+	n.engine.fail(s, errDown)
+	l.conclude(Unproven, 0)
+	if got := s.record().Timing.Verdict; got != Unproven {
+		t.Errorf("verdict %s after %v", got, errDown)
+	}
+	// Synchronize tries what failed again.
+	s.finish()
+	n.engine.mu.Lock()
+	n.engine.sandboxes[podID] = s
+	n.engine.mu.Unlock()
+	n.engine.Adopt(t.Context(), []Identity{identify(pod.rec)})
+	rec := s.record()
+	if len(rec.Neighbors) != 2 || rec.Error != "" {
+		t.Errorf("after Synchronize: %+v", rec)
 	}
 }
