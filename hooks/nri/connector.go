@@ -135,13 +135,16 @@ func reason(err error) string {
 }
 
 // serve is one connection, from its registration to its loss; lost tells that
-// it had been set up. A stub that failed once fails for ever, so each connection
-// has its own.
+// it had been set up, which ends with Synchronize: a runtime that cannot do that
+// hangs up after each registration, and is not to be asked again at once. A stub
+// that failed once fails for ever, so each connection has its own.
 func (c *Connector) serve(ctx context.Context) (lost bool, err error) {
-	closed := make(chan struct{})
+	closed, synced := make(chan struct{}), make(chan struct{})
 	conn := &watchedConn{gone: make(chan struct{})}
 	h := &handlers{configure: c.opts.Configure, log: c.opts.Log}
-	h.onRuntime, h.onSync = c.next()
+	var synchronized func()
+	h.onRuntime, synchronized = c.next()
+	h.onSync = sync.OnceFunc(func() { synchronized(); close(synced) })
 	options := []stub.Option{
 		stub.WithSocketPath(c.opts.Socket),
 		stub.WithLogger(stubLogger{c.opts.Log}),
@@ -166,6 +169,13 @@ func (c *Connector) serve(ctx context.Context) (lost bool, err error) {
 	}
 	defer s.Stop()
 	c.set(func(st *State) { st.Connected, st.RequestTimeout, st.Err = true, s.RequestTimeout(), nil })
+	select {
+	case <-ctx.Done():
+		return true, ctx.Err()
+	case <-closed:
+		return false, fmt.Errorf("take over sandboxes from NRI: %w", errHungUp)
+	case <-synced:
+	}
 	state := c.State()
 	c.opts.Log.WithFields(logrus.Fields{
 		"runtime": state.Runtime, "runtimeVersion": state.RuntimeVersion, "requestTimeout": state.RequestTimeout,
@@ -217,6 +227,9 @@ func start(ctx context.Context, s starter, h *handlers, conn *watchedConn) error
 	case err := <-result:
 		return errors.Join(cause, err)
 	case <-time.After(startGrace):
+	}
+	if Launched() {
+		return cause // the connection is the stub's own, and the process ends with it
 	}
 	if c, ok := s.(configurer); ok && conn.used() {
 		h.abort(cause)

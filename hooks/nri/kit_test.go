@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/containerd/nri/pkg/adaptation"
@@ -32,6 +33,7 @@ type runtime struct {
 	relay  *relay
 	socket string
 	pods   []*api.PodSandbox
+	torn   atomic.Bool // it fails to synchronize plugins
 }
 
 // newRuntime starts a runtime that has these pods already.
@@ -78,6 +80,9 @@ func (r *runtime) stop() {
 }
 
 func (r *runtime) synchronize(ctx context.Context, sync adaptation.SyncCB) error {
+	if r.torn.Load() {
+		return errors.New("the pods are larger than a message")
+	}
 	_, err := sync(ctx, r.pods, nil)
 	return err
 }

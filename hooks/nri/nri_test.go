@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/nri/pkg/api"
 	"github.com/sirupsen/logrus"
@@ -160,6 +161,26 @@ func TestMissingSocketIsToldOnceAndWaitedFor(t *testing.T) {
 	if err := p.State().Err; err == nil {
 		t.Error("the state does not say why there is no connection")
 	}
+}
+
+// containerd cannot synchronize any plugin while it has a pod that is larger than
+// NRI's messages; it hangs up then, after each registration.
+func TestRuntimeThatCannotSynchronizeIsToldOnceAndAskedLessOften(t *testing.T) {
+	rt := newRuntime(t)
+	rt.torn.Store(true)
+	p := newPlugin(t, rt.socket, t.TempDir())
+	attempts := func() int { return strings.Count(p.messages(), "Created plugin") }
+	begin := time.Now()
+	nstest.Eventually(t, "further attempts", func() bool { return attempts() >= 5 })
+	// Four pauses from 100 ms on, each half as long again, less half of it by chance.
+	if took := time.Since(begin); took < 400*time.Millisecond {
+		t.Errorf("5 attempts within %s", took)
+	}
+	if n := p.said(logrus.InfoLevel); n != 1 {
+		t.Errorf("%d lines in the log after %d attempts:\n%s", n, attempts(), p.messages())
+	}
+	rt.torn.Store(false)
+	p.awaitSynchronized(t, rt)
 }
 
 func (p *plugin) messages() string {
