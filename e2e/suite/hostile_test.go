@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/neighpin/neighpin/e2e/internal/await"
 	"github.com/neighpin/neighpin/e2e/internal/node"
 )
 
@@ -126,13 +127,23 @@ func TestOddWishesDoNotSelect(t *testing.T) {
 }
 
 // NRI's own messages end at 4 MiB (ttrpc), so containerd cannot tell any plugin of such a pod and refuses it; a Kubernetes API
-// server takes no more than 256 KiB. Nothing may remain of it, and the next pod is served as ever.
+// server takes no more than 256 KiB. What containerd leaves of it is removed as the kubelet does; nothing of ours may
+// remain, and the next pod is served as ever.
 func TestAnAnnotationOfTenMegabytes(t *testing.T) {
 	keepLogs(t)
 	d := startDaemon(t)
+	t.Cleanup(func() {
+		// With what is left of it containerd could synchronize no plugin.
+		if err := removeAllPods(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
 	_, err := bed.RunPod(t.Context(), node.PodSpec{Handler: "runsc", Annotations: map[string]string{annotationKey: strings.Repeat("x", 10<<20)}})
 	if err == nil || !strings.Contains(err.Error(), "exceed maximum message size") {
 		t.Errorf("run pod: %.300v; want NRI's refusal", err)
+	}
+	if err := removeAllPods(t.Context()); err != nil {
+		t.Error(err)
 	}
 	settled(t, d, nil)
 	pod := runPod(t, node.PodSpec{Handler: "runsc"})
@@ -140,4 +151,9 @@ func TestAnAnnotationOfTenMegabytes(t *testing.T) {
 		t.Error(err)
 	}
 	said(t, d, "registered with NRI", 1)
+}
+
+// removeAllPods tries again where containerd is still busy with a sandbox.
+func removeAllPods(ctx context.Context) error {
+	return await.Within(ctx, 30*time.Second, "the removal of all pods", func() error { return bed.RemoveAllPods(ctx) })
 }

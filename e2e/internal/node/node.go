@@ -126,7 +126,7 @@ func (n *Node) Close(ctx context.Context) error {
 		errs = append(errs, d.Kill())
 	}
 	if n.runtime != nil {
-		errs = append(errs, n.removeAllPods(ctx))
+		errs = append(errs, n.RemoveAllPods(ctx))
 	}
 	errs = append(errs, n.StopContainerd(ctx))
 	if n.listener != nil {

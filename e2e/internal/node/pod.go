@@ -153,8 +153,8 @@ func (n *Node) removePod(ctx context.Context, id string) error {
 	return nil
 }
 
-// removeAllPods removes every sandbox there is.
-func (n *Node) removeAllPods(ctx context.Context) error {
+// RemoveAllPods removes every sandbox there is, also those that never came to be, as the kubelet does.
+func (n *Node) RemoveAllPods(ctx context.Context) error {
 	sandboxes, err := n.runtime.ListPodSandbox(quiet(ctx), nil)
 	if err != nil {
 		return fmt.Errorf("list sandboxes: %w", err)
