@@ -5,7 +5,6 @@ package suite
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -185,41 +184,55 @@ func servedWithoutRecord(t *testing.T, d *node.Daemon) {
 	said(t, d, "record could not be kept", 1)
 }
 
-// A state folder that was never usable is a mistake of whoever configured it: said in one sentence, and no daemon that seems
-// to work.
+// Without a folder there is neither a record nor a status, and both are said; pods are served all the same.
 func TestStateFolderThatCannotBe(t *testing.T) {
+	keepLogs(t)
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	open := stateDir(t)
-	if err := os.Chmod(open, 0o777); err != nil {
+	d := launch(t, node.DaemonOptions{StateDir: filepath.Join(file, "state")})
+	said(t, d, "registered with NRI", 1)
+	pod := runPod(t, node.PodSpec{Handler: "runsc"})
+	container := runContainer(t, pod)
+	said(t, d, "sandbox started with its gateways pinned", 1)
+	copied, err := pod.Copied()
+	if err != nil {
 		t.Fatal(err)
 	}
-	for scenario, dir := range map[string]string{"below a file": filepath.Join(file, "state"), "everybody may write": open} {
-		t.Run(scenario, func(t *testing.T) {
-			keepLogs(t)
-			d := launch(t, node.DaemonOptions{StateDir: dir})
-			err := await.Within(t.Context(), 15*time.Second, "the daemon's end", func() error {
-				if d.Running() == nil {
-					return fmt.Errorf("it runs")
-				}
-				return nil
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if code := d.ExitCode(); code != 1 {
-				t.Errorf("exit code %d, want 1", code)
-			}
-			log, err := d.Log()
-			if err != nil {
-				t.Fatal(err)
-			}
-			lines := strings.Split(strings.TrimSpace(log), "\n")
-			if last := lines[len(lines)-1]; !strings.HasPrefix(last, "neighpin: ") || !strings.Contains(last, filepath.Dir(dir)) {
-				t.Errorf("the last line does not name the folder: %s", last)
-			}
-		})
+	if err := errors.Join(checkTrue(pod, copied), hasAnnotation(pod, container)); err != nil {
+		t.Error(err)
+	}
+	said(t, d, "no status socket", 1)
+	said(t, d, "record could not be kept", 1)
+}
+
+// A state folder that others may write to is refused in one sentence: what stands in it is pinned and released by root.
+func TestStateFolderThatOthersMayWrite(t *testing.T) {
+	keepLogs(t)
+	dir := stateDir(t)
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	d := launch(t, node.DaemonOptions{StateDir: dir})
+	err := await.Within(t.Context(), 15*time.Second, "the daemon's end", func() error {
+		if d.Running() == nil {
+			return errors.New("it runs")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code := d.ExitCode(); code != 1 {
+		t.Errorf("exit code %d, want 1", code)
+	}
+	log, err := d.Log()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(log), "\n")
+	if last := lines[len(lines)-1]; !strings.HasPrefix(last, "neighpin: ") || !strings.Contains(last, dir) {
+		t.Errorf("the last line does not name the folder: %s", last)
 	}
 }
