@@ -100,7 +100,7 @@ func bindNamespace(t *testing.T, source, path string) {
 	t.Helper()
 	if file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL, 0o600); err == nil {
 		file.Close()
-		t.Cleanup(func() { os.Remove(path) })
+		t.Cleanup(func() { _ = os.Remove(path) })
 	} else if !os.IsExist(err) {
 		t.Fatal(err)
 	}
