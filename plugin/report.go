@@ -57,7 +57,7 @@ func (r *reporter) Report(event sandbox.Event) {
 		r.store(log, event.Err)
 	case sandbox.KindState:
 		if r.mayTellState() {
-			log.Warn("record could not be kept; work goes on without it (is the state directory full or read-only?)")
+			log.Warn("record could not be read or kept; work goes on without it (is the state directory full or read-only?)")
 		}
 	}
 }

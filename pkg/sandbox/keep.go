@@ -228,7 +228,12 @@ func (l *life) missed(err error) error {
 	s := l.sandbox
 	l.engine.inherit(s)
 	rec := s.record()
-	if len(rec.Neighbors) == 0 {
+	switch {
+	case l.engine.records.WasBroken(rec.ID):
+		l.engine.fail(s, errRecordLost)
+		l.conclude(Unproven, 0)
+		return nil
+	case len(rec.Neighbors) == 0:
 		l.conclude(Late, 0)
 		return err
 	}

@@ -33,6 +33,9 @@ const (
 // errTaken says that a runtime has taken addresses and routes away already.
 var errTaken = errors.New("the runtime has already taken the namespace's addresses and routes; nothing is left to capture")
 
+// errRecordLost says that what an earlier process knew cannot be read any more.
+var errRecordLost = errors.New("the sandbox's record was broken and the runtime has taken the namespace: whether it was pinned is not known, and new containers of it get no annotation")
+
 // errEventsEnded says that the socket which listens in the namespace failed.
 var errEventsEnded = errors.New("events of the namespace ended before the sandbox had started")
 

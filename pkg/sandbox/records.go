@@ -151,6 +151,17 @@ func (r *Records) sweep() []error {
 	return errs
 }
 
+// WasBroken tells that the sandbox had a record that could not be read and was
+// set aside.
+func (r *Records) WasBroken(id string) bool {
+	path, err := r.path(id)
+	if err != nil {
+		return false
+	}
+	_, err = os.Lstat(path + ".broken")
+	return err == nil
+}
+
 // ByCookie returns the records of all sandboxes that have the namespace, and
 // changes nothing. Files that cannot be read are named in the error.
 func (r *Records) ByCookie(cookie uint64) ([]Record, error) {

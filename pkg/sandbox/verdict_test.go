@@ -4,6 +4,8 @@ package sandbox
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -225,5 +227,22 @@ func TestFailureIsNotNothing(t *testing.T) {
 	rec := s.record()
 	if len(rec.Neighbors) != 2 || rec.Error != "" {
 		t.Errorf("after Synchronize: %+v", rec)
+	}
+}
+
+func TestBrokenRecordOfATakenSandboxIsNoVerdictOfLate(t *testing.T) {
+	n := newNode(t)
+	pod := n.newPod("runsc", typeGVisor).listed().cni().ready()
+	n.awaitPinned()
+	pod.take()
+	n.awaitVerdict(InTime)
+	n.engine.Close()
+	path := filepath.Join(n.stateDir, "sandboxes", podID+".json")
+	if err := os.Truncate(path, 100); err != nil {
+		t.Fatal(err)
+	}
+	n.start()
+	if rec := n.awaitVerdict(Unproven); rec.Error == "" {
+		t.Error("the loss is not said")
 	}
 }
