@@ -48,7 +48,7 @@ func TestKubernetes(t *testing.T) {
 		{"gVisor pod starts unpinned without neighpin", testControl},
 		{"manifests roll out as they are", testRollOut},
 		{"pod from before is reported", testReported},
-		{"process has three capabilities and no way to more", testPrivileges},
+		{"process has two capabilities and no way to more", testPrivileges},
 		{"gVisor pod is pinned in time and annotated", testSandboxed},
 		{"pod without RuntimeClass is untouched, and pinned if it asks", testPlain},
 		{"rolling update keeps what is known and serves new pods", testRollingUpdate},
