@@ -178,7 +178,7 @@ func (c *Connector) serve(ctx context.Context) (lost bool, err error) {
 	}
 	state := c.State()
 	c.opts.Log.WithFields(logrus.Fields{
-		"runtime": state.Runtime, "runtimeVersion": state.RuntimeVersion, "requestTimeout": state.RequestTimeout,
+		"runtime": state.Runtime, "runtimeVersion": state.RuntimeVersion, "requestTimeout": state.RequestTimeout.String(),
 		"runtimeNRI": s.RuntimeNRIVersion(), "pluginNRI": s.PluginNRIVersion(), "plugin": c.opts.Index + "-" + c.opts.Name,
 	}).Info("registered with NRI")
 	select {

@@ -90,7 +90,7 @@ func (r *Records) Merge(rec Record, merge func(old, rec Record) Record) error {
 	if err := os.MkdirAll(r.dir, 0o700); err != nil {
 		return fmt.Errorf("make directory for records: %w", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(r.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	lock, err := os.OpenFile(filepath.Join(filepath.Dir(r.dir), "records.lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("lock records: %w", err)
 	}
