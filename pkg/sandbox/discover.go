@@ -120,8 +120,7 @@ func (e *Engine) findOwners(find *search) {
 		find.drop(path)
 		id := identify(rec)
 		id.NetNSPath = path
-		s, isNew := e.begin(ctx, id, rec.NetworkReady)
-		if s != nil && isNew && rec.NetworkReady {
+		if s := e.begin(ctx, id, rec.NetworkReady); s != nil && rec.NetworkReady {
 			s.barrier.open()
 		}
 	}

@@ -137,7 +137,7 @@ func (e *Engine) Close() {
 func (e *Engine) SandboxStarted(ctx context.Context, id Identity) {
 	ctx, cancel := context.WithTimeout(ctx, nriWait)
 	defer cancel()
-	s, _ := e.begin(ctx, id, false)
+	s := e.begin(ctx, id, false)
 	if s == nil {
 		return
 	}
@@ -158,7 +158,7 @@ func (e *Engine) Adopt(ctx context.Context, ids []Identity) {
 	defer cancel()
 	var adopted, settled []*sandbox
 	for _, id := range ids {
-		s, _ := e.begin(ctx, id, true)
+		s := e.begin(ctx, id, true)
 		if s == nil {
 			continue
 		}

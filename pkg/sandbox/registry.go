@@ -12,9 +12,9 @@ import (
 
 // begin finds the sandbox or begins its life; nil when it is not selected. An
 // adopted sandbox is one whose beginning nobody of us has seen.
-func (e *Engine) begin(ctx context.Context, id Identity, adopted bool) (s *sandbox, isNew bool) {
+func (e *Engine) begin(ctx context.Context, id Identity, adopted bool) *sandbox {
 	if s, known := e.find(id.ID); known {
-		return s, false
+		return s
 	}
 	unknown := false
 	if id.Runtime == "" && id.NetNSPath != "" && e.opts.Store != nil {
@@ -23,10 +23,10 @@ func (e *Engine) begin(ctx context.Context, id Identity, adopted bool) (s *sandb
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if s, ok := e.sandboxes[id.ID]; ok {
-		return s, false
+		return s
 	}
 	if e.closed || !idPattern.MatchString(id.ID) {
-		return nil, false
+		return nil
 	}
 	selected := e.opts.Selector.Select(id)
 	if !selected.Pin {
@@ -35,9 +35,9 @@ func (e *Engine) begin(ctx context.Context, id Identity, adopted bool) (s *sandb
 		if !unknown || id.Handler != "" {
 			e.ignored[id.ID] = id.NetNSPath
 		}
-		return nil, false
+		return nil
 	}
-	s = newSandbox(id)
+	s := newSandbox(id)
 	s.selected, s.adopted = selected, adopted
 	living, cancel := context.WithTimeout(e.ctx, startDeadline)
 	s.cancel = cancel
@@ -47,7 +47,7 @@ func (e *Engine) begin(ctx context.Context, id Identity, adopted bool) (s *sandb
 		defer cancel()
 		e.live(living, s)
 	})
-	return s, true
+	return s
 }
 
 // find returns a sandbox that is known: nil for one that is not selected.
