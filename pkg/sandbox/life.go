@@ -313,19 +313,21 @@ func (l *life) apply(ctx context.Context, shrink bool) error {
 	if l.shrunk {
 		return nil
 	}
-	// Set before writing: the events of what is written come at once.
+	written, err := Write(ctx, l.table, found)
+	if len(written.New) > 0 || l.ackedAt.IsZero() {
+		l.ackedAt = time.Now()
+	}
+	// The events of what was written wait to be read by this goroutine.
 	l.overran = false
 	l.held = make(map[pinKey]bool, len(found.Neighbors))
-	missing, _ := toWrite(found)
 	for _, n := range found.Neighbors {
+		l.held[keyOf(n)] = false
+	}
+	for _, n := range written.Neighbors {
 		l.held[keyOf(n)] = true
 	}
-	for _, n := range missing {
+	for _, n := range written.New {
 		l.held[keyOf(n)] = false // until its RTM_NEWNEIGH has come
-	}
-	written, err := Write(ctx, l.table, found)
-	if written.New > 0 || l.ackedAt.IsZero() {
-		l.ackedAt = time.Now()
 	}
 	s.update(func(r *Record) {
 		r.capture(written)

@@ -72,7 +72,7 @@ func (e *Engine) compare(s *sandbox, rec Record) (repaired bool, err error) {
 		found = rec.only(found)
 	}
 	written, err := Write(ctx, table, found)
-	if err != nil || written.New == 0 && rec.Error == "" {
+	if err != nil || len(written.New) == 0 && rec.Error == "" {
 		return false, err
 	}
 	s.update(func(r *Record) {

@@ -5,6 +5,7 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/neighpin/neighpin/pkg/annotation"
 	"github.com/neighpin/neighpin/pkg/neighbor"
@@ -20,8 +21,8 @@ type Written struct {
 	Neighbors []neighbor.Neighbor
 	// Skipped are those that are not, of the resolution and of the writing.
 	Skipped []neighbor.Skipped
-	// New counts the entries that had to be written.
-	New int
+	// New are those of Neighbors that had to be written.
+	New []neighbor.Neighbor
 }
 
 // Write pins what a resolution found and the table does not hold yet, and
@@ -30,28 +31,40 @@ type Written struct {
 // a valid outcome.
 func Write(ctx context.Context, table *neighbor.Table, found neighbor.Resolution) (Written, error) {
 	missing, untrue := toWrite(found)
-	out := Written{Skipped: found.Skipped}
-	failed := make(map[pinKey]bool)
 	_, releaseErr := table.Release(ctx, untrue)
-	err := table.Pin(ctx, missing)
-	if err != nil {
-		differences, verifyErr := table.Verify(ctx, missing)
-		if verifyErr != nil {
-			return Written{}, verifyErr
-		}
-		for _, d := range differences {
-			failed[pinKey{d.Dst.String(), d.Dev}] = true
-			out.Skipped = append(out.Skipped, neighbor.Skipped{Dst: d.Dst, Dev: d.Dev, Reason: ReasonPinFailed, Message: err.Error()})
-		}
-	}
-	out.New = len(missing) - len(failed)
+	failed, err := pin(ctx, table, missing)
+	out := Written{Skipped: found.Skipped}
 	for _, n := range found.Neighbors {
-		if !failed[keyOf(n)] {
-			n.State = []string{annotation.StatePermanent}
-			out.Neighbors = append(out.Neighbors, n)
+		if failed[keyOf(n)] {
+			out.Skipped = append(out.Skipped, neighbor.Skipped{Dst: n.Dst, Dev: n.Dev, Reason: ReasonPinFailed, Message: err.Error()})
+			continue
+		}
+		isNew := slices.ContainsFunc(missing, n.Same)
+		n.State = []string{annotation.StatePermanent}
+		out.Neighbors = append(out.Neighbors, n)
+		if isNew {
+			out.New = append(out.New, n)
 		}
 	}
 	return out, errors.Join(err, releaseErr)
+}
+
+// pin pins and returns which entries do not stand, or are not known to.
+func pin(ctx context.Context, table *neighbor.Table, missing []neighbor.Neighbor) (failed map[pinKey]bool, err error) {
+	if err = table.Pin(ctx, missing); err == nil {
+		return nil, nil
+	}
+	failed = make(map[pinKey]bool)
+	differences, verifyErr := table.Verify(ctx, missing)
+	for _, d := range differences {
+		failed[pinKey{d.Dst.String(), d.Dev}] = true
+	}
+	if verifyErr != nil {
+		for _, n := range missing {
+			failed[keyOf(n)] = true
+		}
+	}
+	return failed, errors.Join(err, verifyErr)
 }
 
 // toWrite splits a resolution: what is to be pinned, and what is to go.
