@@ -3,29 +3,23 @@
 package node
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
 	"fmt"
-	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	criapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/neighpin/neighpin/e2e/internal/await"
+	"github.com/neighpin/neighpin/e2e/internal/image"
 )
 
 // importImages puts one image under two names into containerd: the workload's and the pause container's.
 func (n *Node) importImages(ctx context.Context) error {
-	image, err := workloadImage(filepath.Join(n.programs.Own, "workload"))
+	workload, err := image.OfProgram(filepath.Join(n.programs.Own, "workload"), "workload", v1.Config{Entrypoint: []string{"/workload"}})
 	if err != nil {
 		return fmt.Errorf("make the image: %w", err)
 	}
@@ -35,7 +29,7 @@ func (n *Node) importImages(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		names[tag] = image
+		names[tag] = workload
 	}
 	archive := filepath.Join(dir, "image.tar")
 	if err := tarball.MultiRefWriteToFile(archive, names); err != nil {
@@ -59,39 +53,4 @@ func (n *Node) importImages(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// workloadImage is an image of one static binary.
-func workloadImage(binary string) (v1.Image, error) {
-	program, err := os.ReadFile(binary)
-	if err != nil {
-		return nil, err
-	}
-	var archive bytes.Buffer
-	writer := tar.NewWriter(&archive)
-	if err := writer.WriteHeader(&tar.Header{Name: "workload", Mode: 0o755, Size: int64(len(program))}); err != nil {
-		return nil, err
-	}
-	if _, err := writer.Write(program); err != nil {
-		return nil, err
-	}
-	if err := writer.Close(); err != nil {
-		return nil, err
-	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(archive.Bytes())), nil })
-	if err != nil {
-		return nil, err
-	}
-	image, err := mutate.AppendLayers(empty.Image, layer)
-	if err != nil {
-		return nil, err
-	}
-	file, err := image.ConfigFile()
-	if err != nil {
-		return nil, err
-	}
-	file = file.DeepCopy()
-	file.OS, file.Architecture = "linux", runtime.GOARCH
-	file.Config.Entrypoint = []string{"/workload"}
-	return mutate.ConfigFile(image, file)
 }
