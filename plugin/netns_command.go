@@ -150,12 +150,12 @@ func (a *app) within(ctx context.Context, path, stateDir string, work func(conte
 }
 
 func inspect(ctx context.Context, in *inside) (Report, error) {
-	found, err := in.table.Resolve(ctx, in.owned(), maxByHand)
+	found, err := in.table.Resolve(ctx, neighbor.Query{Known: in.owned(), Limit: maxByHand})
 	return Report{Neighbors: found.Neighbors, Skipped: found.Skipped, HandedOver: found.HandedOver}, err
 }
 
 func pin(ctx context.Context, in *inside) (Report, error) {
-	found, err := in.table.Resolve(ctx, in.owned(), maxByHand)
+	found, err := in.table.Resolve(ctx, neighbor.Query{Known: in.owned(), Limit: maxByHand})
 	if err != nil {
 		return Report{}, err
 	}
@@ -196,7 +196,7 @@ func unpin(ctx context.Context, in *inside) (Report, error) {
 }
 
 func verify(ctx context.Context, in *inside) (Report, error) {
-	found, err := in.table.Resolve(ctx, in.owned(), maxByHand)
+	found, err := in.table.Resolve(ctx, neighbor.Query{Known: in.owned(), Limit: maxByHand})
 	if err != nil {
 		return Report{}, err
 	}

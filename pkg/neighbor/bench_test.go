@@ -111,7 +111,7 @@ func TestManyRoutesTakeTimeAndNoMemory(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	start := time.Now()
-	res, err := tb.Resolve(t.Context(), nil, 0)
+	res, err := tb.Resolve(t.Context(), Query{})
 	took := time.Since(start)
 	runtime.ReadMemStats(&after)
 	if err != nil || len(res.Neighbors) != DefaultLimit {

@@ -26,7 +26,7 @@ func TestContextEndsARequest(t *testing.T) {
 	late, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
 	defer cancel()
 	for want, ctx := range map[error]context.Context{context.Canceled: ended, context.DeadlineExceeded: late} {
-		if _, err := tb.Resolve(ctx, nil, 0); !errors.Is(err, want) {
+		if _, err := tb.Resolve(ctx, Query{}); !errors.Is(err, want) {
 			t.Errorf("Resolve: %v, want %v", err, want)
 		}
 		if err := tb.Pin(ctx, []Neighbor{{Dev: "eth0", LLAddr: hostMAC, Dst: mustAddr("10.0.0.1")}}); !errors.Is(err, want) {
@@ -116,7 +116,7 @@ func TestManyAtOnceOnOneTable(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			for range 20 {
-				res, err := tb.Resolve(t.Context(), nil, 0)
+				res, err := tb.Resolve(t.Context(), Query{})
 				if err != nil || len(res.Neighbors) != 2 {
 					t.Errorf("%v, %v", res, err)
 					return
@@ -158,7 +158,7 @@ func TestResolveWhileRoutesChange(t *testing.T) {
 	})
 	tb := openTable(t, pod.NS)
 	for range 30 {
-		res, err := tb.Resolve(t.Context(), nil, 0)
+		res, err := tb.Resolve(t.Context(), Query{})
 		if errors.Is(err, ErrInterrupted) {
 			continue // said, and not half of it
 		}
@@ -182,7 +182,7 @@ func TestClosedTable(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, err := tb.Resolve(t.Context(), nil, 0); !errors.Is(err, os.ErrClosed) {
+	if _, err := tb.Resolve(t.Context(), Query{}); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("Resolve after Close: %v", err)
 	}
 }
@@ -214,7 +214,7 @@ func TestNamespaceDiesWithTheLastSocket(t *testing.T) {
 	if err := pod.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tb.Resolve(t.Context(), nil, 0); err != nil {
+	if _, err := tb.Resolve(t.Context(), Query{}); err != nil {
 		t.Errorf("the Table outlives the handle: %v", err)
 	}
 	_, _ = tb.Close(), w.Close()

@@ -47,7 +47,7 @@ func openTable(t testing.TB, ns *netns.NS) *Table {
 
 func resolve(t testing.TB, tb *Table, owned ...Neighbor) Resolution {
 	t.Helper()
-	res, err := tb.Resolve(t.Context(), owned, 0)
+	res, err := tb.Resolve(t.Context(), Query{Known: owned})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,23 +16,30 @@ import (
 // something else is asked for.
 const DefaultLimit = 64
 
+// Query is what the caller of Resolve knows and wants.
+type Query struct {
+	// Known are the entries that the caller has pinned in this very namespace
+	// before, and those of SourceExisting that it found there.
+	Known []Neighbor
+
+	// Limit bounds the gateways and with them the work; zero or less stands for
+	// DefaultLimit. Where there are more, default routes come first, and Skipped
+	// has one entry with ReasonLimitReached.
+	Limit int
+}
+
 // Resolve finds the gateways of the namespace and what the host knows about
 // them. It changes nothing there.
 //
 // Permanent entries of others are listed as SourceExisting. One is ours, and
-// not of that kind, when owned has it with the same link and address, or when it
-// carries our Protocol and agrees with what the host knows. owned is what the
-// caller has pinned in this very namespace before.
-//
-// limit bounds the gateways and with them the work; zero or less stands for
-// DefaultLimit. Where there are more, default routes come first, and Skipped has
-// one entry with ReasonLimitReached.
+// not of that kind, when Known has it with the same link and address, or when it
+// carries our Protocol and agrees with what the host knows.
 //
 // The error wraps ErrInterrupted when the namespace changed faster than it could
 // be read, and is ctx's when that ended.
-func (t *Table) Resolve(ctx context.Context, owned []Neighbor, limit int) (Resolution, error) {
-	r := resolver{Table: t, owned: owned, ours: make(map[key]HardwareAddr)}
-	if err := r.resolve(ctx, limit); err != nil {
+func (t *Table) Resolve(ctx context.Context, q Query) (Resolution, error) {
+	r := resolver{Table: t, query: q, ours: make(map[key]HardwareAddr)}
+	if err := r.resolve(ctx); err != nil {
 		return Resolution{}, fmt.Errorf("resolve gateways of %s: %w", printable(t.path), err)
 	}
 	t.mu.Lock()
@@ -44,12 +51,13 @@ func (t *Table) Resolve(ctx context.Context, owned []Neighbor, limit int) (Resol
 // resolver is one call of Resolve.
 type resolver struct {
 	*Table
-	owned  []Neighbor
+	query  Query
 	ours   map[key]HardwareAddr
 	result Resolution
 }
 
-func (r *resolver) resolve(ctx context.Context, limit int) error {
+func (r *resolver) resolve(ctx context.Context) error {
+	limit := r.query.Limit
 	if limit <= 0 {
 		limit = DefaultLimit
 	}
@@ -158,7 +166,7 @@ func unfit(k key, l link) verdict {
 }
 
 func (r *resolver) isOurs(k key, l link, e entry, v verdict) bool {
-	for _, n := range r.owned {
+	for _, n := range r.query.Known {
 		if n.Dst == k.dst && n.Dev == l.name && n.LLAddr == e.lladdr && n.Source != SourceExisting {
 			return true
 		}

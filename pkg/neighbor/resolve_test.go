@@ -187,7 +187,7 @@ func TestLimitKeepsDefaultRoutesAndSaysSo(t *testing.T) {
 	setup = append(setup, "route add default via 10.0.200.1", "route add default via fd00::1")
 	pod.IP(setup...)
 	tb := openTable(t, pod.NS)
-	res, err := tb.Resolve(t.Context(), nil, 10)
+	res, err := tb.Resolve(t.Context(), Query{Limit: 10})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +201,7 @@ func TestLimitKeepsDefaultRoutesAndSaysSo(t *testing.T) {
 		}
 	}
 	// Exactly as many as there are is not too many.
-	if res, err := tb.Resolve(t.Context(), nil, 502); err != nil || len(res.Neighbors) != 502 || len(res.Skipped) != 0 {
+	if res, err := tb.Resolve(t.Context(), Query{Limit: 502}); err != nil || len(res.Neighbors) != 502 || len(res.Skipped) != 0 {
 		t.Errorf("%d neighbors, skipped %v, %v", len(res.Neighbors), res.Skipped, err)
 	}
 }

@@ -301,8 +301,7 @@ func (l *life) apply(ctx context.Context, shrink bool) error {
 		return errRestless
 	}
 	s := l.sandbox
-	owned := s.record().Owned()
-	found, err := l.table.Resolve(ctx, owned, l.engine.opts.MaxNeighbors)
+	found, err := l.table.Resolve(ctx, neighbor.Query{Known: s.record().Neighbors, Limit: l.engine.opts.MaxNeighbors})
 	if err != nil {
 		return err
 	}

@@ -63,7 +63,7 @@ func (e *Engine) compare(s *sandbox, rec Record) (repaired bool, err error) {
 		return false, err
 	}
 	defer func() { _ = table.Close() }()
-	found, err := table.Resolve(ctx, rec.Owned(), e.opts.MaxNeighbors)
+	found, err := table.Resolve(ctx, neighbor.Query{Known: rec.Neighbors, Limit: e.opts.MaxNeighbors})
 	if err != nil || found.HandedOver {
 		return false, err
 	}
