@@ -54,62 +54,16 @@ const (
 	// SourceExisting: somebody else had made a permanent entry before. It is
 	// listed as it is and never written.
 	SourceExisting Source = "existing"
-)
 
-// Resolution is what Resolve found.
-type Resolution struct {
-	// Neighbors are the gateways whose address is known, pinned or not.
-	Neighbors []Neighbor
+	// SourceHost: the other end is a port of a Linux bridge, and beside that
+	// bridge a link of its namespace holds the gateway's IP address and is on the
+	// same VLAN: a VLAN link upon the bridge, or the far end of a veth pair whose
+	// near end is a port of it too. The address is that link's.
+	SourceHost Source = "host"
 
-	// Skipped are the gateways that are not to be pinned.
-	Skipped []Skipped
-
-	// Outdated are our own permanent entries that are not true any more, as they
-	// are: Pin corrects those for which Neighbors has the truth, and the others
-	// are to be released.
-	Outdated []Neighbor
-
-	// HandedOver is true when a link is up but no address of global scope is
-	// left, as gVisor leaves the namespace after it took the addresses into its
-	// own network stack; nothing else is reported then, although IPv6 gateway
-	// routes may still be there. A namespace that is still being set up looks
-	// the same for a moment.
-	HandedOver bool
-}
-
-// Skipped is a gateway that is not pinned.
-type Skipped struct {
-	Dst     netip.Addr `json:"dst,omitzero"`      // invalid when Reason is not about one gateway
-	Dev     string     `json:"dev"`               // a name with odd bytes is quoted
-	Reason  Reason     `json:"reason"`            // for machines
-	Message string     `json:"message,omitempty"` // for people
-}
-
-// Reason is why a gateway is not pinned.
-type Reason string
-
-// No truth: the host knows no address for the gateway, or only part of what
-// would make sure of it.
-const (
-	ReasonUnsupportedLink    Reason = "UnsupportedLink"    // the link is no veth or netkit
-	ReasonUnsupportedMaster  Reason = "UnsupportedMaster"  // the other end belongs to something else than a Linux bridge or VRF
-	ReasonRouterBeyondBridge Reason = "RouterBeyondBridge" // the bridge itself does not hold the gateway's IP address
-	ReasonBridgeVLAN         Reason = "BridgeVLAN"         // the bridge filters VLANs, and port and bridge are not surely in the same
-	ReasonPeerInSandbox      Reason = "PeerInSandbox"      // the other end is in the namespace itself
-	ReasonPeerGone           Reason = "PeerGone"           // the other end could not be found
-)
-
-// Nothing to pin, or nothing that could be.
-const (
-	ReasonNoARP         Reason = "NoARP"         // the link does not resolve addresses (IFF_NOARP)
-	ReasonZeroMAC       Reason = "ZeroMAC"       // the address there is no unicast Ethernet address
-	ReasonIPv6Disabled  Reason = "IPv6Disabled"  // the link takes no entry in the IPv6 table
-	ReasonLinkGone      Reason = "LinkGone"      // the route's link was removed meanwhile
-	ReasonUnsafeName    Reason = "UnsafeName"    // the link's name is not printable ASCII and would not survive being written down
-	ReasonContested     Reason = "Contested"     // somebody's permanent entry differs from what the host knows
-	ReasonInvalidEntry  Reason = "InvalidEntry"  // somebody's permanent entry has no usable address
-	ReasonLimitReached  Reason = "LimitReached"  // there are more gateways than the limit
-	ReasonInvalidTarget Reason = "InvalidTarget" // the gateway is no unicast address
+	// SourceLearned: the host knows nothing, and the caller has asked on the
+	// wire (Probe) and got answers that agreed. Nothing protects these answers.
+	SourceLearned Source = "learned"
 )
 
 // Families in the words of `ip -json`.

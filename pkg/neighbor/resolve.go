@@ -26,6 +26,21 @@ type Query struct {
 	// DefaultLimit. Where there are more, default routes come first, and Skipped
 	// has one entry with ReasonLimitReached.
 	Limit int
+
+	// Learned are addresses that the caller has learned by Probe. They are used
+	// only where the host knows none and the reason is Learnable.
+	Learned []Neighbor
+
+	// Running says that the sandbox's own programs run already: what is found in
+	// its tables now may be theirs, and is nobody's truth for being there.
+	//
+	// A permanent entry where Known has one of ours with another address has
+	// drifted: Outdated lists it, and Pin may replace it. Any other that Known
+	// does not have is SourceExisting only if the host says the same, else it is
+	// skipped as ReasonContested, or as ReasonUnowned where the host says
+	// nothing. An other end outside this process's namespace is believed only
+	// when Known has the very same entry (ReasonPeerElsewhere).
+	Running bool
 }
 
 // Resolve finds the gateways of the namespace and what the host knows about
