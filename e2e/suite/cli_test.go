@@ -224,7 +224,7 @@ func TestUnpinLeavesTheCNIsEntries(t *testing.T) {
 	pod := runPod(t, node.PodSpec{Handler: "runc", Namespace: "aws"})
 	before := entries(t, filepath.Base(pod.NetNS))
 	if len(before) != len(gateways) {
-		t.Fatalf("the fixture made %v", before)
+		t.Fatalf("the CNI made %v", before)
 	}
 	command(t, 0, "pin", pod.NetNS)
 	if r := command(t, 0, "unpin", pod.NetNS); len(r.Neighbors) != 0 {

@@ -58,7 +58,7 @@ func TestACNIThatTakesFiveSeconds(t *testing.T) {
 	begin := time.Now()
 	pod := runPod(t, node.PodSpec{Namespace: "slow", Handler: "runsc"})
 	if took := time.Since(begin); took < 5*time.Second {
-		t.Fatalf("the pod took %s; the fixture was not slow", took)
+		t.Fatalf("the pod took %s; the CNI was not slow", took)
 	}
 	container := runContainer(t, pod)
 	connect(t, container)

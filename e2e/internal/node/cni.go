@@ -10,22 +10,20 @@ import (
 	"github.com/neighpin/neighpin/e2e/internal/setup"
 )
 
-// conflist gives every pod both families over ptp, between the two stages of the fixture.
+// conflist leaves a pod's network to cni-datapath, which gives it both families.
 const conflist = `{
   "cniVersion": "1.0.0",
   "name": "neighpin-e2e",
   "plugins": [
-    {"type": "cni-fixture", "stage": "prepare"},
     {
-      "type": "ptp",
+      "type": "cni-datapath",
       "ipam": {
         "type": "host-local",
         "dataDir": "` + dir + `/ipam",
         "ranges": [[{"subnet": "10.97.0.0/16"}], [{"subnet": "fd97::/64"}]],
         "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]
       }
-    },
-    {"type": "cni-fixture", "stage": "finish"}
+    }
   ]
 }
 `
@@ -44,7 +42,7 @@ func linkCNI(programs setup.Programs) error {
 	if err != nil {
 		return err
 	}
-	for _, plugin := range append(plugins, filepath.Join(programs.Own, "cni-fixture")) {
+	for _, plugin := range append(plugins, filepath.Join(programs.Own, "cni-datapath")) {
 		link := filepath.Join(bin, filepath.Base(plugin))
 		if err := os.RemoveAll(link); err != nil {
 			return err

@@ -5,8 +5,8 @@
 // as if they were its own, which they are there, so that every default path of neighpin and containerd holds.
 //
 // Pods get an address of 10.97.0.0/16 and one of fd97::/64 and reach the node through a veth each, whose
-// host end holds both gateway addresses (CNI's ptp plugin). What happens after ptp is the pod's own choice, by
-// its namespace: see cmd/cni-fixture.
+// host end holds both gateway addresses (CNI's ptp plugin), unless they choose another network by their
+// Kubernetes namespace: see package datapath.
 package node
 
 import (

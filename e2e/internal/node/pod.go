@@ -22,7 +22,7 @@ import (
 type PodSpec struct {
 	// Name is made up if empty.
 	Name string
-	// Namespace chooses what the CNI fixture does; "default" if empty.
+	// Namespace chooses the network: see package datapath; "default", which is ptp, if empty.
 	Namespace string
 	// Handler is the runtime handler; empty means containerd's default.
 	Handler     string

@@ -23,7 +23,7 @@ const programsEnv = "NEIGHPIN_E2E_PROGRAMS"
 type Programs struct {
 	// Containerd, GVisor and CNI are folders of parts.
 	Containerd, GVisor, CNI string
-	// Own is the folder with what is built from this checkout: neighpin, workload, cni-fixture.
+	// Own is the folder with what is built from this checkout: neighpin, workload, cni-datapath.
 	Own string
 }
 
@@ -96,7 +96,7 @@ func Build(ctx context.Context, progress io.Writer) (Programs, error) {
 	programs.Own = filepath.Join(cache, "own", strings.ReplaceAll(strings.Trim(root, "/"), "/", "-"))
 	for _, own := range []struct{ dir, pkg, name string }{
 		{root, "./cmd/workload", "workload"},
-		{root, "./cmd/cni-fixture", "cni-fixture"},
+		{root, "./cmd/cni-datapath", "cni-datapath"},
 		{filepath.Dir(root), "./plugin", "neighpin"},
 	} {
 		if err := builder.Program(ctx, own.dir, own.pkg, filepath.Join(programs.Own, own.name)); err != nil {

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package suite
+
+import (
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/neighpin/neighpin/e2e/internal/datapath"
+	"github.com/neighpin/neighpin/e2e/internal/node"
+	"github.com/neighpin/neighpin/e2e/internal/wire"
+)
+
+// optIn is what a pod that is not selected by its handler says.
+var optIn = map[string]string{pinAnnotation: "true"}
+
+// stacks are the pods that every datapath is tried with: one whose network stack is its runtime's and one that uses the kernel's.
+var stacks = []struct {
+	name string
+	spec node.PodSpec
+}{
+	{"gVisor", node.PodSpec{Handler: "runsc"}},
+	{"runc", node.PodSpec{Handler: "runc", Annotations: optIn}},
+}
+
+// rowRun is one pod in one datapath, started, with an idle container.
+type rowRun struct {
+	d         *node.Daemon // nil in a control
+	wire      *wire.Capture
+	gvisor    bool
+	begin     time.Time // before the pod was run
+	pod       *node.Pod
+	container *node.Container
+	sandbox   node.Sandbox // when the verdict was there
+}
+
+// rowSpec says which row to run. Of the fields only name is needed.
+type rowSpec struct {
+	// name is the datapath's.
+	name string
+	// parameters are left for the plugin.
+	parameters any
+	// control runs without neighpin.
+	control bool
+	// only is the name of the one stack to run with; the row says why.
+	only string
+	// args are further flags of the daemon.
+	args []string
+	// before is called before the pod is run.
+	before func(t *testing.T, r *rowRun)
+}
+
+// row runs a datapath with a gVisor pod and then with a runc pod that asks to be pinned, and hands each to fn when neighpin
+// has said how its pins did.
+func row(t *testing.T, spec rowSpec, fn func(t *testing.T, r *rowRun)) {
+	t.Helper()
+	for _, stack := range stacks {
+		if spec.only != "" && spec.only != stack.name {
+			continue
+		}
+		t.Run(stack.name, func(t *testing.T) {
+			keepLogs(t)
+			under(t, "datapath "+spec.name)
+			r := &rowRun{gvisor: stack.name == "gVisor"}
+			if !spec.control {
+				r.d = startDaemon(t, spec.args...)
+			}
+			r.wire = capture(t)
+			if spec.before != nil {
+				spec.before(t, r)
+			}
+			pod := stack.spec
+			pod.Namespace = spec.name
+			pod.Name = strings.ToLower(spec.name + "-" + stack.name)
+			r.run(t, pod, spec.parameters)
+			fn(t, r)
+		})
+	}
+}
+
+// run runs the pod with a container and waits for the verdict.
+func (r *rowRun) run(t *testing.T, pod node.PodSpec, parameters any) {
+	t.Helper()
+	if err := datapath.WriteParameters(pod.Name, parameters); err != nil {
+		t.Fatal(err)
+	}
+	r.begin = time.Now()
+	r.pod = runPod(t, pod)
+	r.container = runContainer(t, r.pod)
+	if r.d == nil {
+		return
+	}
+	r.refresh(t)
+	bed.figures.add(r.pod, r.sandbox.Timing)
+}
+
+// refresh reads what neighpin says about the pod.
+func (r *rowRun) refresh(t *testing.T) {
+	t.Helper()
+	var err error
+	if r.sandbox, err = started(t.Context(), r.d, r.pod); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// truth is what a gateway has to be pinned to, and by whose word.
+type truth struct{ lladdr, source string }
+
+// pinned checks that exactly these gateways are pinned, in time, and that the status, the annotation and the stack that the pod
+// uses agree.
+func (r *rowRun) pinned(t *testing.T, want map[string]truth) {
+	t.Helper()
+	if r.sandbox.Timing.Verdict != "inTime" {
+		t.Errorf("timing %+v, error %q; want it in time", r.sandbox.Timing, r.sandbox.Error)
+	}
+	r.recorded(t, want)
+	plain := map[string]string{}
+	for dst, truth := range want {
+		plain[dst] = truth.lladdr
+	}
+	if got := r.used(t); !reflect.DeepEqual(got, plain) {
+		t.Errorf("the pod's stack has %v, want %v", got, plain)
+	}
+	if got := r.annotated(t, r.container); !reflect.DeepEqual(got, plain) {
+		t.Errorf("annotated %v, want %v", got, plain)
+	}
+}
+
+// recorded checks the gateways that the status lists.
+func (r *rowRun) recorded(t *testing.T, want map[string]truth) {
+	t.Helper()
+	got := map[string]truth{}
+	for _, n := range r.sandbox.Neighbors {
+		got[n.Dst] = truth{n.LLAddr, n.Source}
+	}
+	if len(got) != len(r.sandbox.Neighbors) || !reflect.DeepEqual(got, want) {
+		t.Errorf("recorded %+v, want %v", r.sandbox.Neighbors, want)
+	}
+	t.Logf("recorded %+v, skipped %+v, %+v", r.sandbox.Neighbors, r.sandbox.Skipped, r.sandbox.Timing)
+}
+
+// skipped checks the gateways that are not pinned: the reason by address.
+func (r *rowRun) skipped(t *testing.T, want map[string]string) {
+	t.Helper()
+	got := map[string]string{}
+	for _, s := range r.sandbox.Skipped {
+		got[s.Dst] = s.Reason
+	}
+	if len(got) != len(r.sandbox.Skipped) || !reflect.DeepEqual(got, want) {
+		t.Errorf("skipped %+v, want %v", r.sandbox.Skipped, want)
+	}
+}
+
+// used are the permanent neighbors of the stack that the pod uses: gVisor's copies, or the kernel's entries.
+func (r *rowRun) used(t *testing.T) map[string]string {
+	t.Helper()
+	found := map[netip.Addr]string{}
+	if r.gvisor {
+		var err error
+		if found, err = r.pod.Copied(); err != nil {
+			t.Fatal(err)
+		}
+	} else {
+		found = entries(t, filepath.Base(r.pod.NetNS))
+	}
+	plain := map[string]string{}
+	for dst, lladdr := range found {
+		plain[dst.String()] = lladdr
+	}
+	return plain
+}
+
+// annotated are the neighbors of a container's annotation; none if there is no annotation.
+func (r *rowRun) annotated(t *testing.T, container *node.Container) map[string]string {
+	t.Helper()
+	annotations, err := container.Annotations()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]string{}
+	text, ok := annotations[annotationKey]
+	if !ok {
+		return found
+	}
+	a, err := parseAnnotation(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range a.Neighbors {
+		found[n.Dst] = n.LLAddr
+	}
+	return found
+}
+
+// reaches opens a TCP connection from the pod to each target and fails unless all are made.
+func (r *rowRun) reaches(t *testing.T, targets ...string) {
+	t.Helper()
+	if err := r.try(t, targets...); err != nil {
+		t.Error(err)
+	}
+}
+
+// try opens a TCP connection from the pod to each target.
+func (r *rowRun) try(t *testing.T, targets ...string) error {
+	t.Helper()
+	out, err := r.container.Exec(t.Context(), append([]string{"connect"}, targets...)...)
+	if err != nil {
+		return err
+	}
+	if got := strings.Count(out, " connected "); got != len(targets) {
+		return fmt.Errorf("connected to %d of %d targets:\n%s", got, len(targets), out)
+	}
+	return nil
+}
+
+// silent checks that the pod has asked for none of the gateways since it was run.
+func (r *rowRun) silent(t *testing.T, gateways ...string) {
+	t.Helper()
+	if asked := r.asked(gateways...); len(asked) != 0 {
+		t.Errorf("the pod asked for its gateways:\n%s", wire.Format(asked))
+	}
+	if len(r.wire.Messages(wire.Query{Link: r.pod.HostLink, Since: r.begin})) == 0 {
+		t.Errorf("the capture recorded nothing at all on %s; the silence proves nothing", r.pod.HostLink)
+	}
+}
+
+// asked are the pod's questions for the gateways since it was run.
+func (r *rowRun) asked(gateways ...string) []wire.Message {
+	var targets []netip.Addr
+	for _, gateway := range gateways {
+		targets = append(targets, netip.MustParseAddr(gateway))
+	}
+	return r.wire.Messages(wire.Asks(r.pod.HostLink, r.begin, targets...))
+}
+
+// hostEnd is the MAC of the host's end of the pod's veth.
+func (r *rowRun) hostEnd(t *testing.T) string {
+	t.Helper()
+	mac, err := hostMAC(r.pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mac
+}
