@@ -25,7 +25,8 @@ type Store interface {
 
 var _ Store = (*containerd.Store)(nil)
 
-// Options are what an [Engine] works with. All are required but Store.
+// Options are what an [Engine] works with. All are required but Store and those
+// whose zero value stands for something.
 type Options struct {
 	// Selector decides which sandboxes are pinned and annotated.
 	Selector Selector
@@ -37,9 +38,25 @@ type Options struct {
 	NetNSDirs []string
 	// MaxNeighbors is the limit of pins of one sandbox.
 	MaxNeighbors int
+	// CompareInterval is the time between two slow comparisons of everything that
+	// has started with what is true; zero stands for DefaultCompareInterval.
+	CompareInterval time.Duration
+	// Learn says that gateways of which the host knows nothing are asked for on
+	// the wire, and LearnInterval how often after that; zero stands for
+	// DefaultLearnInterval.
+	Learn         bool
+	LearnInterval time.Duration
+	// Enforce says that a sandbox whose gateways are not pinned is not to start.
+	Enforce bool
 	// Reporter takes events.
 	Reporter Reporter
 }
+
+// The intervals of [Options] that zero stands for.
+const (
+	DefaultCompareInterval = 5 * time.Minute
+	DefaultLearnInterval   = time.Second
+)
 
 // nriWait bounds how long an NRI handler waits for a pin that has to stand
 // before it returns. NRI drops a plugin after 2 s by default (nri
@@ -104,6 +121,9 @@ func (e *Engine) Start() error {
 	}
 	for _, rec := range records {
 		e.load(rec)
+	}
+	if err := e.sweepLiveFiles(); err != nil {
+		e.report(Event{Kind: KindState, Err: err})
 	}
 	watcher, err := netns.NewWatcher(e.opts.NetNSDirs)
 	if err != nil {

@@ -80,7 +80,7 @@ func (e *Engine) open(ctx context.Context, s *sandbox) (*netns.NS, error) {
 	}
 	s.update(func(r *Record) {
 		r.NetNS = NetNS{Path: s.id.NetNSPath, Cookie: ns.Cookie()}
-		r.Annotated = s.selected.Annotate
+		r.Annotated, r.LiveFile = s.selected.Annotate, s.selected.File
 	})
 	e.inherit(s)
 	return ns, nil

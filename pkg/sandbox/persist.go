@@ -13,7 +13,7 @@ import (
 func (e *Engine) load(rec Record) {
 	s := newSandbox(rec.identity())
 	s.rec = rec
-	s.selected = Selection{Pin: true, Annotate: rec.Annotated}
+	s.selected = Selection{Pin: true, Annotate: rec.Annotated, File: rec.LiveFile}
 	s.finish()
 	switch {
 	case !netns.Exists(rec.NetNS.Path, rec.NetNS.Cookie):
@@ -26,6 +26,7 @@ func (e *Engine) load(rec Record) {
 		e.orphans[rec.ID] = s
 	default:
 		e.sandboxes[rec.ID] = s
+		e.publish(s)
 		e.report(Event{Kind: KindAdopted, Record: rec})
 	}
 }
@@ -48,6 +49,7 @@ func (e *Engine) inherit(s *sandbox) {
 
 // removeRecord removes the sandbox's record for good.
 func (e *Engine) removeRecord(s *sandbox) {
+	e.withdraw(s)
 	s.file.Lock()
 	defer s.file.Unlock()
 	s.removed = true
@@ -77,6 +79,7 @@ func (e *Engine) save(s *sandbox) {
 		s.update(func(r *Record) { r.takeFrom(rec) })
 		return rec
 	})
+	e.publish(s)
 	if err != nil {
 		e.report(Event{Kind: KindState, Record: s.record(), Err: err})
 	}

@@ -100,14 +100,27 @@ type Record struct {
 	Neighbors []neighbor.Neighbor `json:"neighbors"`
 	// Skipped are the gateways that are not pinned, with the reason.
 	Skipped []neighbor.Skipped `json:"skipped"`
+	// Stale are the copies that a runtime took and that are not true any more;
+	// Neighbors then has what is true now, if anything.
+	Stale []Stale `json:"stale,omitempty"`
+	// Doubts are what asking on the wire found wrong with gateways of source
+	// "learned".
+	Doubts []Doubt `json:"doubts,omitempty"`
+	// Probes are the questions by which gateways of source "learned" are asked
+	// for, and those to which nobody has answered yet.
+	Probes []neighbor.Ask `json:"probes,omitempty"`
 	// CapturedAt is when Neighbors was read and written.
 	CapturedAt time.Time `json:"capturedAt,omitzero"`
 	// Timing is the proof of time.
 	Timing Timing `json:"timing"`
 	// Repins counts how often lost pins were written again.
 	Repins int `json:"repins"`
+	// Missed counts what the slow comparison found that no event had announced.
+	Missed int `json:"missed,omitempty"`
 	// Annotated tells that containers of the sandbox get the annotation.
 	Annotated bool `json:"annotated"`
+	// LiveFile tells that containers of the sandbox see what is pinned in a file.
+	LiveFile bool `json:"liveFile,omitempty"`
 	// Error is the last failure that left the sandbox without its pins.
 	Error string `json:"error,omitempty"`
 }
@@ -156,7 +169,16 @@ func (r Record) byHand() bool { return strings.HasPrefix(r.ID, byHandPrefix) }
 // they get none, or when the sandbox has not been looked at in time. A sandbox
 // with nothing to pin has an annotation that says so.
 func (r Record) Annotation() (string, error) {
-	if !r.Annotated || r.CapturedAt.IsZero() {
+	if !r.Annotated {
+		return "", nil
+	}
+	return r.annotation()
+}
+
+// annotation is Annotation for every sandbox, whether its containers get it or
+// not.
+func (r Record) annotation() (string, error) {
+	if r.CapturedAt.IsZero() {
 		return "", nil
 	}
 	a := annotation.Annotation{Cookie: r.NetNS.Cookie, CapturedAt: r.CapturedAt}

@@ -46,6 +46,8 @@ type sandbox struct {
 	file    sync.Mutex // held while the record's file is written or removed
 	removed bool       // guarded by file: it is not written any more
 
+	live liveFile
+
 	mu          sync.Mutex // guards the following
 	rec         Record
 	containerAt time.Time // when container was opened

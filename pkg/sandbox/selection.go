@@ -58,8 +58,8 @@ type Selector struct {
 // Selection is the answer of [Selector.Select].
 type Selection struct {
 	// Pin tells that the sandbox is to be pinned, Annotate that its containers
-	// are to carry the annotation.
-	Pin, Annotate bool
+	// are to carry the annotation, File that they are to see the live file.
+	Pin, Annotate, File bool
 }
 
 // Validate reports globs and policies that cannot be meant.
@@ -80,18 +80,22 @@ func (s Selector) Validate() error {
 }
 
 // Select decides about one sandbox. A pod on the host's network is never
-// selected.
+// selected. The live file is for pods that use the kernel's stack: a mount more
+// than there was at the checkpoint keeps gVisor from restoring a container (gvisor
+// runsc/boot/restore.go, validateSpecs).
 func (s Selector) Select(id Identity) Selection {
 	if id.NetNSPath == "" {
 		return Selection{}
 	}
 	handler := id.handler()
 	selected := Selection{Pin: matches(s.Handlers, handler), Annotate: matches(s.Annotate, handler)}
+	optIn := s.PodAnnotations == AllowAnnotation || s.PodAnnotations == OptInAnnotation
 	switch id.Annotations[PinAnnotation] {
 	case "true":
-		if s.PodAnnotations == AllowAnnotation || s.PodAnnotations == OptInAnnotation {
+		if optIn {
 			// A pod that asks by name is asked for by its consumer, too.
-			selected = Selection{Pin: true, Annotate: selected.Annotate || !selected.Pin}
+			selected.Annotate = selected.Annotate || !selected.Pin
+			selected.Pin = true
 		}
 	case "false":
 		if s.PodAnnotations == AllowAnnotation {
@@ -99,6 +103,7 @@ func (s Selector) Select(id Identity) Selection {
 		}
 	}
 	selected.Annotate = selected.Annotate && selected.Pin
+	selected.File = selected.Pin && optIn && id.Annotations[FileAnnotation] == "true" && id.stack() == stackKernel
 	return selected
 }
 
