@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/pflag"
@@ -26,6 +27,10 @@ type Config struct {
 	Annotate            []string `json:"annotate"`
 	PodAnnotations      string   `json:"podAnnotations"`
 	MaxNeighbors        int      `json:"maxNeighbors"`
+	CompareInterval     duration `json:"compareInterval"`
+	Learned             string   `json:"learned"`
+	LearnedInterval     duration `json:"learnedInterval"`
+	Enforce             bool     `json:"enforce"`
 	StateDir            string   `json:"stateDir"`
 	NetNSDirs           []string `json:"netnsDirs"`
 	NRISocket           string   `json:"nriSocket"`
@@ -40,7 +45,43 @@ type Config struct {
 const (
 	defaultStateDir = "/run/neighpin"
 	envPrefix       = "NEIGHPIN_"
+	// The values of "learned".
+	learnedOff   = "off"
+	learnedProbe = "probe"
+	// notGiven stands for podAnnotations until a configuration is complete.
+	notGiven = "(not given)"
 )
+
+// duration is a time as people write it, such as 5m.
+type duration time.Duration
+
+// String is time.Duration's without parts that are zero.
+func (d duration) String() string {
+	s := time.Duration(d).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// Type names the type in a command's help.
+func (*duration) Type() string { return "duration" }
+
+// Set reads a flag's value.
+func (d *duration) Set(text string) error {
+	parsed, err := time.ParseDuration(text)
+	*d = duration(parsed)
+	return err
+}
+
+// MarshalText and UnmarshalText are the value's form in the file.
+func (d duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText reads the value from the file.
+func (d *duration) UnmarshalText(text []byte) error { return d.Set(string(text)) }
 
 func defaultConfig() Config {
 	return Config{
@@ -48,6 +89,9 @@ func defaultConfig() Config {
 		Annotate:            []string{"runsc*", "gvisor*"},
 		PodAnnotations:      string(sandbox.AllowAnnotation),
 		MaxNeighbors:        64,
+		CompareInterval:     duration(sandbox.DefaultCompareInterval),
+		Learned:             learnedOff,
+		LearnedInterval:     duration(sandbox.DefaultLearnInterval),
 		StateDir:            defaultStateDir,
 		NetNSDirs:           []string{"/var/run/netns"},
 		NRISocket:           "/var/run/nri/nri.sock",
@@ -66,8 +110,12 @@ func (c *Config) flags() *pflag.FlagSet {
 	set := pflag.NewFlagSet("config", pflag.ContinueOnError)
 	set.StringSliceVar(&c.Handlers, "handlers", c.Handlers, "globs of the runtime handlers whose pods are pinned; the default runtime, which has no handler name, is matched by its type (io.containerd.runsc.v1 is runsc)")
 	set.StringSliceVar(&c.Annotate, "annotate", c.Annotate, "globs of the runtime handlers whose containers get the annotation")
-	set.StringVar(&c.PodAnnotations, "pod-annotations", c.PodAnnotations, "whose "+sandbox.PinAnnotation+" counts: allow (\"true\" and \"false\"), optIn (\"true\" only) or ignore")
+	set.StringVar(&c.PodAnnotations, "pod-annotations", c.PodAnnotations, "whose "+sandbox.PinAnnotation+" counts: allow (\"true\" and \"false\"), optIn (\"true\" only) or ignore; with enforce the default is optIn")
 	set.IntVar(&c.MaxNeighbors, "max-neighbors", c.MaxNeighbors, "limit of pins of one sandbox; what is above is reported as skipped")
+	set.Var(&c.CompareInterval, "compare-interval", "time between two comparisons of all pins with what is true, beside the events that announce changes; at least 1s")
+	set.StringVar(&c.Learned, "learned", c.Learned, "gateways of which the host knows no address: off (not pinned) or probe (asked for on the wire, pinned when two answers agree, and watched; needs CAP_NET_RAW)")
+	set.Var(&c.LearnedInterval, "learned-interval", "time between two questions for a learned gateway; at least 100ms")
+	set.BoolVar(&c.Enforce, "enforce", c.Enforce, "refuse selected pods whose gateways cannot be pinned")
 	set.StringVar(&c.StateDir, "state-dir", c.StateDir, "directory of the records and of the status socket")
 	set.StringSliceVar(&c.NetNSDirs, "netns-dirs", c.NetNSDirs, "directories in which the runtime keeps network namespaces")
 	set.StringVar(&c.NRISocket, "nri-socket", c.NRISocket, "NRI's socket; mount its directory, since the runtime makes the socket anew at each start")
@@ -116,6 +164,7 @@ type loader struct {
 // place: it is what NRI has for a plugin that the runtime launched.
 func (l loader) load(text string) (Config, error) {
 	config := defaultConfig()
+	config.PodAnnotations = notGiven
 	source := "configuration from NRI"
 	if text == "" && l.path != "" {
 		data, err := os.ReadFile(l.path)
@@ -126,6 +175,9 @@ func (l loader) load(text string) (Config, error) {
 	}
 	if err := yaml.UnmarshalStrict([]byte(text), &config); err != nil {
 		return Config{}, fmt.Errorf("parse %s: %w", source, err)
+	}
+	if config.Learned == "false" {
+		config.Learned = learnedOff // "off" without quotes is YAML's word for false
 	}
 	var errs []error
 	fromEnv := config.flags()
@@ -147,6 +199,12 @@ func (l loader) load(text string) (Config, error) {
 			errs = append(errs, own.Value.Set(value))
 		}
 	})
+	if config.PodAnnotations == notGiven {
+		config.PodAnnotations = defaultConfig().PodAnnotations
+		if config.Enforce {
+			config.PodAnnotations = string(sandbox.OptInAnnotation) // tenants may not opt out
+		}
+	}
 	errs = append(errs, config.validate())
 	return config, errors.Join(errs...)
 }
@@ -170,6 +228,15 @@ func (c Config) validate() error {
 	}
 	if c.MaxNeighbors < 1 || c.MaxNeighbors > annotation.MaxNeighbors {
 		bad("max-neighbors", "%d, want 1 to %d", c.MaxNeighbors, annotation.MaxNeighbors)
+	}
+	if c.CompareInterval < duration(time.Second) {
+		bad("compare-interval", "%s, want 1s or more", c.CompareInterval)
+	}
+	if c.Learned != learnedOff && c.Learned != learnedProbe {
+		bad("learned", "%q, want %s or %s", c.Learned, learnedOff, learnedProbe)
+	}
+	if c.LearnedInterval < duration(100*time.Millisecond) {
+		bad("learned-interval", "%s, want 100ms or more", c.LearnedInterval)
 	}
 	for flag, path := range map[string]string{"state-dir": c.StateDir, "nri-socket": c.NRISocket} {
 		if !filepath.IsAbs(path) {

@@ -150,6 +150,9 @@ func (d *daemon) begin(config Config) (*sandbox.Engine, error) {
 	options := sandbox.Options{
 		Selector: config.selector(), StateDir: config.StateDir, NetNSDirs: config.NetNSDirs,
 		MaxNeighbors: config.MaxNeighbors, Reporter: &reporter{log: d.log},
+		CompareInterval: time.Duration(config.CompareInterval),
+		Learn:           config.Learned == learnedProbe, LearnInterval: time.Duration(config.LearnedInterval),
+		Enforce: config.Enforce,
 	}
 	if config.ContainerdSocket == "" {
 		d.log.Warn("no early path: containerdSocket is empty; pods are pinned at NRI's events, which come too late for gVisor on containerd 2.x")

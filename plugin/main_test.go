@@ -54,6 +54,8 @@ func TestUsageErrors(t *testing.T) {
 		"broken glob":          {[]string{"config", "--handlers", "["}, nil, `"["`},
 		"contradiction":        {[]string{"config", "--handlers", "", "--pod-annotations", "ignore"}, nil, "no pod could ever be pinned"},
 		"relative path":        {[]string{"config", "--state-dir", "run"}, nil, "stateDir (--state-dir)"},
+		"half an interval":     {[]string{"config", "--compare-interval", "1ms"}, nil, "compareInterval"},
+		"learned from nobody":  {[]string{"config", "--learned", "gossip"}, nil, "gossip"},
 		"unknown policy":       {[]string{"config", "--pod-annotations", "maybe"}, nil, "maybe"},
 		"index of one digit":   {[]string{"config", "--plugin-index", "1"}, nil, "two digits"},
 		"environment":          {[]string{"config"}, map[string]string{"NEIGHPIN_MAX_NEIGHBORS": "0"}, "maxNeighbors"},
@@ -72,6 +74,7 @@ func TestUsageErrors(t *testing.T) {
 		"duplicate key": "stateDir: /a\nstateDir: /b\n",
 		"wrong type":    "handlers: 7\n",
 		"a list":        "- handlers\n",
+		"no duration":   "learnedInterval: 5\n",
 	} {
 		t.Run("file: "+name, func(t *testing.T) {
 			got := neighpin(nil, write(text)...)
@@ -109,6 +112,30 @@ func TestConfigLayers(t *testing.T) {
 	}
 	if again := neighpin(nil, "config", "--config", file); again.stdout != got.stdout {
 		t.Errorf("printed configuration reads back as\n%s", again.stdout)
+	}
+}
+
+func TestDefaultsThatDependOnOtherKeys(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	for name, tc := range map[string]struct {
+		text string
+		want string
+	}{
+		"nothing":              {"", "podAnnotations: allow\n"},
+		"enforced":             {"enforce: true\n", "podAnnotations: optIn\n"},
+		"enforced, but said":   {"enforce: true\npodAnnotations: allow\n", "podAnnotations: allow\n"},
+		"off as YAML reads it": {"learned: off\n", "learned: \"off\"\n"},
+		"asking":               {"learned: probe\nlearnedInterval: 1500ms\n", "learned: probe\nlearnedInterval: 1.5s\n"},
+		"a slow comparison":    {"compareInterval: 1h\n", "compareInterval: 1h\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := os.WriteFile(file, []byte(tc.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if got := neighpin(nil, "config", "--config", file); got.code != exitOK || !strings.Contains(got.stdout, tc.want) {
+				t.Errorf("%+v, want %q", got, tc.want)
+			}
+		})
 	}
 }
 

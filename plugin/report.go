@@ -55,9 +55,48 @@ func (r *reporter) Report(event sandbox.Event) {
 		r.unowned(log.WithField("path", event.Path))
 	case sandbox.KindStore:
 		r.store(log, event.Err)
+	case sandbox.KindWithdrawn, sandbox.KindStale, sandbox.KindFresh, sandbox.KindInsists, sandbox.KindConflict, sandbox.KindSilent:
+		drifted(log, event)
+	case sandbox.KindRefused:
+		log.Warn("pod refused: its gateways are not pinned, and enforce is set")
+	case sandbox.KindGuard:
+		if event.Err != nil {
+			log.Warn("changes of the host's links cannot be heard; pins are compared with what is true at intervals only (is CAP_NET_BROADCAST granted?)")
+		} else {
+			log.Info("changes of the host's links are heard: pins follow them at once")
+		}
 	case sandbox.KindState:
 		if r.mayTellState() {
 			log.Warn("record could not be read or kept; work goes on without it (is the state directory full or read-only?)")
+		}
+	}
+}
+
+// drifted writes one line for each gateway whose truth, or whose pin, has changed
+// since the sandbox started.
+func drifted(log logrus.FieldLogger, event sandbox.Event) {
+	for _, c := range event.Changes {
+		log := log.WithFields(logrus.Fields{"gateway": c.Dst.String(), "dev": c.Dev})
+		for name, value := range map[string]string{
+			"pinned": string(c.Was), "true": string(c.Now), "reason": string(c.Reason), "why": c.Message,
+		} {
+			if value != "" {
+				log = log.WithField(name, value)
+			}
+		}
+		switch event.Kind {
+		case sandbox.KindWithdrawn:
+			log.Warn("pin withdrawn: it is not known to be true any more")
+		case sandbox.KindStale:
+			log.Warn("the runtime holds a copy of a gateway's address that is not true any more; only a new pod helps")
+		case sandbox.KindFresh:
+			log.Info("what the runtime copied is true again")
+		case sandbox.KindInsists:
+			log.Warn("somebody in the pod insists on another entry; the gateway is given up and not annotated any more")
+		case sandbox.KindConflict:
+			log.WithField("claims", c.Claims).Warn("more than one station claims the gateway; its pin stays as it is")
+		default:
+			log.Warn("nobody answers for a gateway that was learned by asking; its pin stays as it is")
 		}
 	}
 }

@@ -2,6 +2,12 @@
 
 package sandbox
 
+import (
+	"net/netip"
+
+	"github.com/neighpin/neighpin/pkg/neighbor"
+)
+
 // Kind says what an [Event] tells.
 type Kind string
 
@@ -27,6 +33,25 @@ const (
 	KindStore Kind = "store"
 	// KindState: a record could not be read, written or removed.
 	KindState Kind = "state"
+	// KindWithdrawn: a gateway lost its truth: our pin was taken back, or another
+	// owner's entry differs from what the host says now.
+	KindWithdrawn Kind = "withdrawn"
+	// KindStale: what a runtime copied is not true any more, and nothing of ours
+	// reaches it. KindFresh: it is true again.
+	KindStale Kind = "stale"
+	KindFresh Kind = "fresh"
+	// KindInsists: somebody in the sandbox put another entry in the place of a pin
+	// again and again; it keeps the table, and the gateway is dropped.
+	KindInsists Kind = "insists"
+	// KindConflict: more than one station claims a gateway that is learned by
+	// asking. KindSilent: nobody has answered for one for a while.
+	KindConflict Kind = "conflict"
+	KindSilent   Kind = "silent"
+	// KindRefused: a sandbox, or a container of it, may not start.
+	KindRefused Kind = "refused"
+	// KindGuard: events of the host cannot be heard (Err), so that only the slow
+	// comparison finds what changes; or they are heard (again), and Err is nil.
+	KindGuard Kind = "guard"
 )
 
 // Event is something worth telling: to a log, a metric or an operator.
@@ -35,10 +60,28 @@ type Event struct {
 	Kind Kind
 	// Record is a copy of the sandbox's record, where one is concerned.
 	Record Record
+	// Changes are the gateways that the event is about, from KindWithdrawn to
+	// KindSilent.
+	Changes []Change
 	// Path is the namespace's, for KindUnidentified.
 	Path string
 	// Err is what went wrong, if something did.
 	Err error
+}
+
+// Change is what happened to one gateway of a sandbox.
+type Change struct {
+	// Dst is the gateway, Dev the link inside the namespace.
+	Dst netip.Addr
+	Dev string
+	// Was is the link-layer address that was pinned or copied, Now the true one;
+	// empty when there was none, or is none any more.
+	Was, Now neighbor.HardwareAddr
+	// Reason and Message say why there is no pin, where there is none.
+	Reason  neighbor.Reason
+	Message string
+	// Claims are the stations that claim the gateway, of KindConflict.
+	Claims []neighbor.HardwareAddr
 }
 
 // Reporter takes the engine's events. Report is called from several goroutines,
