@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -13,10 +14,11 @@ import (
 
 // ifaddr is an IP address of a link.
 type ifaddr struct {
-	index int
-	ip    netip.Addr
-	scope uint8
-	flags uint32 // IFA_F_*
+	index  int
+	ip     netip.Addr
+	subnet netip.Prefix // what the address puts on the link
+	scope  uint8
+	flags  uint32 // IFA_F_*
 }
 
 // parseAddr reads the body of RTM_NEWADDR or RTM_DELADDR. The library's reader is
@@ -41,6 +43,10 @@ func parseAddr(body []byte) (a ifaddr, err error) {
 	if a.ip = address(own.Value); a.index <= 0 || !a.ip.IsValid() {
 		return a, errMalformed
 	}
+	if other, ok := attrs[unix.IFA_ADDRESS]; ok {
+		own = other
+	}
+	a.subnet, _ = address(own.Value).Prefix(int(msg.Prefixlen)) // or none
 	return a, nil
 }
 
@@ -65,4 +71,17 @@ func (c *conn) holds(ctx context.Context, index int, nsid int32, ip netip.Addr) 
 		return err
 	})
 	return found, err
+}
+
+// holders lists the links of a namespace that have an address, as holds does for
+// one.
+func (c *conn) holders(ctx context.Context, nsid int32, ip netip.Addr) (indices []int, err error) {
+	err = c.dump(ctx, addrsRequest(familyNumber(ip), 0, nsid), func() { indices = nil }, func(body []byte) error {
+		a, err := parseAddr(body)
+		if err == nil && a.ip == ip && a.flags&unix.IFA_F_DADFAILED == 0 && !slices.Contains(indices, a.index) {
+			indices = append(indices, a.index)
+		}
+		return err
+	})
+	return indices, err
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -14,6 +15,10 @@ import (
 	"github.com/neighpin/neighpin/pkg/netns"
 )
 
+// vlans are the VLANs of a namespace's bridges and their ports, by the number of
+// the link.
+type vlans map[int32][]*nl.BridgeVlanInfo
+
 // portVLAN is the VLAN that frames without a tag belong to on a port, or on the
 // bridge itself. Zero means that there is none.
 type portVLAN struct {
@@ -21,8 +26,8 @@ type portVLAN struct {
 	untagged bool // frames of it leave without a tag again
 }
 
-func untaggedVLAN(list []*nl.BridgeVlanInfo) (vlan portVLAN) {
-	for _, v := range list {
+func (m vlans) untagged(index int) (vlan portVLAN) {
+	for _, v := range m[int32(index)] {
 		if v.PortVID() {
 			vlan = portVLAN{pvid: v.Vid, untagged: v.EngressUntag()}
 		}
@@ -30,53 +35,50 @@ func untaggedVLAN(list []*nl.BridgeVlanInfo) (vlan portVLAN) {
 	return vlan
 }
 
-// meet tells whether a frame that enters the port without a tag reaches the
-// bridge's own IP stack without one, and the answer gets back the same way.
-func meet(port, bridge portVLAN) bool {
-	return port.pvid != 0 && port.pvid == bridge.pvid && port.untagged && bridge.untagged
+// tagged tells whether frames of a VLAN leave by the link with their tag.
+func (m vlans) tagged(index int, vid uint16) bool {
+	return slices.ContainsFunc(m[int32(index)], func(v *nl.BridgeVlanInfo) bool { return v.Vid == vid && !v.EngressUntag() })
 }
 
-// sameVLAN tells whether a port and its bridge are in one VLAN. A bridge that
-// does not filter has only one. Of one that does, the VLANs can be read only from
-// a socket in its own namespace (net/core/rtnetlink.c, rtnl_bridge_getlink knows
-// no IFLA_TARGET_NETNSID), so they are known for the host's bridges.
-func (t *Table) sameVLAN(ctx context.Context, port, bridge link, nsid int32) (verdict, error) {
-	if !bridge.vlanFiltering {
-		return verdict{}, nil
-	}
-	self, err := netns.Self()
+// meet tells whether a frame that enters one without a tag leaves the other
+// without one, and the answer gets back the same way.
+func meet(port, other portVLAN) bool {
+	return port.pvid != 0 && port.pvid == other.pvid && port.untagged && other.untagged
+}
+
+// bridgeVLANs reads the VLANs of a bridge that filters. They can be read only
+// from a socket in its own namespace (net/core/rtnetlink.c, rtnl_bridge_getlink
+// knows no IFLA_TARGET_NETNSID), so they are known for the host's bridges; of
+// any other the verdict says that they are not.
+func (s *survey) bridgeVLANs(ctx context.Context, bridge link, nsid int32) (list vlans, v verdict, err error) {
+	ours, err := s.isHost(ctx, nsid)
 	if err != nil {
-		return verdict{}, err
+		return nil, verdict{}, err
 	}
-	defer self.Close()
-	known, err := t.nsidOf(ctx, self)
-	if err != nil {
-		return verdict{}, err
-	}
-	if known == nsidNone || known != nsid {
-		return no(ReasonBridgeVLAN, "the bridge %s filters VLANs and is in another namespace than this process, so its VLANs cannot be read",
+	if !ours {
+		return nil, no(ReasonBridgeVLAN, "the bridge %s filters VLANs and is in another namespace than this process, so its VLANs cannot be read",
 			printable(bridge.name)), nil
 	}
-	portVLAN, bridgeVLAN, err := bridgeVLANs(self, port.index, bridge.index)
+	err = s.inHost(func(host *netns.NS) (err error) {
+		list, err = readVLANs(host)
+		return err
+	})
 	if err != nil {
-		return verdict{}, fmt.Errorf("read the VLANs of bridge %s: %w", printable(bridge.name), err)
+		return nil, verdict{}, fmt.Errorf("read the VLANs of bridge %s: %w", printable(bridge.name), err)
 	}
-	if !meet(portVLAN, bridgeVLAN) {
-		return no(ReasonBridgeVLAN, "the bridge %s filters VLANs: untagged frames are in VLAN %d on port %s and in %d on the bridge",
-			printable(bridge.name), portVLAN.pvid, printable(port.name), bridgeVLAN.pvid), nil
-	}
-	return verdict{}, nil
+	return list, verdict{}, nil
 }
 
-func bridgeVLANs(ns *netns.NS, port, bridge int) (portVLAN, portVLAN, error) {
-	var vlans map[int32][]*nl.BridgeVlanInfo
-	err := ns.Do(func() error {
+// readVLANs reads the VLANs of every bridge and port of a namespace; the result
+// is not nil.
+func readVLANs(ns *netns.NS) (list vlans, err error) {
+	err = ns.Do(func() error {
 		return uninterrupted(func() (err error) {
-			vlans, err = netlink.BridgeVlanList() //nolint:forbidigo // Do's thread is in the right namespace, and an interrupted list is read again
+			list, err = netlink.BridgeVlanList() //nolint:forbidigo // Do's thread is in the right namespace, and an interrupted list is read again
 			return err
 		})
 	})
-	return untaggedVLAN(vlans[int32(port)]), untaggedVLAN(vlans[int32(bridge)]), err
+	return list, err
 }
 
 // nsidOf returns the number by which the sandbox knows another namespace, or

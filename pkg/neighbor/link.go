@@ -40,8 +40,11 @@ type link struct {
 	hasNSID bool
 	nsid    int32
 
-	inet6         bool // the link takes part in IPv6
-	vlanFiltering bool // of a bridge
+	inet6 bool // the link takes part in IPv6
+
+	vlanFiltering bool   // of a bridge
+	vlanProtocol  uint16 // of a VLAN link or a bridge that filters: the tag's Ethernet type
+	vlan          uint16 // of a VLAN link
 }
 
 func (l link) loopback() bool { return l.flags&unix.IFF_LOOPBACK != 0 }
@@ -76,6 +79,16 @@ func parseLink(body []byte) (l link, err error) {
 	case *netlink.Device: // no kind
 	case *netlink.Bridge:
 		l.kind, l.vlanFiltering = kindBridge, read.VlanFiltering != nil && *read.VlanFiltering
+		// The library leaves it out.
+		v, err := inside(body[unix.SizeofIfInfomsg:], unix.IFLA_LINKINFO, nl.IFLA_INFO_DATA, nl.IFLA_BR_VLAN_PROTOCOL)
+		if err != nil {
+			return l, err
+		}
+		if len(v) == 2 {
+			l.vlanProtocol = binary.BigEndian.Uint16(v)
+		}
+	case *netlink.Vlan:
+		l.kind, l.vlan, l.vlanProtocol = kindVLAN, uint16(read.VlanId), uint16(read.VlanProtocol)
 	default:
 		l.kind = read.Type()
 	}
@@ -87,22 +100,32 @@ func parseLink(body []byte) (l link, err error) {
 // listed only while the link has IPv6 state at all, which it loses below an MTU
 // of 1280 (net/ipv6/addrconf.c, addrconf_notify).
 func takesInet6(body []byte) (bool, error) {
-	level := body[unix.SizeofIfInfomsg:]
-	for _, kind := range []uint16{unix.IFLA_AF_SPEC, unix.AF_INET6, unix.IFLA_INET6_CONF} {
+	spec, err := inside(body[unix.SizeofIfInfomsg:], unix.IFLA_AF_SPEC, unix.AF_INET6)
+	if err != nil || spec == nil {
+		return false, err
+	}
+	conf, err := inside(spec, unix.IFLA_INET6_CONF)
+	if err != nil || len(conf) < 4*(devconfDisableIPv6+1) {
+		return err == nil, err
+	}
+	return binary.NativeEndian.Uint32(conf[4*devconfDisableIPv6:]) == 0, nil
+}
+
+// inside finds an attribute within others, which kinds name from the outermost
+// on. Nil means that it is not there.
+func inside(level []byte, kinds ...uint16) ([]byte, error) {
+	for _, kind := range kinds {
 		attrs, err := nl.ParseRouteAttr(level)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
 		i := slices.IndexFunc(attrs, func(a syscall.NetlinkRouteAttr) bool { return a.Attr.Type == kind })
 		if i < 0 {
-			return kind == unix.IFLA_INET6_CONF, nil
+			return nil, nil
 		}
 		level = attrs[i].Value
 	}
-	if len(level) < 4*(devconfDisableIPv6+1) {
-		return true, nil
-	}
-	return binary.NativeEndian.Uint32(level[4*devconfDisableIPv6:]) == 0, nil
+	return level, nil
 }
 
 // linksRequest asks for every link of the socket's namespace.

@@ -5,7 +5,6 @@ package neighbor
 import (
 	"errors"
 	"slices"
-	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -174,11 +173,9 @@ func FuzzEvent(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, kind uint16, body []byte) {
 		w := Watcher{names: make(map[int]string)}
-		message := syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: kind}, Data: body}
-		for _, ev := range w.decode(nil, []syscall.NetlinkMessage{message}) {
-			if ev.Kind < LinkChanged || ev.Kind > Overrun {
-				t.Fatalf("%+v", ev)
-			}
+		n := notice{kind: kind, body: body}
+		if ev, ok := w.decode(n); ok && (ev.Kind < LinkChanged || ev.Kind > Overrun) {
+			t.Fatalf("%+v", ev)
 		}
 	})
 }
@@ -263,22 +260,23 @@ func TestBridgeThatFiltersVLANs(t *testing.T) {
 // the library reads from its messages is made here.
 func TestPortAndBridgeInOneVLAN(t *testing.T) {
 	const pvid, untag = nl.BRIDGE_VLAN_INFO_PVID, nl.BRIDGE_VLAN_INFO_UNTAGGED
-	type vlans = []*nl.BridgeVlanInfo
+	type members = []*nl.BridgeVlanInfo
 	untagged := func(vid uint16) *nl.BridgeVlanInfo { return &nl.BridgeVlanInfo{Vid: vid, Flags: pvid | untag} }
 	for _, c := range []struct {
 		name         string
-		port, bridge vlans
+		port, bridge members
 		want         bool
 	}{
-		{"the default", vlans{untagged(1)}, vlans{untagged(1)}, true},
-		{"among others", vlans{{Vid: 3}, untagged(20), {Vid: 30, Flags: untag}}, vlans{{Vid: 1}, untagged(20)}, true},
-		{"different ones", vlans{untagged(20)}, vlans{untagged(1)}, false},
-		{"the bridge takes it with a tag only", vlans{untagged(20)}, vlans{untagged(1), {Vid: 20}}, false},
-		{"answers leave with a tag", vlans{{Vid: 1, Flags: pvid}}, vlans{untagged(1)}, false},
-		{"the port takes none", vlans{{Vid: 1}}, vlans{untagged(1)}, false},
+		{"the default", members{untagged(1)}, members{untagged(1)}, true},
+		{"among others", members{{Vid: 3}, untagged(20), {Vid: 30, Flags: untag}}, members{{Vid: 1}, untagged(20)}, true},
+		{"different ones", members{untagged(20)}, members{untagged(1)}, false},
+		{"the bridge takes it with a tag only", members{untagged(20)}, members{untagged(1), {Vid: 20}}, false},
+		{"answers leave with a tag", members{{Vid: 1, Flags: pvid}}, members{untagged(1)}, false},
+		{"the port takes none", members{{Vid: 1}}, members{untagged(1)}, false},
 		{"nothing is known", nil, nil, false},
 	} {
-		port, bridge := untaggedVLAN(c.port), untaggedVLAN(c.bridge)
+		list := vlans{2: c.port, 1: c.bridge}
+		port, bridge := list.untagged(2), list.untagged(1)
 		if got := meet(port, bridge); got != c.want {
 			t.Errorf("%s: %v (port %+v, bridge %+v)", c.name, got, port, bridge)
 		}
@@ -294,16 +292,21 @@ func TestVLANsOfABridge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	filtering := link{name: "cni0", vlanFiltering: true}
-	v, err := tb.sameVLAN(t.Context(), link{name: "lxc0"}, filtering, l.nsid)
-	if err != nil || v.reason != ReasonBridgeVLAN {
-		t.Errorf("a bridge in a third namespace: %+v, %v", v, err)
+	filtering := link{name: "cni0", kind: kindBridge, vlanFiltering: true}
+	look := survey{Table: tb}
+	if seg, v, err := look.openSegment(t.Context(), link{name: "lxc0"}, filtering, l.nsid); err != nil || seg != nil || v.reason != ReasonBridgeVLAN {
+		t.Errorf("a bridge in a third namespace: %+v, %+v, %v", seg, v, err)
+	}
+	tb.host = host.NS
+	look = survey{Table: tb}
+	if seg, v, err := look.openSegment(t.Context(), link{name: "lxc0"}, filtering, l.nsid); err != nil || seg == nil || seg.vlans == nil || !v.known() {
+		t.Errorf("a bridge of the host's: %+v, %+v, %v", seg, v, err)
 	}
 	// The kernel lists ports and bridges by this request, without VLANs here.
 	hostTable := openTable(t, host.NS)
 	port, bridge := linkIndex(t, hostTable, "lxc0"), linkIndex(t, hostTable, "cni0")
-	a, b, err := bridgeVLANs(host.NS, port, bridge)
-	if err != nil || a != b {
+	list, err := readVLANs(host.NS)
+	if a, b := list.untagged(port), list.untagged(bridge); err != nil || list == nil || a != b {
 		t.Errorf("%+v, %+v, %v", a, b, err)
 	}
 }

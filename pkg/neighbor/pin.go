@@ -22,6 +22,9 @@ const pinAttempts = 5
 // it as ours or Pin itself made it: that one's error wraps ErrForeign. A dynamic
 // entry is replaced.
 //
+// Neither is anything written to a link that has taken the name of another since
+// the last Resolve of this Table: that wants to be resolved again.
+//
 // When Pin returns nil the kernel has acknowledged every entry.
 func (t *Table) Pin(ctx context.Context, neighbors []Neighbor) error {
 	links := t.newLinkCache()
@@ -51,6 +54,9 @@ func (t *Table) pin(ctx context.Context, links linkCache, n Neighbor) error {
 	index, err := links.index(ctx, n.Dev)
 	if err != nil {
 		return err
+	}
+	if !t.isResolved(n.Dev, index) {
+		return fmt.Errorf("another link has that name now than when it was resolved: %w", unix.ENODEV)
 	}
 	k := key{dst: n.Dst.WithZone(""), index: index}
 
@@ -105,6 +111,15 @@ func (t *Table) pinOver(ctx context.Context, k key, want HardwareAddr, lladdr [h
 		return unix.EEXIST
 	}
 	return nil
+}
+
+// isResolved tells whether a link is the one that the last Resolve has seen under
+// its name, if it has seen any: a sandbox may swap names.
+func (t *Table) isResolved(name string, index int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	seen, ok := t.names[name]
+	return !ok || seen == index
 }
 
 func (t *Table) mayReplace(k key, lladdr HardwareAddr) bool {

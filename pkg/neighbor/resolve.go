@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 
@@ -53,22 +54,28 @@ type Query struct {
 // The error wraps ErrInterrupted when the namespace changed faster than it could
 // be read, and is ctx's when that ended.
 func (t *Table) Resolve(ctx context.Context, q Query) (Resolution, error) {
-	r := resolver{Table: t, query: q, ours: make(map[key]HardwareAddr)}
+	r := t.newResolver(q)
 	if err := r.resolve(ctx); err != nil {
 		return Resolution{}, fmt.Errorf("resolve gateways of %s: %w", printable(t.path), err)
 	}
+	r.result.Basis = r.basis
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.ours = r.ours
+	t.ours, t.names = r.ours, r.names
 	return r.result, nil
 }
 
-// resolver is one call of Resolve.
+// resolver is one call of Resolve or Review.
 type resolver struct {
-	*Table
+	survey
 	query  Query
 	ours   map[key]HardwareAddr
+	names  map[string]int
 	result Resolution
+}
+
+func (t *Table) newResolver(q Query) *resolver {
+	return &resolver{survey: survey{Table: t}, query: q, ours: make(map[key]HardwareAddr), names: make(map[string]int)}
 }
 
 func (r *resolver) resolve(ctx context.Context) error {
@@ -111,7 +118,7 @@ func (r *resolver) resolveLink(ctx context.Context, index int, gateways []key) e
 	l, err := r.conn.link(ctx, index, nsidNone)
 	if errors.Is(err, unix.ENODEV) {
 		for _, k := range gateways {
-			r.skip(k, link{name: "link " + strconv.Itoa(index)}, no(ReasonLinkGone, "the link was removed meanwhile"))
+			r.skip(k, link{name: "link " + strconv.Itoa(index)}, linkGone())
 		}
 		return nil
 	} else if err != nil {
@@ -120,6 +127,7 @@ func (r *resolver) resolveLink(ctx context.Context, index int, gateways []key) e
 	if l.loopback() {
 		return nil
 	}
+	r.names[l.name] = l.index
 	o, err := r.outlook(ctx, l)
 	if err != nil {
 		return err
@@ -138,32 +146,41 @@ func (r *resolver) resolveGateway(ctx context.Context, k key, l link, o outlook)
 		return nil
 	}
 	e, err := r.conn.entry(ctx, k.dst, k.index)
-	if err != nil {
+	if errors.Is(err, unix.ENODEV) {
+		r.skip(k, l, linkGone())
+		return nil
+	} else if err != nil {
 		return fmt.Errorf("read neighbor %s on %s: %w", k.dst, printable(l.name), err)
 	}
-	v, err := r.judge(ctx, o, k.dst)
+	v, err := r.truth(ctx, o, k.dst, l)
 	if err != nil {
 		return err
 	}
 	if e.permanent() {
-		if !r.isOurs(k, l, e, v) {
-			v = existing(e, v)
-		} else {
+		if r.isOurs(k, l, e, v) {
 			r.ours[k] = e.lladdr
 			if v.lladdr != e.lladdr {
 				r.result.Outdated = append(r.result.Outdated, Neighbor{Dst: k.dst, Dev: l.name, LLAddr: e.lladdr,
 					Family: familyName(k.dst), State: stateNames(e.state)})
 			}
+		} else {
+			v = r.existing(k, l, e, v)
 		}
 	}
 	if !v.known() {
 		r.skip(k, l, v)
-		return nil
+		return r.askInstead(ctx, k, l, v.reason)
 	}
-	r.result.Neighbors = append(r.result.Neighbors, Neighbor{Dst: k.dst, Dev: l.name, LLAddr: v.lladdr,
-		Family: familyName(k.dst), State: stateNames(e.state), Source: v.source})
+	r.found(k.dst, l, e, v)
 	return nil
 }
+
+func (r *resolver) found(dst netip.Addr, l link, e entry, v verdict) {
+	r.result.Neighbors = append(r.result.Neighbors, Neighbor{Dst: dst, Dev: l.name, LLAddr: v.lladdr,
+		Family: familyName(dst), State: stateNames(e.state), Source: v.source})
+}
+
+func linkGone() verdict { return no(ReasonLinkGone, "the link was removed meanwhile") }
 
 // unfit names what speaks against an entry whatever the host knows.
 func unfit(k key, l link) verdict {
@@ -178,27 +195,6 @@ func unfit(k key, l link) verdict {
 		return no(ReasonIPv6Disabled, "IPv6 is disabled on the link, which then takes no entry")
 	}
 	return verdict{}
-}
-
-func (r *resolver) isOurs(k key, l link, e entry, v verdict) bool {
-	for _, n := range r.query.Known {
-		if n.Dst == k.dst && n.Dev == l.name && n.LLAddr == e.lladdr && n.Source != SourceExisting {
-			return true
-		}
-	}
-	return e.protocol == Protocol && v.known() && v.lladdr == e.lladdr
-}
-
-// existing turns somebody's permanent entry into a verdict, given what the host
-// knows.
-func existing(e entry, v verdict) verdict {
-	switch {
-	case !e.lladdr.IsUnicast():
-		return no(ReasonInvalidEntry, "somebody's permanent entry has the address %q, which is no station's", e.lladdr)
-	case v.known() && v.lladdr != e.lladdr:
-		return no(ReasonContested, "somebody's permanent entry says %s, the host (%s) says %s", e.lladdr, v.source, v.lladdr)
-	}
-	return verdict{lladdr: e.lladdr, source: SourceExisting}
 }
 
 func (r *resolver) skip(k key, l link, v verdict) {

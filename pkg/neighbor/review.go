@@ -5,6 +5,9 @@ package neighbor
 import (
 	"context"
 	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
 )
 
 // Review judges the entries that the caller knows by what the host says now,
@@ -12,9 +15,96 @@ import (
 // routes. It changes nothing.
 //
 // Known names the entries. Neighbors has what is true now, with the same link and
-// IP address as there and the link-layer address of now; Skipped has what has no
-// truth any more. One of SourceExisting of which the host knows nothing stays as
-// it is, and so does one of SourceLearned that Learned does not have.
+// IP address as there, the link-layer address of now and the state that the
+// kernel's entry is in; Skipped has what has no truth any more. One of
+// SourceExisting of which the host knows nothing stays as it is, and so does one
+// of SourceLearned that Learned does not have. The sandbox is taken for Running.
+// Limit does not count, and Unknown stays empty: the addresses to ask from are
+// those that Resolve gave before.
+//
+// The error is as Resolve's.
 func (t *Table) Review(ctx context.Context, q Query) (Resolution, error) {
-	return Resolution{}, errors.ErrUnsupported
+	q.Running = true
+	r := t.newResolver(q)
+	links := make(map[string]reviewed)
+	for _, n := range q.Known {
+		if err := r.review(ctx, links, n); err != nil {
+			return Resolution{}, fmt.Errorf("review neighbors of %s: %w", printable(t.path), err)
+		}
+	}
+	r.result.Basis = r.basis
+	return r.result, nil
+}
+
+// reviewed is a link of the sandbox and what lies beyond it.
+type reviewed struct {
+	link
+	outlook
+}
+
+func (r *resolver) review(ctx context.Context, links map[string]reviewed, n Neighbor) error {
+	n.Dst = n.Dst.WithZone("")
+	at, ok := links[n.Dev]
+	if !ok {
+		var err error
+		if at, err = r.reviewLink(ctx, n.Dev); err != nil {
+			return err
+		}
+		links[n.Dev] = at
+	}
+	k := key{dst: n.Dst, index: at.index}
+	if at.index == 0 {
+		r.skip(k, at.link, linkGone())
+		return nil
+	}
+	if !isTarget(n.Dst) {
+		r.skip(k, at.link, no(ReasonInvalidTarget, "the gateway is no unicast address"))
+		return nil
+	}
+	v, err := r.truth(ctx, at.outlook, n.Dst, at.link)
+	if err != nil {
+		return err
+	}
+	if v = stillTrue(n, v); !v.known() {
+		r.skip(k, at.link, v)
+		return nil
+	}
+	e, err := r.conn.entry(ctx, k.dst, k.index)
+	if err != nil && !errors.Is(err, unix.ENODEV) { // the state of what is gone is NONE
+		return fmt.Errorf("read neighbor %s on %s: %w", k.dst, printable(n.Dev), err)
+	}
+	r.found(k.dst, at.link, e, v)
+	return nil
+}
+
+// reviewLink reads a link by its name. Number 0 means that it is gone.
+func (r *resolver) reviewLink(ctx context.Context, name string) (reviewed, error) {
+	index, err := r.newLinkCache().index(ctx, name)
+	if errors.Is(err, unix.ENODEV) {
+		return reviewed{link: link{name: name}}, nil
+	} else if err != nil {
+		return reviewed{}, err
+	}
+	l, err := r.conn.link(ctx, index, nsidNone)
+	if errors.Is(err, unix.ENODEV) || err == nil && l.name != name {
+		return reviewed{link: link{name: name}}, nil
+	} else if err != nil {
+		return reviewed{}, fmt.Errorf("read link %s: %w", printable(name), err)
+	}
+	o, err := r.outlook(ctx, l)
+	return reviewed{link: l, outlook: o}, err
+}
+
+// stillTrue turns what is known from outside into what becomes of a known entry.
+func stillTrue(n Neighbor, v verdict) verdict {
+	kept := verdict{lladdr: n.LLAddr, source: n.Source}
+	switch {
+	case n.Source == SourceExisting && v.known() && v.lladdr != n.LLAddr:
+		return contested(n.LLAddr, v)
+	case n.Source == SourceExisting:
+		return kept
+	case n.Source == SourceLearned && !v.known() && v.reason.Learnable():
+		return kept
+	}
+	return v
 }

@@ -17,11 +17,15 @@ import (
 type Table struct {
 	path string
 	conn *conn
+	host *netns.NS // nil: this process's own
 
 	mu sync.Mutex // guards the following
 	// ours are permanent entries that Resolve recognised as made by us, and
 	// which Pin may therefore give another address.
 	ours map[key]HardwareAddr
+	// names are the links that the last Resolve saw: Pin does not write to
+	// another that has taken such a name since.
+	names map[string]int
 }
 
 // key names an entry by the kernel's measure.
@@ -30,9 +34,15 @@ type key struct {
 	index int
 }
 
-// Open binds a Table to the namespace. ns may be closed afterwards.
-func Open(ns *netns.NS) (*Table, error) {
-	t := &Table{path: ns.Path(), ours: make(map[key]HardwareAddr)}
+// Open binds a Table to the namespace. ns may be closed afterwards. The host is
+// the namespace that this process runs in.
+func Open(ns *netns.NS) (*Table, error) { return OpenWithHost(ns, nil) }
+
+// OpenWithHost is Open for a process that runs in another namespace than the
+// host's, whose links and bridges are to be believed. host has to stay open for as
+// long as the Table is used.
+func OpenWithHost(ns, host *netns.NS) (*Table, error) {
+	t := &Table{path: ns.Path(), host: host, ours: make(map[key]HardwareAddr)}
 	err := ns.Do(func() (err error) {
 		t.conn, err = dial()
 		return err
@@ -48,4 +58,17 @@ func Open(ns *netns.NS) (*Table, error) {
 func (t *Table) Close() error {
 	t.conn.Close()
 	return nil
+}
+
+// inHost gives fn the host's namespace, which is fn's for the call only.
+func (t *Table) inHost(fn func(host *netns.NS) error) error {
+	if t.host != nil {
+		return fn(t.host)
+	}
+	self, err := netns.Self()
+	if err != nil {
+		return err
+	}
+	defer self.Close()
+	return fn(self)
 }

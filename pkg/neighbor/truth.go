@@ -7,8 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/neighpin/neighpin/pkg/netns"
 )
 
 // Kinds of links, in the words of the kernel (rtnl_link_ops.kind).
@@ -17,6 +20,7 @@ const (
 	kindNetkit = "netkit"
 	kindBridge = "bridge"
 	kindVRF    = "vrf"
+	kindVLAN   = "vlan"
 )
 
 // verdict is what the host knows about a gateway: an address with its source,
@@ -34,18 +38,50 @@ func no(reason Reason, format string, args ...any) verdict {
 	return verdict{reason: reason, message: fmt.Sprintf(format, args...)}
 }
 
+// survey is one look at the host. It remembers for that long what was read, and
+// what the answers rest on.
+type survey struct {
+	*Table
+	basis []int // numbers of links outside the sandbox, each once
+
+	self     int32 // number of the host's namespace in the sandbox, or nsidNone
+	selfRead bool
+}
+
+// rest notes that the answer depends on a link outside the sandbox.
+func (s *survey) rest(index int) {
+	if !slices.Contains(s.basis, index) {
+		s.basis = append(s.basis, index)
+	}
+}
+
+// isHost tells whether the number by which the sandbox knows a namespace is that
+// of the host.
+func (s *survey) isHost(ctx context.Context, nsid int32) (bool, error) {
+	if !s.selfRead {
+		err := s.inHost(func(host *netns.NS) (err error) {
+			s.self, err = s.nsidOf(ctx, host)
+			return err
+		})
+		if err != nil {
+			return false, err
+		}
+		s.selfRead = true
+	}
+	return s.self != nsidNone && s.self == nsid, nil
+}
+
 // outlook is what the host knows about everything that is reached over one
 // link of the sandbox.
 type outlook struct {
-	verdict // for all gateways, unless bridge is set
-
-	bridge *link // holds the gateway's IP address, or has no say
-	nsid   int32 // the namespace that the bridge is in
+	verdict          // for all gateways, unless segment is set
+	segment *segment // has a say about each gateway
+	nsid    int32    // the namespace that the other end is in, where there is one
 }
 
 // outlook follows a link to its other end. That is looked for in the namespace
 // which the kernel says it is in, not in the host's.
-func (t *Table) outlook(ctx context.Context, l link) (outlook, error) {
+func (s *survey) outlook(ctx context.Context, l link) (outlook, error) {
 	if l.kind != kindVeth && l.kind != kindNetkit {
 		return outlook{verdict: no(ReasonUnsupportedLink,
 			"the link is %s; only the other end of a veth or netkit pair is known to the host", l.what())}, nil
@@ -59,7 +95,8 @@ func (t *Table) outlook(ctx context.Context, l link) (outlook, error) {
 	case !l.hasNSID:
 		return outlook{verdict: no(ReasonPeerInSandbox, "the link's other end is in the sandbox itself")}, nil
 	}
-	peer, err := t.conn.link(ctx, l.other, l.nsid)
+	s.rest(l.other)
+	peer, err := s.conn.link(ctx, l.other, l.nsid)
 	if gone(err) {
 		return outlook{verdict: no(ReasonPeerGone, "the link's other end is gone")}, nil
 	} else if err != nil {
@@ -73,14 +110,15 @@ func (t *Table) outlook(ctx context.Context, l link) (outlook, error) {
 		return outlook{verdict: no(ReasonZeroMAC, "the address of the link's other end is %q", peer.lladdr)}, nil
 	}
 	if peer.master == 0 {
-		return outlook{verdict: verdict{lladdr: peer.lladdr, source: SourcePeer}}, nil
+		return outlook{verdict: verdict{lladdr: peer.lladdr, source: SourcePeer}, nsid: l.nsid}, nil
 	}
-	return t.outlookBeyond(ctx, peer, l.nsid)
+	return s.outlookBeyond(ctx, peer, l.nsid)
 }
 
 // outlookBeyond judges an other end that belongs to another link.
-func (t *Table) outlookBeyond(ctx context.Context, peer link, nsid int32) (outlook, error) {
-	master, err := t.conn.link(ctx, peer.master, nsid)
+func (s *survey) outlookBeyond(ctx context.Context, peer link, nsid int32) (outlook, error) {
+	s.rest(peer.master)
+	master, err := s.conn.link(ctx, peer.master, nsid)
 	if gone(err) {
 		return outlook{verdict: no(ReasonPeerGone, "the master of the link's other end is gone")}, nil
 	} else if err != nil {
@@ -88,12 +126,10 @@ func (t *Table) outlookBeyond(ctx context.Context, peer link, nsid int32) (outlo
 	}
 	v := beyond(peer, master)
 	if !v.known() || v.source == SourcePeer {
-		return outlook{verdict: v}, nil
+		return outlook{verdict: v, nsid: nsid}, nil
 	}
-	if v, err := t.sameVLAN(ctx, peer, master, nsid); err != nil || !v.known() {
-		return outlook{verdict: v}, err
-	}
-	return outlook{verdict: v, bridge: &master, nsid: nsid}, nil
+	seg, v, err := s.openSegment(ctx, peer, master, nsid)
+	return outlook{verdict: v, segment: seg, nsid: nsid}, err
 }
 
 // beyond says what a master means for the frames that its port takes in.
@@ -109,21 +145,11 @@ func beyond(port, master link) verdict {
 }
 
 // judge says what the host knows about one gateway.
-func (t *Table) judge(ctx context.Context, o outlook, dst netip.Addr) (verdict, error) {
-	if !o.known() || o.bridge == nil {
+func (s *survey) judge(ctx context.Context, o outlook, dst netip.Addr) (verdict, error) {
+	if o.segment == nil {
 		return o.verdict, nil
 	}
-	held, err := t.conn.holds(ctx, o.bridge.index, o.nsid, dst)
-	switch {
-	case gone(err):
-		return no(ReasonPeerGone, "the bridge %s is gone", printable(o.bridge.name)), nil
-	case err != nil:
-		return verdict{}, fmt.Errorf("read the addresses of bridge %s: %w", printable(o.bridge.name), err)
-	case !held:
-		return no(ReasonRouterBeyondBridge, "the bridge %s does not hold the gateway's address, so the gateway is something beyond it",
-			printable(o.bridge.name)), nil
-	}
-	return o.verdict, nil
+	return s.judgeSegment(ctx, *o.segment, dst)
 }
 
 // gone tells whether a link was not found: no such link, or no namespace of that

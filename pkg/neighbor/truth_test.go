@@ -190,12 +190,12 @@ func TestPeerGone(t *testing.T) {
 	} {
 		l := eth0()
 		change(&l)
-		o, err := tb.outlook(t.Context(), l)
+		o, err := (&survey{Table: tb}).outlook(t.Context(), l)
 		if err != nil || o.reason != ReasonPeerGone {
 			t.Errorf("%s: %+v, %v", name, o, err)
 		}
 	}
-	if o, err := tb.outlook(t.Context(), eth0()); err != nil || !o.known() {
+	if o, err := (&survey{Table: tb}).outlook(t.Context(), eth0()); err != nil || !o.known() {
 		t.Errorf("unchanged: %+v, %v", o, err)
 	}
 }
