@@ -14,29 +14,44 @@ func TestSelect(t *testing.T) {
 	optIn.PodAnnotations, ignore.PodAnnotations = OptInAnnotation, IgnoreAnnotation
 
 	wish := func(value string) map[string]string { return map[string]string{PinAnnotation: value} }
+	file := func(pin string) map[string]string {
+		return map[string]string{PinAnnotation: pin, FileAnnotation: "true"}
+	}
+	both := Selection{Pin: true, Annotate: true}
+	all := Selection{Pin: true, Annotate: true, File: true}
+	runc := defaults
+	runc.Handlers = append([]string{"runc"}, runc.Handlers...)
 	const netns = "/var/run/netns/cni-1"
 	for name, tc := range map[string]struct {
 		selector Selector
 		id       Identity
 		want     Selection
 	}{
-		"gVisor by handler":                   {defaults, Identity{Handler: "runsc", NetNSPath: netns}, Selection{true, true}},
-		"Kata is pinned, not annotated":       {defaults, Identity{Handler: "kata-qemu", NetNSPath: netns}, Selection{true, false}},
+		"gVisor by handler":                   {defaults, Identity{Handler: "runsc", NetNSPath: netns}, both},
+		"Kata is pinned, not annotated":       {defaults, Identity{Handler: "kata-qemu", NetNSPath: netns}, Selection{Pin: true}},
 		"runc by handler":                     {defaults, Identity{Handler: "runc", NetNSPath: netns}, Selection{}},
-		"default runtime is gVisor":           {defaults, Identity{Runtime: "io.containerd.runsc.v1", NetNSPath: netns}, Selection{true, true}},
+		"default runtime is gVisor":           {defaults, Identity{Runtime: "io.containerd.runsc.v1", NetNSPath: netns}, both},
 		"default runtime is runc":             {defaults, Identity{Runtime: "io.containerd.runc.v2", NetNSPath: netns}, Selection{}},
 		"default runtime, type unknown":       {defaults, Identity{NetNSPath: netns}, Selection{}},
 		"a handler's name goes over its type": {defaults, Identity{Handler: "dev", Runtime: "io.containerd.runsc.v1", NetNSPath: netns}, Selection{}},
 		"host network":                        {defaults, Identity{Handler: "runsc"}, Selection{}},
 		"host network that asks":              {defaults, Identity{Handler: "runsc", Annotations: wish("true")}, Selection{}},
-		"runc that asks":                      {defaults, Identity{Handler: "runc", NetNSPath: netns, Annotations: wish("true")}, Selection{true, true}},
+		"runc that asks":                      {defaults, Identity{Handler: "runc", NetNSPath: netns, Annotations: wish("true")}, both},
 		"gVisor that asks not to":             {defaults, Identity{Handler: "runsc", NetNSPath: netns, Annotations: wish("false")}, Selection{}},
-		"Kata that asks stays unannotated":    {defaults, Identity{Handler: "kata", NetNSPath: netns, Annotations: wish("true")}, Selection{true, false}},
-		"a value that is neither":             {defaults, Identity{Handler: "runsc", NetNSPath: netns, Annotations: wish("yes")}, Selection{true, true}},
-		"optIn refuses to let go":             {optIn, Identity{Handler: "runsc", NetNSPath: netns, Annotations: wish("false")}, Selection{true, true}},
-		"optIn lets in":                       {optIn, Identity{Handler: "runc", NetNSPath: netns, Annotations: wish("true")}, Selection{true, true}},
+		"Kata that asks stays unannotated":    {defaults, Identity{Handler: "kata", NetNSPath: netns, Annotations: wish("true")}, Selection{Pin: true}},
+		"a value that is neither":             {defaults, Identity{Handler: "runsc", NetNSPath: netns, Annotations: wish("yes")}, both},
+		"optIn refuses to let go":             {optIn, Identity{Handler: "runsc", NetNSPath: netns, Annotations: wish("false")}, both},
+		"optIn lets in":                       {optIn, Identity{Handler: "runc", NetNSPath: netns, Annotations: wish("true")}, both},
 		"ignore lets nobody in":               {ignore, Identity{Handler: "runc", NetNSPath: netns, Annotations: wish("true")}, Selection{}},
-		"ignore lets nobody out":              {ignore, Identity{Handler: "runsc", NetNSPath: netns, Annotations: wish("false")}, Selection{true, true}},
+		"ignore lets nobody out":              {ignore, Identity{Handler: "runsc", NetNSPath: netns, Annotations: wish("false")}, both},
+		"file, runc that asks":                {defaults, Identity{Handler: "runc", Runtime: typeRunc, NetNSPath: netns, Annotations: file("true")}, all},
+		"file, runc by handler":               {runc, Identity{Handler: "runc", Runtime: typeRunc, NetNSPath: netns, Annotations: file("")}, Selection{Pin: true, File: true}},
+		"file, optIn":                         {optIn, Identity{Handler: "runc", Runtime: typeRunc, NetNSPath: netns, Annotations: file("true")}, all},
+		"file, but ignored":                   {ignore, Identity{Handler: "runsc", Runtime: typeRunc, NetNSPath: netns, Annotations: file("true")}, both},
+		"file, but not selected":              {defaults, Identity{Handler: "runc", Runtime: typeRunc, NetNSPath: netns, Annotations: file("")}, Selection{}},
+		"file, but let go":                    {runc, Identity{Handler: "runc", Runtime: typeRunc, NetNSPath: netns, Annotations: file("false")}, Selection{}},
+		"no file in gVisor":                   {defaults, Identity{Handler: "runsc", Runtime: typeGVisor, NetNSPath: netns, Annotations: file("true")}, both},
+		"no file where the type is not known": {defaults, Identity{Handler: "runsc", NetNSPath: netns, Annotations: file("true")}, both},
 		"zero selector":                       {Selector{}, Identity{Handler: "runsc", NetNSPath: netns}, Selection{}},
 	} {
 		t.Run(name, func(t *testing.T) {

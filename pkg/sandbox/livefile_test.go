@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/neighpin/neighpin/internal/nstest"
+	"github.com/neighpin/neighpin/pkg/annotation"
+	"github.com/neighpin/neighpin/pkg/netns"
+)
+
+// runcPod is a started pod that asked to be pinned and for the live file.
+func (n *node) runcPod() *pod {
+	n.t.Helper()
+	p := n.newPod("runc", typeRunc)
+	p.rec.Annotations = map[string]string{PinAnnotation: "true", FileAnnotation: "true"}
+	p.listed().cni().ready()
+	n.awaitPinned()
+	return p
+}
+
+// liveFile is the file's path; containers would see it through a mount of the
+// folder.
+func (n *node) liveFile(id string) string {
+	return filepath.Join(n.engine.LiveFile(id), LiveFileName)
+}
+
+func readLive(t *testing.T, path string) *annotation.Annotation {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := annotation.Parse(string(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func TestLiveFileSaysWhatIsPinnedToEverybodyInThePod(t *testing.T) {
+	// A daemon's umask is not the pod's business.
+	defer unix.Umask(unix.Umask(0o077))
+	n := newNode(t)
+	p := n.runcPod()
+	path := n.liveFile(podID)
+	if want := filepath.Join(n.stateDir, "files", podID, LiveFileName); path != want {
+		t.Fatalf("live file %q, want %q", path, want)
+	}
+	a := readLive(t, path)
+	if a.Cookie != p.Cookie() || len(a.Neighbors) != 2 {
+		t.Errorf("the file says %+v", a)
+	}
+	for path, want := range map[string]fs.FileMode{path: 0o644, filepath.Dir(path): 0o755 | fs.ModeDir, filepath.Dir(filepath.Dir(path)): 0o755 | fs.ModeDir} {
+		if info, err := os.Stat(path); err != nil || info.Mode() != want {
+			t.Errorf("%s: mode %v, %v, want %v", path, info.Mode(), err, want)
+		}
+	}
+	// What a container is shown is the folder; nothing but the file may appear there.
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil || len(entries) != 1 {
+		t.Errorf("the folder holds %v, %v", entries, err)
+	}
+}
+
+func TestLiveFileIsReplacedAsAWholeWhenTheRecordChanges(t *testing.T) {
+	n := newNode(t)
+	n.runcPod()
+	path := n.liveFile(podID)
+	before, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer before.Close()
+	s, _ := n.engine.find(podID)
+	s.wait(t.Context())
+	unchanged, err := before.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.engine.save(s)
+	if now, err := os.Stat(path); err != nil || !os.SameFile(now, unchanged) {
+		t.Errorf("a record that says the same made a new file (%v)", err)
+	}
+
+	const moved = "0a:00:00:00:00:09"
+	s.update(func(r *Record) {
+		r.Neighbors = append(r.Neighbors[:0:0], r.Neighbors...)
+		r.Neighbors[0].LLAddr = moved
+		r.CapturedAt = time.Now().UTC()
+	})
+	n.engine.save(s)
+	if now, err := os.Stat(path); err != nil || os.SameFile(now, unchanged) {
+		t.Errorf("a changed record did not replace the file (%v)", err)
+	}
+	found := false
+	for _, e := range readLive(t, path).Neighbors {
+		found = found || e.LLAddr == moved
+	}
+	if !found {
+		t.Errorf("the file does not follow the record")
+	}
+}
+
+func TestLiveFileFollowsTheSandboxesLife(t *testing.T) {
+	n := newNode(t)
+	p := n.runcPod()
+	path := n.liveFile(podID)
+	n.engine.ContainerCreating(t.Context(), podID)
+	n.awaitVerdict(InTime)
+
+	// The next process goes on with it, also where it was lost or is wrong.
+	n.engine.Close()
+	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.start()
+	if a := readLive(t, path); len(a.Neighbors) != 2 {
+		t.Errorf("after a restart the file says %+v", a)
+	}
+	if n.liveFile(podID) != path {
+		t.Error("after a restart new containers do not get the file")
+	}
+
+	p.remove()
+	nstest.Eventually(t, "the file's folder to be removed", func() bool {
+		_, err := os.Lstat(filepath.Dir(path))
+		return errors.Is(err, fs.ErrNotExist)
+	})
+	if got := n.engine.LiveFile(podID); got != "" {
+		t.Errorf("containers of a sandbox that is gone get %q", got)
+	}
+}
+
+func TestLeftLiveFilesAreSweptWhereNoRecordKnowsThem(t *testing.T) {
+	n := newNode(t)
+	n.runcPod()
+	n.engine.Close()
+	files := filepath.Join(n.stateDir, "files")
+	old := time.Now().Add(-time.Hour)
+	paths := map[string]bool{ // to what is to stay
+		podID: true, "gone": false, "young": true, "broken": true, ".neighbors.json123": false,
+	}
+	for name := range paths {
+		if name == podID {
+			continue
+		}
+		if err := os.MkdirAll(filepath.Join(files, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if name == "young" {
+			continue
+		}
+		if err := os.Chtimes(filepath.Join(files, name), old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Its sandbox may live: containers hold the folder.
+	if err := os.WriteFile(filepath.Join(n.stateDir, "sandboxes", "broken.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.start()
+	for name, stays := range paths {
+		if _, err := os.Lstat(filepath.Join(files, name)); (err == nil) != stays {
+			t.Errorf("%s: %v, want it to stay: %v", name, err, stays)
+		}
+	}
+}
+
+func TestLiveFileThatCannotBeWrittenCostsNoContainer(t *testing.T) {
+	n := newNode(t)
+	// A file where the folder should be, since root may write everywhere.
+	if err := os.WriteFile(filepath.Join(n.stateDir, "files"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := n.runcPod()
+	if value := n.engine.ContainerCreating(t.Context(), podID); value == "" {
+		t.Error("no annotation")
+	}
+	if got := n.engine.LiveFile(podID); got != "" {
+		t.Errorf("a folder that is not there: %q", got)
+	}
+	if n.log.count(KindState) == 0 {
+		t.Error("nobody was told")
+	}
+	if p.permanent() == "" {
+		t.Error("nothing is pinned")
+	}
+}
+
+func TestOtherPodsGetNoLiveFile(t *testing.T) {
+	n := newNode(t)
+	p := n.newPod("runsc", typeGVisor)
+	p.rec.Annotations = map[string]string{FileAnnotation: "true"}
+	p.listed().cni().ready()
+	n.awaitPinned()
+	if got := n.engine.LiveFile(podID); got != "" {
+		t.Errorf("a gVisor pod gets %q", got)
+	}
+	for _, id := range []string{"unknown", "../sandboxes", ""} {
+		if got := n.engine.LiveFile(id); got != "" {
+			t.Errorf("sandbox %q gets %q", id, got)
+		}
+	}
+	if _, err := os.Lstat(filepath.Join(n.stateDir, "files")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a folder for nobody's files: %v", err)
+	}
+}
+
+// During a rolling update a container can meet a daemon that has not seen its
+// sandbox yet; the record is the other one's.
+func TestLiveFileOfAnotherProcessIsUsed(t *testing.T) {
+	n := newNode(t)
+	n.runcPod()
+	path := n.liveFile(podID)
+	options := n.options()
+	options.Store = nil
+	other, err := New(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if got := filepath.Join(other.LiveFile(podID), LiveFileName); got != path {
+		t.Errorf("live file %q, want %q", got, path)
+	}
+	if rec, err := n.engine.records.Load(podID); err != nil || !netns.Exists(rec.NetNS.Path, rec.NetNS.Cookie) || !rec.LiveFile {
+		t.Errorf("record %+v, %v", rec, err)
+	}
+}
