@@ -20,6 +20,8 @@ require (
 	k8s.io/klog/v2 v2.140.0
 )
 
+require github.com/cilium/ebpf v0.22.0
+
 require (
 	github.com/Microsoft/go-winio v0.6.2 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect

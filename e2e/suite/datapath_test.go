@@ -3,7 +3,9 @@
 package suite
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"path/filepath"
 	"reflect"
@@ -79,6 +81,7 @@ func row(t *testing.T, spec rowSpec, fn func(t *testing.T, r *rowRun)) {
 			pod.Name = strings.ToLower(spec.name + "-" + stack.name)
 			r.run(t, pod, spec.parameters)
 			fn(t, r)
+			r.sysctlsKept(t)
 		})
 	}
 }
@@ -106,6 +109,36 @@ func (r *rowRun) refresh(t *testing.T) {
 	if r.sandbox, err = started(t.Context(), r.d, r.pod); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// sysctlsKept checks that no setting of the network, of the node or the pod, has changed since the CNI was done, by whoever. A
+// datapath that does not record them claims nothing.
+func (r *rowRun) sysctlsKept(t *testing.T) {
+	t.Helper()
+	changed, err := r.sysctlsChanged()
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if err != nil || len(changed) != 0 {
+		t.Errorf("settings have changed since the CNI was done: %v\n%s", err, strings.Join(changed, "\n"))
+	}
+}
+
+func (r *rowRun) sysctlsChanged() ([]string, error) {
+	before, err := datapath.SysctlsAfterCNI(r.pod.Name)
+	if err != nil {
+		return nil, err
+	}
+	now, err := datapath.ReadSysctls(r.pod.NetNS)
+	if err != nil {
+		return nil, err
+	}
+	// These two runc sets in every pod, as the CRI asks (containerd's enable_unprivileged_ports and enable_unprivileged_icmp).
+	for _, name := range []string{"ipv4/ip_unprivileged_port_start", "ipv4/ping_group_range"} {
+		delete(before.Pod, name)
+		delete(now.Pod, name)
+	}
+	return before.Changed(now), nil
 }
 
 // truth is what a gateway has to be pinned to, and by whose word.
@@ -236,6 +269,11 @@ func (r *rowRun) asked(gateways ...string) []wire.Message {
 		targets = append(targets, netip.MustParseAddr(gateway))
 	}
 	return r.wire.Messages(wire.Asks(r.pod.HostLink, r.begin, targets...))
+}
+
+// answered are the answers for a gateway that the pod was sent since it was run.
+func (r *rowRun) answered(kind wire.Kind, gateway string) []wire.Message {
+	return r.wire.Messages(wire.Query{Link: r.pod.HostLink, Since: r.begin, Targets: []netip.Addr{netip.MustParseAddr(gateway)}, Kinds: []wire.Kind{kind}})
 }
 
 // hostEnd is the MAC of the host's end of the pod's veth.

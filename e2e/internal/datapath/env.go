@@ -192,6 +192,13 @@ func linkUp(name string) (netlink.Link, error) {
 	return link, nil
 }
 
+// MAC is one for the host's end, the same in every call for the pod. A plugin that sets one keeps udev from changing it.
+func (e *Env) MAC() net.HardwareAddr {
+	sum := sha256.Sum256([]byte(e.ContainerID + "/mac"))
+	sum[0] = sum[0]&^1 | 2 // unicast, locally administered
+	return net.HardwareAddr(sum[:6])
+}
+
 // Interfaces fills in the links of a result: the host's end, nil where it is not in the node's namespace, and the pod's, which
 // every address then belongs to.
 func (e *Env) Interfaces(result *current.Result, host netlink.Link) (*current.Result, error) {

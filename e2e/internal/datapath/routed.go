@@ -3,4 +3,13 @@
 package datapath
 
 // routed are networks in which the pod has a link of its own to a router: mostly a veth to the node.
-func routed() []Datapath { return nil }
+func routed() []Datapath {
+	rows := []Datapath{
+		{Name: "cilium", Add: cilium(true)},
+		{Name: "cilium-silent", Add: cilium(false)},
+	}
+	for i := range rows {
+		rows[i].Add = after(rows[i].Add, recordSysctls)
+	}
+	return rows
+}

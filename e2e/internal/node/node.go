@@ -174,9 +174,10 @@ func (n *Node) listen(ctx context.Context) error {
 // Targets are the addresses that pods connect to, host:port: for both families one of the gateway itself and one
 // behind it.
 func Targets() []string {
-	var targets []string
-	for _, ip := range []netip.Addr{Gateway4, beyond4, Gateway6, beyond6} {
-		targets = append(targets, netip.AddrPortFrom(ip, Port).String())
-	}
-	return targets
+	return append([]string{target(Gateway4), target(Gateway6)}, Beyond()...)
 }
+
+// Beyond are those of Targets that are behind the gateways, whichever these are.
+func Beyond() []string { return []string{target(beyond4), target(beyond6)} }
+
+func target(ip netip.Addr) string { return netip.AddrPortFrom(ip, Port).String() }
