@@ -112,7 +112,7 @@ func TestLiveFileIsReplacedAsAWholeWhenTheRecordChanges(t *testing.T) {
 
 func TestLiveFileFollowsTheSandboxesLife(t *testing.T) {
 	n := newNode(t)
-	p := n.runcPod()
+	n.runcPod()
 	path := n.liveFile(podID)
 	n.engine.ContainerCreating(t.Context(), podID)
 	n.awaitVerdict(InTime)
@@ -130,7 +130,8 @@ func TestLiveFileFollowsTheSandboxesLife(t *testing.T) {
 		t.Error("after a restart new containers do not get the file")
 	}
 
-	p.remove()
+	n.store.fail(errDown) // which would list it again
+	n.engine.SandboxRemoved(podID)
 	nstest.Eventually(t, "the file's folder to be removed", func() bool {
 		_, err := os.Lstat(filepath.Dir(path))
 		return errors.Is(err, fs.ErrNotExist)
