@@ -12,7 +12,7 @@ import (
 // load takes one record of an earlier process.
 func (e *Engine) load(rec Record) {
 	s := newSandbox(rec.identity())
-	s.rec = rec
+	s.rec, s.loaded = rec, true
 	s.selected = Selection{Pin: true, Annotate: rec.Annotated, File: rec.LiveFile}
 	s.finish()
 	switch {

@@ -121,6 +121,9 @@ type Record struct {
 	Annotated bool `json:"annotated"`
 	// LiveFile tells that containers of the sandbox see what is pinned in a file.
 	LiveFile bool `json:"liveFile,omitempty"`
+	// Refused is why the sandbox may not start; empty when it may, or when that
+	// is not asked for.
+	Refused string `json:"refused,omitempty"`
 	// Error is the last failure that left the sandbox without its pins.
 	Error string `json:"error,omitempty"`
 }

@@ -34,7 +34,8 @@ func (l *latch) isOpen() bool {
 type sandbox struct {
 	id       Identity
 	selected Selection
-	adopted  bool
+	adopted  bool // it was there before this process
+	loaded   bool // an earlier process had it, and has a record of it
 	cancel   context.CancelFunc
 
 	barrier   *latch // CNI has finished, says NRI
@@ -42,6 +43,7 @@ type sandbox struct {
 	container *latch // its first container is being created
 	pinned    *latch // the first attempt to pin is over
 	done      *latch // its goroutine has ended
+	admitted  *latch // it may start, whatever comes; see admit
 
 	file    sync.Mutex // held while the record's file is written or removed
 	removed bool       // guarded by file: it is not written any more
@@ -58,7 +60,7 @@ func newSandbox(id Identity) *sandbox {
 	return &sandbox{
 		id:      id,
 		cancel:  func() {},
-		barrier: newLatch(), started: newLatch(), container: newLatch(), pinned: newLatch(), done: newLatch(),
+		barrier: newLatch(), started: newLatch(), container: newLatch(), pinned: newLatch(), done: newLatch(), admitted: newLatch(),
 		rec: Record{
 			ID: id.ID, Name: id.Name, Namespace: id.Namespace, UID: id.UID, Handler: id.Handler, Runtime: id.Runtime,
 			Phase: Starting, Timing: Timing{Verdict: Pending},
