@@ -10,5 +10,6 @@
 // with the runtime handler, updated with the namespace's path before CNI is
 // called, and updated with the CNI result after CNI returned and before the
 // sandbox is created. The third write is the barrier [Record.NetworkReady]
-// reports. containerd 1.7's default CRI server writes no such records.
+// reports. containerd 1.7's default CRI server writes no such records, only the
+// same text into that of the pause container (pkg/cri/server/sandbox_run.go).
 package containerd

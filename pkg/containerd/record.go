@@ -7,12 +7,19 @@ import (
 	"encoding/json"
 	"fmt"
 
+	containers "github.com/containerd/containerd/api/services/containers/v1"
 	"github.com/containerd/containerd/api/types"
+	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// metadataExtension is the key of the CRI plugin's own record inside a sandbox
-// record (containerd internal/cri/server/podsandbox/helpers.go, MetadataKey).
-const metadataExtension = "metadata"
+const (
+	// metadataExtension is the key of the CRI plugin's own record inside a sandbox
+	// record (containerd internal/cri/server/podsandbox/helpers.go, MetadataKey).
+	metadataExtension = "metadata"
+	// containerExtension is the key of the same record inside that of the pause
+	// container (containerd 1.7 pkg/cri/server/helpers.go, sandboxMetadataExtension).
+	containerExtension = "io.cri-containerd.sandbox.metadata"
+)
 
 // metadataVersion is the only version of that record there has been
 // (containerd internal/cri/store/sandbox/metadata.go).
@@ -38,6 +45,10 @@ type Record struct {
 	HostNetwork bool
 	// NetworkReady tells that CNI has finished: its result is in the record.
 	NetworkReady bool
+	// Stored tells that the sandbox store has the record. Without it only the
+	// pause container has: containerd 1.7's CRI server, unless told otherwise,
+	// writes nothing else, and lists know nothing of the sandbox.
+	Stored bool
 }
 
 // criRecord mirrors the fields read here of the CRI plugin's versioned record.
@@ -71,11 +82,27 @@ const namespaceModeNode = 2
 // decode translates one record of the store. A record of another client, which
 // has no CRI extension, comes back with its id and runtime only.
 func decode(sandbox *types.Sandbox) (Record, error) {
-	rec := Record{ID: sandbox.GetSandboxID(), Runtime: sandbox.GetRuntime().GetName()}
+	rec := Record{ID: sandbox.GetSandboxID(), Runtime: sandbox.GetRuntime().GetName(), Stored: true}
 	extension, ok := sandbox.GetExtensions()[metadataExtension]
 	if !ok {
 		return rec, nil
 	}
+	return rec.complete(extension)
+}
+
+// decodeContainer translates the record of a sandbox's pause container; another
+// container is no sandbox.
+func decodeContainer(container *containers.Container) (Record, error) {
+	rec := Record{ID: container.GetID(), Runtime: container.GetRuntime().GetName()}
+	extension, ok := container.GetExtensions()[containerExtension]
+	if !ok {
+		return Record{}, fmt.Errorf("read container %.64q: %w", rec.ID, ErrNotFound)
+	}
+	return rec.complete(extension)
+}
+
+// complete adds what the CRI plugin's own record says.
+func (rec Record) complete(extension *anypb.Any) (Record, error) {
 	var meta criRecord
 	if err := json.Unmarshal(extension.GetValue(), &meta); err != nil {
 		return rec, fmt.Errorf("decode metadata of sandbox %.64q: %w", rec.ID, err)

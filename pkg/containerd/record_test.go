@@ -24,13 +24,14 @@ func TestDecode(t *testing.T) {
 	base := Record{
 		ID: "4f3a", Runtime: "io.containerd.runsc.v1", Name: "web", Namespace: "shop", UID: "u1",
 		Annotations: map[string]string{"neighpin.io/pin": "true"}, Handler: "runsc",
+		Stored: true,
 	}
 	created := base
 	withPath := base
 	withPath.NetNSPath = "/var/run/netns/cni-1"
 	ready := withPath
 	ready.NetworkReady = true
-	host := Record{ID: "4f3a", Runtime: "io.containerd.runsc.v1", HostNetwork: true}
+	host := Record{ID: "4f3a", Runtime: "io.containerd.runsc.v1", HostNetwork: true, Stored: true}
 
 	for name, tc := range map[string]struct {
 		meta string

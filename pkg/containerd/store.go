@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	containers "github.com/containerd/containerd/api/services/containers/v1"
 	leases "github.com/containerd/containerd/api/services/leases/v1"
 	api "github.com/containerd/containerd/api/services/sandbox/v1"
 	"google.golang.org/grpc"
@@ -38,11 +39,12 @@ const (
 // again after a loss, so it outlives restarts of containerd. It is safe for
 // concurrent use.
 type Store struct {
-	conn      *grpc.ClientConn
-	client    api.StoreClient
-	leases    leases.LeasesClient
-	socket    string
-	namespace string
+	conn       *grpc.ClientConn
+	client     api.StoreClient
+	leases     leases.LeasesClient
+	containers containers.ContainersClient
+	socket     string
+	namespace  string
 }
 
 // NewStore prepares a connection to containerd's socket; the CRI plugin's
@@ -60,7 +62,10 @@ func NewStore(socket, namespace string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare connection to containerd at %s: %w", socket, err)
 	}
-	return &Store{conn: conn, client: api.NewStoreClient(conn), leases: leases.NewLeasesClient(conn), socket: socket, namespace: namespace}, nil
+	return &Store{
+		conn: conn, client: api.NewStoreClient(conn), leases: leases.NewLeasesClient(conn),
+		containers: containers.NewContainersClient(conn), socket: socket, namespace: namespace,
+	}, nil
 }
 
 // Close ends the connection; calls under way fail.
@@ -123,14 +128,28 @@ func (s *Store) listByLease(ctx context.Context, known []string) ([]Record, erro
 	return records, errors.Join(errs...)
 }
 
-// Get returns the record of one sandbox. The error wraps [ErrNotFound] when the
-// store has none.
+// Get returns the record of one sandbox. Where the sandbox store has none it is
+// the one that the CRI plugin keeps with the sandbox's pause container, which is
+// all that containerd 1.7 has: see [Record.Stored]. The error wraps [ErrNotFound]
+// when there is neither.
 func (s *Store) Get(ctx context.Context, id string) (Record, error) {
 	response, err := s.client.Get(s.outgoing(ctx), &api.StoreGetRequest{SandboxID: id})
+	if code := status.Code(err); code == codes.NotFound || code == codes.Unimplemented {
+		return s.getContainer(ctx, id)
+	}
 	if err != nil {
 		return Record{}, s.explain(fmt.Sprintf("get sandbox %.64q", id), err)
 	}
 	return decode(response.GetSandbox())
+}
+
+// getContainer returns what the pause container of a sandbox says.
+func (s *Store) getContainer(ctx context.Context, id string) (Record, error) {
+	response, err := s.containers.Get(s.outgoing(ctx), &containers.GetContainerRequest{ID: id})
+	if err != nil {
+		return Record{}, s.explain(fmt.Sprintf("get pause container of sandbox %.64q", id), err)
+	}
+	return decodeContainer(response.GetContainer())
 }
 
 func (s *Store) outgoing(ctx context.Context) context.Context {

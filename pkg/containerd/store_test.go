@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	containers "github.com/containerd/containerd/api/services/containers/v1"
 	leases "github.com/containerd/containerd/api/services/leases/v1"
 	api "github.com/containerd/containerd/api/services/sandbox/v1"
 	"github.com/containerd/containerd/api/types"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/neighpin/neighpin/internal/nstest"
 )
@@ -28,6 +30,7 @@ func TestMain(m *testing.M) { nstest.Main(m) }
 type fakeServer struct {
 	api.UnimplementedStoreServer
 	sandboxes []*types.Sandbox
+	pauses    []*containers.Container
 	filters   []string
 	namespace []string
 }
@@ -58,6 +61,7 @@ func serve(t *testing.T, server *fakeServer) *Store {
 	s := grpc.NewServer()
 	api.RegisterStoreServer(s, server)
 	leases.RegisterLeasesServer(s, &fakeLeases{server: server})
+	containers.RegisterContainersServer(s, &fakeContainers{server: server})
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
@@ -83,6 +87,53 @@ func (f *fakeLeases) List(context.Context, *leases.ListRequest) (*leases.ListRes
 		response.Leases = append(response.Leases, &leases.Lease{ID: sandbox.GetSandboxID()})
 	}
 	return response, nil
+}
+
+// fakeContainers answers for the fake's pause containers.
+type fakeContainers struct {
+	containers.UnimplementedContainersServer
+	server *fakeServer
+}
+
+func (f *fakeContainers) Get(_ context.Context, request *containers.GetContainerRequest) (*containers.GetContainerResponse, error) {
+	for _, container := range f.server.pauses {
+		if container.GetID() == request.GetID() {
+			return &containers.GetContainerResponse{Container: container}, nil
+		}
+	}
+	return nil, status.Error(codes.NotFound, "container not found")
+}
+
+// containerd 1.7 keeps nothing in the sandbox store.
+func TestGetFallsBackToThePauseContainer(t *testing.T) {
+	pause := func(id, key, meta string) *containers.Container {
+		return &containers.Container{
+			ID: id, Runtime: &containers.Container_Runtime{Name: "io.containerd.runc.v2"},
+			Extensions: map[string]*anypb.Any{key: {Value: []byte(meta)}},
+		}
+	}
+	store := serve(t, &fakeServer{
+		sandboxes: []*types.Sandbox{sandboxWith(readyRecord)},
+		pauses: []*containers.Container{
+			pause("4f3a", containerExtension, `{`), // what the store says goes before
+			pause("5b5b", containerExtension, readyRecord),
+			pause("6c6c", containerExtension, `{`),
+			pause("7d7d", "io.cri-containerd.container.metadata", `{"Version":"v1"}`),
+		},
+	})
+	if rec, err := store.Get(t.Context(), "4f3a"); err != nil || !rec.Stored || rec.Runtime != "io.containerd.runsc.v1" {
+		t.Errorf("a record in the store: %+v, %v", rec, err)
+	}
+	rec, err := store.Get(t.Context(), "5b5b")
+	if err != nil || rec.Stored || rec.ID != "5b5b" || rec.Runtime != "io.containerd.runc.v2" || rec.NetNSPath != "/var/run/netns/cni-1" || !rec.NetworkReady {
+		t.Errorf("a record of the container only: %+v, %v", rec, err)
+	}
+	if _, err := store.Get(t.Context(), "6c6c"); err == nil || errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "6c6c") {
+		t.Errorf("a broken record: %v, want an error that names it", err)
+	}
+	if _, err := store.Get(t.Context(), "7d7d"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a container that is no sandbox: %v, want ErrNotFound", err)
+	}
 }
 
 func TestListGoesOnWhenAllRecordsAreMoreThanAMessage(t *testing.T) {
