@@ -29,6 +29,7 @@ var events = []api.Event{
 // handlers is one connection's side of the protocol.
 type handlers struct {
 	engine    *sandbox.Engine // set by Configure, before any other call
+	cleansUp  bool            // set by Configure: the runtime takes a refused sandbox away
 	configure func(config string) (*sandbox.Engine, error)
 	onRuntime func(name, version string)
 	onSync    func()
@@ -61,6 +62,7 @@ func (h *handlers) Configure(_ context.Context, config, runtime, version string)
 		return 0, fmt.Errorf("take configuration from NRI: %w", err)
 	}
 	h.engine = engine
+	h.cleansUp = cleansUp(runtime, version)
 	h.onRuntime(runtime, version)
 	var mask api.EventMask
 	mask.Set(events...)
@@ -90,32 +92,25 @@ func (h *handlers) Synchronize(ctx context.Context, pods []*api.PodSandbox, _ []
 // that the sandbox runs.
 func (h *handlers) RunPodSandbox(ctx context.Context, pod *api.PodSandbox) error {
 	h.engine.SandboxStarted(ctx, identify(pod))
-	return nil
+	err := h.engine.AdmitSandbox(ctx, pod.GetId())
+	if err != nil && !h.cleansUp {
+		h.log.WithError(err).WithField("sandbox", pod.GetId()).
+			Warn("this runtime leaves refused sandboxes behind: the pod's containers are refused instead")
+		return nil
+	}
+	return err
 }
 
-// CreateContainer sets the annotation. Every plugin is shown the container as
-// those before it left it (nri pkg/adaptation/result.go), so a container that
-// already carries what this one would set was served by another neighpin during
-// a rolling update, and setting the key twice would fail it.
+// CreateContainer sets the annotation and mounts the live file.
 func (h *handlers) CreateContainer(ctx context.Context, pod *api.PodSandbox, container *api.Container) (*api.ContainerAdjustment, []*api.ContainerUpdate, error) {
 	value := h.engine.ContainerCreating(ctx, pod.GetId())
-	if value == "" {
-		return nil, nil, nil
+	if err := h.engine.AdmitContainer(ctx, pod.GetId()); err != nil {
+		return nil, nil, err
 	}
-	if brought, ok := container.GetAnnotations()[annotation.Key]; ok {
-		// The other neighpin may know of another repair; what it knows is in
-		// the record.
-		if same(brought, value) || same(brought, h.engine.RecordedAnnotation(pod.GetId())) {
-			return nil, nil, nil
-		}
-		h.log.WithFields(logrus.Fields{
-			"pod": pod.GetNamespace() + "/" + pod.GetName(), "sandbox": pod.GetId(), "container": container.GetName(),
-			"bytes": len(brought),
-		}).Warnf("container brings its own %s; overwriting it with what was captured", annotation.Key)
-	}
-	adjustment := &api.ContainerAdjustment{}
-	adjustment.AddAnnotation(annotation.Key, value)
-	return adjustment, nil, nil
+	adjusting := h.adjusting(pod, container)
+	adjusting.annotate(value)
+	adjusting.mountLiveFile()
+	return adjusting.answer, nil, nil
 }
 
 // StopPodSandbox ends the engine's repairs for the sandbox.

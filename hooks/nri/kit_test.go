@@ -19,6 +19,7 @@ import (
 	logtest "github.com/sirupsen/logrus/hooks/test"
 
 	"github.com/neighpin/neighpin/internal/nstest"
+	"github.com/neighpin/neighpin/pkg/containerd"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
@@ -91,14 +92,19 @@ func (r *runtime) synchronize(ctx context.Context, sync adaptation.SyncCB) error
 // after all plugins' adjustments.
 func (r *runtime) createContainer(pod *api.PodSandbox, annotations map[string]string) map[string]string {
 	r.t.Helper()
-	response, err := r.nri.CreateContainer(r.t.Context(), &api.CreateContainerRequest{
-		Pod:       pod,
-		Container: &api.Container{Id: "c1", PodSandboxId: pod.GetId(), Name: "app", Annotations: annotations},
-	})
+	adjusted, err := r.tryCreate(pod, &api.Container{Annotations: annotations})
 	if err != nil {
 		r.t.Fatalf("create container: %v", err)
 	}
-	return response.GetAdjust().GetAnnotations()
+	return adjusted.GetAnnotations()
+}
+
+// tryCreate relays the creation of a container that has something of its own
+// already, and returns all plugins' adjustments together.
+func (r *runtime) tryCreate(pod *api.PodSandbox, container *api.Container) (*api.ContainerAdjustment, error) {
+	container.Id, container.PodSandboxId, container.Name = "c1", pod.GetId(), "app"
+	response, err := r.nri.CreateContainer(r.t.Context(), &api.CreateContainerRequest{Pod: pod, Container: container})
+	return response.GetAdjust(), err
 }
 
 // relay passes connections on to another socket until it is closed.
@@ -164,9 +170,22 @@ type silent struct{}
 
 func (silent) Report(sandbox.Event) {}
 
+// runcStore stands in for containerd's sandbox store: every sandbox that NRI
+// tells of is runc's. It does not list any, so that NRI is the only way in.
+type runcStore struct{}
+
+func (runcStore) List(context.Context, []string) ([]containerd.Record, error) {
+	return []containerd.Record{}, nil
+}
+
+func (runcStore) Get(_ context.Context, id string) (containerd.Record, error) {
+	return containerd.Record{ID: id, Runtime: "io.containerd.runc.v2"}, nil
+}
+
 func newEngine(t *testing.T, stateDir string) *sandbox.Engine {
 	t.Helper()
 	engine, err := sandbox.New(sandbox.Options{
+		Store: runcStore{},
 		Selector: sandbox.Selector{
 			Handlers: []string{"runsc*"}, Annotate: []string{"runsc*"}, PodAnnotations: sandbox.AllowAnnotation,
 		},

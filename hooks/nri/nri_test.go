@@ -85,12 +85,14 @@ func TestKeyThatThePodBringsIsOverwrittenAndTold(t *testing.T) {
 	}
 	for name, forged := range map[string]string{
 		"forged":     `{"version":1,"cookie":1,"capturedAt":"2026-01-02T03:04:05Z","neighbors":[]}`,
-		"ten MB":     strings.Repeat("x", 10<<20/4), // NRI itself refuses more than 4 MiB in a message
+		"1.5 MB":     strings.Repeat("x", 3<<19), // NRI itself refuses more than 4 MiB in a message, and it is there twice
 		"duplicates": `{"version":1,"version":1}`,
 		"log lines":  "\n\x1b[2Jlevel=error msg=forged",
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := p.said(logrus.WarnLevel)
+			// As where an operator passes the pod's annotations on to containers.
+			pod.Annotations = map[string]string{annotation.Key: forged}
 			value := rt.createContainer(pod, map[string]string{annotation.Key: forged})[annotation.Key]
 			if a, err := annotation.Parse(value); err != nil || len(a.Neighbors) != 1 {
 				t.Errorf("annotation %.200q, %v", value, err)

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nri
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/containerd/nri/pkg/api"
+	"github.com/containerd/nri/pkg/stub"
+	"github.com/sirupsen/logrus"
+
+	"github.com/neighpin/neighpin/internal/nstest"
+	"github.com/neighpin/neighpin/pkg/annotation"
+	"github.com/neighpin/neighpin/pkg/sandbox"
+)
+
+// foreign is another NRI plugin that wants what neighpin wants.
+type foreign struct{ adjust *api.ContainerAdjustment }
+
+func (f *foreign) Configure(context.Context, string, string, string) (api.EventMask, error) {
+	var mask api.EventMask
+	mask.Set(api.Event_CREATE_CONTAINER)
+	return mask, nil
+}
+
+func (f *foreign) CreateContainer(context.Context, *api.PodSandbox, *api.Container) (*api.ContainerAdjustment, []*api.ContainerUpdate, error) {
+	return f.adjust, nil, nil
+}
+
+// newForeign registers it under an index, which decides who comes first:
+// neighpin's is 10.
+func newForeign(t *testing.T, rt *runtime, index string, adjust *api.ContainerAdjustment) {
+	t.Helper()
+	s, err := stub.New(&foreign{adjust}, stub.WithSocketPath(rt.socket), stub.WithPluginName("foreign"), stub.WithPluginIdx(index))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Stop(); s.Wait() })
+	rt.nri.BlockPluginSync().Unblock()
+}
+
+const foreignValue = `{"version":1,"cookie":1,"capturedAt":"2026-01-02T03:04:05Z","neighbors":[]}`
+
+func foreignAnnotation() *api.ContainerAdjustment {
+	a := &api.ContainerAdjustment{}
+	a.AddAnnotation(annotation.Key, foreignValue)
+	return a
+}
+
+func TestAnotherPluginThatSetsTheAnnotationFirstKeepsItAndIsTold(t *testing.T) {
+	rt := newRuntime(t)
+	newForeign(t, rt, "05", foreignAnnotation())
+	p := newPlugin(t, rt.socket, t.TempDir())
+	p.awaitSynchronized(t, rt)
+	_, pod := newPod(t, "runsc", nil)
+	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
+		t.Fatal(err)
+	}
+	if got := rt.createContainer(pod, nil)[annotation.Key]; got != foreignValue {
+		t.Errorf("annotation %q, want the other plugin's", got)
+	}
+	if p.said(logrus.ErrorLevel) != 1 || !strings.Contains(p.messages(), "has set "+annotation.Key) {
+		t.Errorf("the log does not say so:\n%s", p.messages())
+	}
+}
+
+// There is nothing that neighpin could do: NRI asks it first and fails the
+// container when the other one answers. NRI's error names both.
+func TestAnotherPluginThatSetsTheAnnotationLaterFailsTheContainerInNRI(t *testing.T) {
+	rt := newRuntime(t)
+	p := newPlugin(t, rt.socket, t.TempDir())
+	p.awaitSynchronized(t, rt)
+	newForeign(t, rt, "20", foreignAnnotation())
+	_, pod := newPod(t, "runsc", nil)
+	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := rt.tryCreate(pod, &api.Container{})
+	if err == nil || !strings.Contains(err.Error(), "neighpin") || !strings.Contains(err.Error(), "foreign") {
+		t.Errorf("error %v, want one that names both plugins", err)
+	}
+}
+
+// newWorker starts a pod of runc that asked for all there is.
+func newWorker(t *testing.T, rt *runtime) *api.PodSandbox {
+	t.Helper()
+	_, pod := newPod(t, "runc", map[string]string{sandbox.PinAnnotation: "true", sandbox.FileAnnotation: "true"})
+	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
+		t.Fatal(err)
+	}
+	return pod
+}
+
+func TestLiveFileIsMountedReadOnly(t *testing.T) {
+	rt := newRuntime(t)
+	stateDir := t.TempDir()
+	p := newPlugin(t, rt.socket, stateDir)
+	p.awaitSynchronized(t, rt)
+	pod := newWorker(t, rt)
+	adjusted, err := rt.tryCreate(pod, &api.Container{Mounts: []*api.Mount{{Destination: "/"}, {Destination: "/run", Type: "tmpfs"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mounts := adjusted.GetMounts()
+	if len(mounts) != 1 || mounts[0].Destination != LiveFileMount || mounts[0].Source != filepath.Join(stateDir, "files", pod.Id) ||
+		!slices.Contains(mounts[0].Options, "ro") {
+		t.Fatalf("mounts %v", mounts)
+	}
+	data, err := os.ReadFile(filepath.Join(mounts[0].Source, sandbox.LiveFileName))
+	if err != nil || string(data) != adjusted.GetAnnotations()[annotation.Key] {
+		t.Errorf("the file says %q, %v; the annotation %q", data, err, adjusted.GetAnnotations()[annotation.Key])
+	}
+}
+
+func TestLiveFileOfTwoDaemonsIsMountedOnce(t *testing.T) {
+	rt := newRuntime(t)
+	stateDir := t.TempDir()
+	for range 2 {
+		p := newPlugin(t, rt.socket, stateDir)
+		p.awaitSynchronized(t, rt)
+		defer func() {
+			if n := p.said(logrus.WarnLevel); n != 0 {
+				t.Errorf("%d complaints:\n%s", n, p.messages())
+			}
+		}()
+	}
+	pod := newWorker(t, rt)
+	adjusted, err := rt.tryCreate(pod, &api.Container{})
+	if err != nil || len(adjusted.GetMounts()) != 1 {
+		t.Errorf("mounts %v, %v", adjusted.GetMounts(), err)
+	}
+}
+
+func TestContainersWithoutRoomForTheLiveFileStartWithoutIt(t *testing.T) {
+	rt := newRuntime(t)
+	p := newPlugin(t, rt.socket, t.TempDir())
+	p.awaitSynchronized(t, rt)
+	pod := newWorker(t, rt)
+	for name, mount := range map[string]*api.Mount{
+		"at the place":        {Destination: LiveFileMount + "/", Source: "/srv", Type: "bind"},
+		"below it":            {Destination: LiveFileMount + "/own", Source: "/srv", Type: "bind"},
+		"above it, read-only": {Destination: "/run", Source: "/srv", Type: "bind", Options: []string{"rbind", "ro"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := p.said(logrus.ErrorLevel)
+			adjusted, err := rt.tryCreate(pod, &api.Container{Mounts: []*api.Mount{mount}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(adjusted.GetMounts()) != 0 || adjusted.GetAnnotations()[annotation.Key] == "" {
+				t.Errorf("adjusted: %v", adjusted)
+			}
+			if p.said(logrus.ErrorLevel) != before+1 {
+				t.Error("nobody was told")
+			}
+		})
+	}
+}
+
+func TestLiveFileThatIsNotGrantedIsToldAndHarmsNobody(t *testing.T) {
+	rt := newRuntime(t)
+	p := newPlugin(t, rt.socket, t.TempDir())
+	p.awaitSynchronized(t, rt)
+	// It does not ask to be pinned.
+	_, pod := newPod(t, "runc", map[string]string{sandbox.FileAnnotation: "true"})
+	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
+		t.Fatal(err)
+	}
+	if adjusted, err := rt.tryCreate(pod, &api.Container{}); err != nil || len(adjusted.GetMounts()) != 0 {
+		t.Errorf("adjusted: %v, %v", adjusted, err)
+	}
+	if !strings.Contains(p.messages(), "asks for "+sandbox.FileAnnotation) {
+		t.Errorf("the log does not say so:\n%s", p.messages())
+	}
+	nstest.Eventually(t, "the plugin to go on", func() bool { return p.State().Connected })
+}
