@@ -89,7 +89,7 @@ func Gather(ctx context.Context, progress io.Writer) ([]string, error) {
 
 // build builds all programs, or finds them in the cache.
 func (m *Materials) build(ctx context.Context, builder *parts.Builder, root string, progress io.Writer) (err error) {
-	if m.Programs, err = setup.All(ctx, progress); err != nil {
+	if m.Programs, err = setup.All(ctx, progress, setup.Newest); err != nil {
 		return err
 	}
 	for _, part := range []struct {

@@ -31,7 +31,11 @@ func TestMain(m *testing.M) {
 
 // prepare builds what is missing, outside the enclosure, where the Go command reaches its modules.
 func prepare(ctx context.Context) ([]string, error) {
-	programs, err := setup.All(ctx, os.Stderr)
+	release, err := setup.ReleaseFromEnvironment()
+	if err != nil {
+		return nil, err
+	}
+	programs, err := setup.All(ctx, os.Stderr, release)
 	if err != nil {
 		return nil, err
 	}
@@ -53,6 +57,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "suite:", err)
 		return 1
 	}
+	selectTests(programs.Release)
 	code := m.Run()
 	bed.figures.print(os.Stdout)
 	if err := bed.Close(ctx); err != nil {

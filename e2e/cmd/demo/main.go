@@ -26,7 +26,7 @@ func main() {
 // prepare builds what is missing, outside the enclosure.
 func prepare(ctx context.Context) ([]string, error) {
 	stage{out: os.Stdout, color: colorful()}.title("Building what is missing (minutes on the first run, then cached)")
-	programs, err := setup.All(ctx, os.Stdout)
+	programs, err := setup.All(ctx, os.Stdout, setup.Newest)
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,8 @@
 // Command setup readies the machine for the test bed and says what it does.
 //
 //	go run ./cmd/setup packages   installs, with apt-get, the programs that are missing
-//	go run ./cmd/setup node       builds the parts of a node, unless the cache has them
+//	go run ./cmd/setup node       builds the parts of a node, unless the cache has them; NEIGHPIN_E2E_CONTAINERD
+//	                              chooses the release of containerd
 //
 // The tests do both themselves when they need to; doing it first keeps their own time limit for the tests.
 package main
@@ -34,7 +35,11 @@ func run(ctx context.Context, args []string) error {
 		case "packages":
 			return setup.Distribution(ctx, os.Stderr)
 		case "node":
-			_, err := setup.Build(ctx, os.Stderr)
+			release, err := setup.ReleaseFromEnvironment()
+			if err != nil {
+				return err
+			}
+			_, err = setup.Build(ctx, os.Stderr, release)
 			return err
 		}
 	}

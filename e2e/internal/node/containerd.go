@@ -3,14 +3,11 @@
 package node
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
-	"text/template"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -27,68 +24,13 @@ import (
 // callLimit ends a CRI call. A pod whose network takes five seconds on a busy machine is far below it.
 const callLimit = 60 * time.Second
 
-// containerdConfig differs from containerd's defaults in its folders, the runtimes and in what a machine
-// without CAP_SYS_RESOURCE refuses: OOM scores below one's own. runsc gets what a pod or container says under
-// neighpin's own prefix, as an operator may allow who has not thought of forgers.
-var containerdConfig = template.Must(template.New("containerd").Parse(`version = 3
-root = "{{.Dir}}/root"
-state = "{{.Dir}}/state"
-[grpc]
-  address = "{{.Socket}}"
-[plugins."io.containerd.internal.v1.opt"]
-  path = "{{.Dir}}/opt"
-[plugins."io.containerd.image-verifier.v1.bindir"]
-  bin_dir = "{{.Dir}}/verifier"
-[plugins."io.containerd.cri.v1.images".pinned_images]
-  sandbox = "{{.Pause}}"
-[plugins."io.containerd.cri.v1.runtime"]
-  restrict_oom_score_adj = true
-[plugins."io.containerd.cri.v1.runtime".cni]
-  bin_dirs = ["{{.Dir}}/cni-bin"]
-  conf_dir = "{{.Dir}}/cni"
-[plugins."io.containerd.cri.v1.runtime".containerd]
-  default_runtime_name = "{{.Default}}"
-[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
-  runtime_type = "io.containerd.runc.v2"
-[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runsc]
-  runtime_type = "io.containerd.runsc.v1"
-  pod_annotations = ["io.neighpin.*"]
-  container_annotations = ["io.neighpin.*"]
-  [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runsc.options]
-    TypeUrl = "io.containerd.runsc.v1.options"
-    ConfigPath = "{{.Dir}}/runsc.toml"
-[plugins."io.containerd.nri.v1.nri"]
-  disable = {{.NRIDisabled}}
-  socket_path = "{{.NRI}}"
-  plugin_path = "{{.Plugins}}"
-  plugin_config_path = "{{.Configs}}"
-`))
-
-// runscConfig makes runsc write down what it reads from the pod's namespace, a folder per sandbox.
-var runscConfig = template.Must(template.New("runsc").Parse(`[runsc_config]
-  platform = "systrap"
-  ignore-cgroups = "true"
-  debug = "true"
-  debug-log = "{{.Dir}}/logs/runsc/%ID%/%COMMAND%.log"
-`))
-
 // StartContainerd starts containerd and waits until its CRI has a network.
 func (n *Node) StartContainerd(ctx context.Context) error {
-	values := map[string]any{
-		"Dir": dir, "Socket": ContainerdSocket, "Pause": pauseImage, "Default": cmp.Or(n.options.DefaultRuntime, "runc"),
-		"NRI": NRISocket, "NRIDisabled": n.options.NRIDisabled, "Plugins": pluginDir, "Configs": pluginConfigDir,
-	}
 	if err := n.installPlugins(); err != nil {
 		return err
 	}
-	for name, t := range map[string]*template.Template{"containerd.toml": containerdConfig, "runsc.toml": runscConfig} {
-		var text strings.Builder
-		if err := t.Execute(&text, values); err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text.String()), 0o644); err != nil {
-			return err
-		}
+	if err := n.configureContainerd(); err != nil {
+		return err
 	}
 	path := strings.Join([]string{n.programs.Containerd, n.programs.GVisor, "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}, ":")
 	var err error

@@ -136,6 +136,9 @@ func (n *Node) Close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// Release is the minor release of containerd that the node runs, such as "2.4".
+func (n *Node) Release() string { return n.programs.Release }
+
 // LogDir is where containerd's, neighpin's and runsc's logs are.
 func (n *Node) LogDir() string { return filepath.Join(dir, "logs") }
 

@@ -21,6 +21,8 @@ const programsEnv = "NEIGHPIN_E2E_PROGRAMS"
 
 // Programs says where the programs of a test node are.
 type Programs struct {
+	// Release is containerd's, one of [Releases].
+	Release string
 	// Containerd, GVisor and CNI are folders of parts.
 	Containerd, GVisor, CNI string
 	// Own is the folder with what is built from this checkout: neighpin, workload, cni-datapath.
@@ -37,12 +39,12 @@ var packages = [...]struct{ program, name string }{
 	{"iptables", "iptables"}, // for CNI's portmap
 }
 
-// All installs and builds what a node needs, and reports on progress.
-func All(ctx context.Context, progress io.Writer) (Programs, error) {
+// All installs and builds what a node needs with that release of containerd, and reports on progress.
+func All(ctx context.Context, progress io.Writer, release string) (Programs, error) {
 	if err := Distribution(ctx, progress); err != nil {
 		return Programs{}, err
 	}
-	return Build(ctx, progress)
+	return Build(ctx, progress, release)
 }
 
 // Distribution installs the packages whose programs are missing, with apt-get.
@@ -68,17 +70,21 @@ func Distribution(ctx context.Context, progress io.Writer) error {
 	return nil
 }
 
-// Build builds the parts of a node and what this checkout contributes.
-func Build(ctx context.Context, progress io.Writer) (Programs, error) {
+// Build builds the parts of a node with that release of containerd and what this checkout contributes.
+func Build(ctx context.Context, progress io.Writer, release string) (Programs, error) {
+	containerd, err := containerdPart(release)
+	if err != nil {
+		return Programs{}, err
+	}
 	builder, err := parts.NewBuilder(progress)
 	if err != nil {
 		return Programs{}, err
 	}
-	var programs Programs
+	programs := Programs{Release: release}
 	for _, part := range []struct {
 		name string
 		dir  *string
-	}{{"containerd", &programs.Containerd}, {"gvisor", &programs.GVisor}, {"cni", &programs.CNI}} {
+	}{{containerd, &programs.Containerd}, {"gvisor", &programs.GVisor}, {"cni", &programs.CNI}} {
 		built, err := builder.Build(ctx, part.name)
 		if err != nil {
 			return Programs{}, err

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package setup
+
+import (
+	"fmt"
+	"os"
+)
+
+// Newest is the release of containerd that a node runs unless a test asks for another.
+const Newest = "2.4"
+
+// ReleaseEnv names the environment variable by which a person asks for another release.
+const ReleaseEnv = "NEIGHPIN_E2E_CONTAINERD"
+
+// Releases are the minor releases of containerd that a node can run, oldest first. The part of each has the newest
+// patch release that the Go module proxy serves.
+func Releases() []string { return []string{"1.7", "2.0", "2.2", Newest} }
+
+// ReleaseFromEnvironment is the release asked for by ReleaseEnv, else the newest.
+func ReleaseFromEnvironment() (string, error) {
+	release := os.Getenv(ReleaseEnv)
+	if release == "" {
+		return Newest, nil
+	}
+	if _, err := containerdPart(release); err != nil {
+		return "", fmt.Errorf("read %s: %w", ReleaseEnv, err)
+	}
+	return release, nil
+}
+
+// containerdPart names the part of a release.
+func containerdPart(release string) (string, error) {
+	switch release {
+	case Newest:
+		return "containerd", nil
+	case "2.2":
+		return "containerd22", nil
+	case "2.0":
+		return "containerd20", nil
+	case "1.7":
+		return "containerd17", nil
+	}
+	return "", fmt.Errorf("find containerd %q: the releases are %q", release, Releases())
+}
