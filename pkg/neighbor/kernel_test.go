@@ -117,3 +117,6 @@ func expectEntries(t testing.TB, ns *nstest.NS, want ...string) {
 func mustAddr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
 func fields(line string) []string { return strings.Fields(line) }
+
+// joined puts one blank between words.
+func joined(line string) string { return strings.Join(fields(line), " ") }

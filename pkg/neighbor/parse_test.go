@@ -293,12 +293,12 @@ func TestVLANsOfABridge(t *testing.T) {
 		t.Fatal(err)
 	}
 	filtering := link{name: "cni0", kind: kindBridge, vlanFiltering: true}
-	look := survey{Table: tb}
+	look := tb.newSurvey()
 	if seg, v, err := look.openSegment(t.Context(), link{name: "lxc0"}, filtering, l.nsid); err != nil || seg != nil || v.reason != ReasonBridgeVLAN {
 		t.Errorf("a bridge in a third namespace: %+v, %+v, %v", seg, v, err)
 	}
 	tb.host = host.NS
-	look = survey{Table: tb}
+	look = tb.newSurvey()
 	if seg, v, err := look.openSegment(t.Context(), link{name: "lxc0"}, filtering, l.nsid); err != nil || seg == nil || seg.vlans == nil || !v.known() {
 		t.Errorf("a bridge of the host's: %+v, %+v, %v", seg, v, err)
 	}

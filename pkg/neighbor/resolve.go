@@ -75,7 +75,7 @@ type resolver struct {
 }
 
 func (t *Table) newResolver(q Query) *resolver {
-	return &resolver{survey: survey{Table: t}, query: q, ours: make(map[key]HardwareAddr), names: make(map[string]int)}
+	return &resolver{survey: t.newSurvey(), query: q, ours: make(map[key]HardwareAddr), names: make(map[string]int)}
 }
 
 func (r *resolver) resolve(ctx context.Context) error {

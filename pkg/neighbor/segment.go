@@ -57,7 +57,7 @@ func (g segment) withUpper(upper link) bool {
 // tell: the bridge, or one link beside it.
 func (s *survey) judgeSegment(ctx context.Context, g segment, dst netip.Addr) (verdict, error) {
 	if g.withBridge() {
-		held, err := s.conn.holds(ctx, g.bridge.index, g.nsid, dst)
+		held, err := s.links.holds(ctx, g.bridge.index, g.nsid, dst)
 		switch {
 		case gone(err):
 			return no(ReasonPeerGone, "the bridge %s is gone", printable(g.bridge.name)), nil
@@ -92,7 +92,7 @@ func (s *survey) judgeSegment(ctx context.Context, g segment, dst netip.Addr) (v
 // Only that namespace counts. The far end of a port may as well be in a pod,
 // which may give itself any address.
 func (s *survey) beside(ctx context.Context, g segment, dst netip.Addr) (found []link, err error) {
-	indices, err := s.conn.holders(ctx, g.nsid, dst)
+	indices, err := s.links.holders(ctx, g.nsid, dst)
 	if err != nil && !gone(err) {
 		return nil, fmt.Errorf("read who holds %s beside bridge %s: %w", dst, printable(g.bridge.name), err)
 	}
@@ -149,7 +149,7 @@ func (s *survey) terminates(ctx context.Context, l link, nsid int32) (bool, erro
 
 // outside reads a link of another namespace that may be gone by now.
 func (s *survey) outside(ctx context.Context, index int, nsid int32) (l link, ok bool, err error) {
-	l, err = s.conn.link(ctx, index, nsid)
+	l, err = s.links.link(ctx, index, nsid)
 	switch {
 	case gone(err):
 		return link{}, false, nil

@@ -38,15 +38,26 @@ func no(reason Reason, format string, args ...any) verdict {
 	return verdict{reason: reason, message: fmt.Sprintf(format, args...)}
 }
 
+// hostLinks reads links and addresses of another namespace, which the sandbox
+// knows by a number.
+type hostLinks interface {
+	link(ctx context.Context, index int, nsid int32) (link, error)
+	holds(ctx context.Context, index int, nsid int32, ip netip.Addr) (bool, error)
+	holders(ctx context.Context, nsid int32, ip netip.Addr) (indices []int, err error)
+}
+
 // survey is one look at the host. It remembers for that long what was read, and
 // what the answers rest on.
 type survey struct {
 	*Table
+	links hostLinks
 	basis []int // numbers of links outside the sandbox, each once
 
 	self     int32 // number of the host's namespace in the sandbox, or nsidNone
 	selfRead bool
 }
+
+func (t *Table) newSurvey() survey { return survey{Table: t, links: t.conn} }
 
 // rest notes that the answer depends on a link outside the sandbox.
 func (s *survey) rest(index int) {
@@ -96,7 +107,7 @@ func (s *survey) outlook(ctx context.Context, l link) (outlook, error) {
 		return outlook{verdict: no(ReasonPeerInSandbox, "the link's other end is in the sandbox itself")}, nil
 	}
 	s.rest(l.other)
-	peer, err := s.conn.link(ctx, l.other, l.nsid)
+	peer, err := s.links.link(ctx, l.other, l.nsid)
 	if gone(err) {
 		return outlook{verdict: no(ReasonPeerGone, "the link's other end is gone")}, nil
 	} else if err != nil {
@@ -118,7 +129,7 @@ func (s *survey) outlook(ctx context.Context, l link) (outlook, error) {
 // outlookBeyond judges an other end that belongs to another link.
 func (s *survey) outlookBeyond(ctx context.Context, peer link, nsid int32) (outlook, error) {
 	s.rest(peer.master)
-	master, err := s.conn.link(ctx, peer.master, nsid)
+	master, err := s.links.link(ctx, peer.master, nsid)
 	if gone(err) {
 		return outlook{verdict: no(ReasonPeerGone, "the master of the link's other end is gone")}, nil
 	} else if err != nil {

@@ -188,14 +188,15 @@ func TestPeerGone(t *testing.T) {
 		"a veth that belongs to another":    func(l *link) { l.index++ },
 		"the number of a link that is none": func(l *link) { l.other = 1 << 30 },
 	} {
-		l := eth0()
+		look, l := tb.newSurvey(), eth0()
 		change(&l)
-		o, err := (&survey{Table: tb}).outlook(t.Context(), l)
+		o, err := look.outlook(t.Context(), l)
 		if err != nil || o.reason != ReasonPeerGone {
 			t.Errorf("%s: %+v, %v", name, o, err)
 		}
 	}
-	if o, err := (&survey{Table: tb}).outlook(t.Context(), eth0()); err != nil || !o.known() {
+	look := tb.newSurvey()
+	if o, err := look.outlook(t.Context(), eth0()); err != nil || !o.known() {
 		t.Errorf("unchanged: %+v, %v", o, err)
 	}
 }
