@@ -57,8 +57,8 @@ func dial() (*conn, error) {
 // it, a socket takes no message from a process in the sandbox
 // (net/netlink/af_netlink.c, netlink_getsockbyportid), any of which would end a
 // request with an error (nl.NetlinkRequest.ExecuteIter).
-func openSocket(groups ...uint) (*nl.NetlinkSocket, error) {
-	s, err := nl.Subscribe(unix.NETLINK_ROUTE, groups...)
+func openSocket() (*nl.NetlinkSocket, error) {
+	s, err := nl.Subscribe(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("open netlink socket: %w", err)
 	}

@@ -30,12 +30,13 @@ const (
 	NeighborChanged                      // an entry is new or has another state or address
 	NeighborRemoved                      // an entry is gone
 	Overrun                              // events were lost; everything has to be read again
+	NamespaceGone                        // a namespace has lost its number, which may be another's at once; of a HostWatcher only
 )
 
 // String returns the name of the constant.
 func (k EventKind) String() string {
 	names := [...]string{"", "LinkChanged", "LinkRemoved", "AddrAdded", "AddrRemoved",
-		"RouteChanged", "NeighborChanged", "NeighborRemoved", "Overrun"}
+		"RouteChanged", "NeighborChanged", "NeighborRemoved", "Overrun", "NamespaceGone"}
 	if k > 0 && int(k) < len(names) {
 		return names[k]
 	}

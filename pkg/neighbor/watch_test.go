@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/internal/nstest"
@@ -180,12 +179,17 @@ func TestMessagesOfASandboxAreNotListenedTo(t *testing.T) {
 		}
 		return err
 	}
-	for _, s := range []*nl.NetlinkSocket{w.w.socket, tb.conn.socket} {
-		port, err := s.GetPid()
-		if err != nil || port == 0 {
-			t.Fatal(port, err)
+	listening := 0
+	if err := w.w.socket.conn.Control(func(fd uintptr) { listening = int(fd) }); err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range []int{listening, tb.conn.socket.GetFd()} {
+		name, err := unix.Getsockname(fd)
+		address, ok := name.(*unix.SockaddrNetlink)
+		if err != nil || !ok || address.Pid == 0 {
+			t.Fatal(name, err)
 		}
-		if err := send(unix.SockaddrNetlink{Pid: port}); !errors.Is(err, unix.ECONNREFUSED) {
+		if err := send(unix.SockaddrNetlink{Pid: address.Pid}); !errors.Is(err, unix.ECONNREFUSED) {
 			t.Errorf("a message to the socket: %v", err)
 		}
 	}
@@ -204,9 +208,10 @@ func TestMessagesOfASandboxAreNotListenedTo(t *testing.T) {
 
 // watcher receives in a goroutine of its own, so that a test can give up.
 type watcher struct {
-	t     *testing.T
-	w     *Watcher
-	lines chan string
+	t       *testing.T
+	w       *Watcher
+	receive func(lines chan<- string) // until there is an error
+	lines   chan string
 }
 
 // watch listens from now on; receiving begins with the first await, so that a
@@ -218,20 +223,19 @@ func watch(t *testing.T, ns *nstest.NS) *watcher {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.Close() })
-	return &watcher{t: t, w: w}
+	return &watcher{t: t, w: w, receive: func(lines chan<- string) { receiveLines(t, w, lines) }}
 }
 
-func (w *watcher) receive() {
-	defer close(w.lines)
+func receiveLines(t *testing.T, w *Watcher, lines chan<- string) {
 	for {
-		events, err := w.w.Receive()
+		events, err := w.Receive()
 		if err != nil {
 			return
 		}
 		for _, ev := range events {
 			select {
-			case w.lines <- eventLine(ev):
-			case <-w.t.Context().Done():
+			case lines <- eventLine(ev):
+			case <-t.Context().Done():
 				return
 			}
 		}
@@ -243,7 +247,10 @@ func (w *watcher) until(what string, ok func(line string) bool) {
 	w.t.Helper()
 	if w.lines == nil {
 		w.lines = make(chan string, 1<<14)
-		go w.receive()
+		go func() {
+			defer close(w.lines)
+			w.receive(w.lines)
+		}()
 	}
 	var passed []string
 	timeout := time.After(10 * time.Second)

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package neighbor
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// messageSize is more than the kernel puts into one notification.
+	messageSize = 64 << 10
+
+	// receiveAtOnce bounds the events that one Receive returns, so that a storm
+	// comes in pieces.
+	receiveAtOnce = 256
+
+	// leastCharge is less than what any message takes of a receive buffer: the
+	// kernel charges its own bookkeeping, too (include/linux/skbuff.h,
+	// SKB_TRUESIZE).
+	leastCharge = 512
+)
+
+// listener is a route netlink socket for notifications. It stays in the
+// namespace that it was made in. receive is for one goroutine; close may be
+// called from any.
+//
+// The library's subscriptions do not serve: nl.NetlinkSocket.Receive drops
+// control messages, and with them the number of the namespace.
+type listener struct {
+	file    *os.File
+	conn    syscall.RawConn
+	message [messageSize]byte
+	control [64]byte
+
+	queue   int // messages that the receive buffer can hold, or more
+	discard int // messages that may be left of what came before a loss
+
+	closed atomic.Bool
+}
+
+// notice is one message of the kernel, valid until the next. The zero kind means
+// that messages were lost.
+type notice struct {
+	nsid int32 // the namespace that it comes from, as the socket's knows it, or nsidNone
+	kind uint16
+	body []byte
+}
+
+// listen makes a listener in the namespace of the calling thread, with a receive
+// buffer of that many bytes, which the kernel takes twice. With everywhere it
+// also hears the namespaces that have a number in this one.
+func listen(buffer int, everywhere bool, groups ...uint) (*listener, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink socket: %w", err)
+	}
+	l := &listener{file: os.NewFile(uintptr(fd), "netlink"), queue: 2 * buffer / leastCharge}
+	if err = prepareListener(fd, buffer, everywhere, groups); err == nil {
+		l.conn, err = l.file.SyscallConn()
+	}
+	if err != nil {
+		l.file.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// prepareListener sets everything that must stand before the first message, and
+// subscribes last.
+func prepareListener(fd, buffer int, everywhere bool, groups []uint) error {
+	// By force goes beyond net.core.rmem_max and needs CAP_NET_ADMIN, without
+	// which the kernel's default has to do: the rest is Overrun's business.
+	err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer)
+	if err != nil && !errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("size the receive buffer: %w", err)
+	}
+	if everywhere {
+		if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_LISTEN_ALL_NSID, 1); err != nil {
+			return fmt.Errorf("listen to all namespaces (needs CAP_NET_BROADCAST): %w", err)
+		}
+	}
+	address := unix.SockaddrNetlink{Family: unix.AF_NETLINK}
+	for _, g := range groups {
+		address.Groups |= 1 << (g - 1)
+	}
+	if err := unix.Bind(fd, &address); err != nil {
+		return fmt.Errorf("subscribe netlink socket: %w", err)
+	}
+	// As openSocket does, and for its reason.
+	if err := unix.Connect(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return fmt.Errorf("connect netlink socket to the kernel: %w", err)
+	}
+	return nil
+}
+
+func (l *listener) close() {
+	l.closed.Store(true)
+	l.file.Close()
+}
+
+// receive waits for messages and gives them to take, in the kernel's order,
+// until there are no more for now or take wants no more.
+//
+// After a loss the kernel drops everything until the socket has been read empty
+// (net/netlink/af_netlink.c, NETLINK_S_CONGESTED), and does not say so again.
+// Who would read the tables at the first word of a loss would miss what changes
+// between that and the end of the queue. Therefore what is left in the queue is
+// thrown away first, and only then the loss is told.
+func (l *listener) receive(take func(notice) (more bool)) error {
+	var cause error
+	err := l.conn.Read(func(fd uintptr) (done bool) {
+		for more := true; more && cause == nil; done = true {
+			d, err := l.next(int(fd))
+			switch {
+			case errors.Is(err, unix.EAGAIN) && l.discard > 0:
+				l.discard = 0
+				take(notice{})
+				return true
+			case errors.Is(err, unix.EAGAIN):
+				return done
+			case lost(err):
+				again := l.discard > 0
+				l.discard = l.queue
+				more = !again || take(notice{}) // a storm without end is told of, too
+			case err != nil:
+				cause = err
+			case l.discard > 1:
+				l.discard--
+			case l.discard == 1: // the queue has been empty since
+				l.discard = 0
+				more = take(notice{})
+			case d.sender == nl.PidKernel: // a process may send to the groups, but is not listened to
+				more = d.split(take)
+			}
+		}
+		return true
+	})
+	if l.closed.Load() {
+		return os.ErrClosed // which poll.ErrFileClosing is not
+	}
+	return errors.Join(cause, err)
+}
+
+// lost tells whether an error of the socket is about messages: more of them than
+// the buffer holds, or one that the kernel could not make (net/core/rtnetlink.c,
+// rtnl_set_sk_err).
+func lost(err error) bool {
+	return errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.EMSGSIZE)
+}
+
+// datagram is what one read gave.
+type datagram struct {
+	sender  uint32
+	message []byte
+	control []byte
+	cut     bool // there was more of it
+}
+
+// next reads without waiting.
+func (l *listener) next(fd int) (datagram, error) {
+	for {
+		n, oobn, flags, from, err := unix.Recvmsg(fd, l.message[:], l.control[:], 0)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return datagram{}, err
+		}
+		d := datagram{message: l.message[:n], control: l.control[:oobn], cut: flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0}
+		if address, ok := from.(*unix.SockaddrNetlink); ok {
+			d.sender = address.Pid
+		}
+		return d, nil
+	}
+}
+
+// split gives the messages of a datagram to take. What cannot be read counts as
+// lost, and so does what was cut off.
+func (d datagram) split(take func(notice) bool) (more bool) {
+	messages, err := syscall.ParseNetlinkMessage(d.message)
+	nsid, ok := originOf(d.control)
+	if err != nil || !ok || d.cut {
+		return take(notice{})
+	}
+	more = true
+	for _, m := range messages {
+		more = take(notice{nsid: nsid, kind: m.Header.Type, body: m.Data}) // all of them: they are not kept
+	}
+	return more
+}
+
+// originOf reads the number of the namespace that a message comes from. The
+// socket's own has none (net/netlink/af_netlink.c, netlink_cmsg_listen_all_nsid).
+func originOf(control []byte) (nsid int32, ok bool) {
+	if len(control) == 0 {
+		return nsidNone, true
+	}
+	list, err := unix.ParseSocketControlMessage(control)
+	if err != nil {
+		return nsidNone, false
+	}
+	for _, m := range list {
+		if m.Header.Level == unix.SOL_NETLINK && m.Header.Type == unix.NETLINK_LISTEN_ALL_NSID && len(m.Data) >= 4 {
+			return int32(binary.NativeEndian.Uint32(m.Data)), true
+		}
+	}
+	return nsidNone, true
+}
