@@ -47,8 +47,11 @@ func (f *figures) set(circumstance string) {
 	f.circumstance = circumstance
 }
 
-// add counts a pod that should have been in time.
+// add counts a pod that should have been in time; one without a gateway that could be pinned cannot be.
 func (f *figures) add(pod *node.Pod, timing node.Timing) {
+	if timing.Verdict == "nothing" {
+		return
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.pods++
