@@ -4,13 +4,16 @@ package suite
 
 import (
 	"encoding/json"
+	"fmt"
 	"net"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/neighpin/neighpin/e2e/internal/await"
 	"github.com/neighpin/neighpin/e2e/internal/datapath"
 	"github.com/neighpin/neighpin/e2e/internal/node"
 	"github.com/neighpin/neighpin/e2e/internal/spoof"
@@ -135,28 +138,51 @@ func (s station) route(t *testing.T) {
 // mac is the address of the station on the segment.
 func (s station) mac() string { return s.MAC("eth0") }
 
-// claimGateways lets the station claim both gateways until stop is called, or the test ends.
-func (s station) claimGateways(t *testing.T) (stop func()) {
+// claimGateways lets the station claim both gateways until the test closes the spoofer, or ends.
+func (s station) claimGateways(t *testing.T) *liar {
 	t.Helper()
-	var liar *spoof.Spoofer
+	l := &liar{station: s}
 	err := s.Do(func() (err error) {
-		liar, err = spoof.Start("eth0", node.Gateway4, node.Gateway6)
+		l.Spoofer, err = spoof.Start("eth0", node.Gateway4, node.Gateway6)
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	stop = sync.OnceFunc(func() {
-		if err := liar.Close(); err != nil {
+	l.stop = sync.OnceFunc(func() {
+		if err := l.Close(); err != nil {
 			t.Error(err)
 		}
-		if liar.Announced() == 0 {
-			t.Error("the spoofer sent nothing; who held out against it proves nothing")
-		}
-		t.Logf("the spoofer at %s answered %d questions and announced itself %d times", liar.MAC(), liar.Answered(), liar.Announced())
+		t.Logf("the spoofer at %s answered %d questions and announced itself %d times", l.MAC(), l.Answered(), l.Announced())
 	})
-	t.Cleanup(stop)
-	return stop
+	t.Cleanup(l.stop)
+	return l
+}
+
+// liar is a station that claims to be the gateways.
+type liar struct {
+	station
+	*spoof.Spoofer
+	stop func()
+}
+
+// MAC is the address on the segment that the liar claims everything for.
+func (l *liar) MAC() string { return l.Spoofer.MAC() }
+
+// announces waits until the liar has announced itself for longer than the kernel shuts its ears to rumors (locktime, a second).
+func (l *liar) announces(t *testing.T) {
+	t.Helper()
+	const enough = 150 // at a hundred a second
+	from := l.Announced()
+	err := await.Within(t.Context(), 10*time.Second, "the spoofer to announce itself", func() error {
+		if n := l.Announced() - from; n < enough {
+			return fmt.Errorf("%d times", n)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // muteBridge keeps questions for the gateways from the bridge's own stack, so that whoever else claims them is the only one that

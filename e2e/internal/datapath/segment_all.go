@@ -14,6 +14,9 @@ import (
 // whose other end is somewhere else. The test makes it, decides who holds the gateways' addresses there, and takes it away.
 const SegmentLink = "segment0"
 
+// SegmentVLAN is the VLAN of pods on a bridge that keeps VLANs apart.
+const SegmentVLAN = 100
+
 // podBridge is the bridge inside the pod, under KubeVirt's name for it.
 const podBridge = "k6t-eth0"
 
@@ -24,6 +27,10 @@ func segments() []Datapath {
 		{Name: "bridge", Add: bridgePort},
 		// The same by CNI's own plugin. The bridge is made by it, too, when the first pod comes, and gets a MAC that stays.
 		{Name: "bridge-cni", Add: afterWithoutDAD(delegate("bridge", map[string]any{"bridge": SegmentLink, "isGateway": true})), Del: delegated("bridge")},
+		// The same where the bridge keeps VLANs apart: the gateways' addresses are on a veth of the node, segment0.100, whose other end
+		// is a port. Not every kernel's bridges can.
+		{Name: "bridge-vlan", Add: afterWithoutDAD(delegate("bridge", map[string]any{"bridge": SegmentLink, "isGateway": true, "vlan": SegmentVLAN})),
+			Del: delegated("bridge")},
 		// CNI's own plugin over the link of the segment.
 		{Name: "macvlan", Add: afterWithoutDAD(delegate("macvlan", map[string]any{"master": SegmentLink})), Del: delegated("macvlan")},
 		// As KubeVirt has it in a pod with a virtual machine: addresses and routes are on a bridge in the pod, and eth0 is its port.
