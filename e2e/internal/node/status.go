@@ -50,6 +50,8 @@ type Sandbox struct {
 	Error     string     `json:"error"`
 	Neighbors []Neighbor `json:"neighbors"`
 	Skipped   []Skipped  `json:"skipped"`
+	Stale     []Stale    `json:"stale"`
+	Doubts    []Doubt    `json:"doubts"`
 	Timing    Timing     `json:"timing"`
 	Repins    int        `json:"repins"`
 	Annotated bool       `json:"annotated"`
@@ -70,6 +72,27 @@ type Skipped struct {
 	Dst    string `json:"dst"`
 	Dev    string `json:"dev"`
 	Reason string `json:"reason"`
+}
+
+// Stale is a copy that a runtime took and that is not true any more.
+type Stale struct {
+	Dst    string `json:"dst"`
+	Dev    string `json:"dev"`
+	Copied string `json:"copied"`
+	Source string `json:"source"`
+	// LLAddr is what is true now; empty if nothing is, for Reason.
+	LLAddr string    `json:"lladdr"`
+	Reason string    `json:"reason"`
+	Since  time.Time `json:"since"`
+}
+
+// Doubt is what speaks against a gateway that is learned by asking.
+type Doubt struct {
+	Dst    string    `json:"dst"`
+	Dev    string    `json:"dev"`
+	Reason string    `json:"reason"`
+	Claims []string  `json:"claims"`
+	Since  time.Time `json:"since"`
 }
 
 // Timing says whether a pin was in time.
