@@ -48,6 +48,24 @@ func TestGatewaysAreFoundInEveryRoute(t *testing.T) {
 			"10.1.0.1 eth1 " + hostMAC2 + " inet peer NONE", "fd01::1 eth1 " + hostMAC2 + " inet6 peer NONE",
 		}},
 
+		{name: "two links with a default each", pod: []string{
+			"addr add 10.0.0.2/24 dev eth0", "addr add 10.1.0.2/24 dev eth1", "route add default via 10.0.0.1",
+			"route add default via 10.1.0.1 metric 100", "addr add fd00::2/64 dev eth0", "addr add fd01::2/64 dev eth1",
+			"route add default via fd00::1 metric 50", "route add default via fd01::1 metric 100",
+		}, want: []string{v4, v6,
+			"10.1.0.1 eth1 " + hostMAC2 + " inet peer NONE", "fd01::1 eth1 " + hostMAC2 + " inet6 peer NONE",
+		}},
+
+		{name: "next hops of IPv6 that came one by one", pod: []string{
+			"addr add fd00::2/64 dev eth0", "addr add fd01::2/64 dev eth1",
+			"-6 route add default via fd00::1 dev eth0 metric 7", "-6 route append default via fd01::1 dev eth1 metric 7",
+		}, want: []string{v6, "fd01::1 eth1 " + hostMAC2 + " inet6 peer NONE"}},
+
+		{name: "a next hop whose link is down", pod: []string{
+			"addr add 10.0.0.2/24 dev eth0", "addr add 10.1.0.2/24 dev eth1",
+			"route add default nexthop via 10.0.0.1 dev eth0 nexthop via 10.1.0.1 dev eth1", "link set eth1 down",
+		}, want: []string{v4}},
+
 		{name: "one gateway address on two links", pod: []string{
 			"addr add 10.0.0.2/24 dev eth0", "addr add 10.1.0.2/24 dev eth1",
 			"route add default via 169.254.1.1 dev eth0 onlink", "route add default via 169.254.1.1 dev eth1 onlink metric 9",
@@ -94,6 +112,8 @@ func TestGatewaysAreFoundInEveryRoute(t *testing.T) {
 			"route add blackhole 192.0.2.0/24", "route add unreachable 198.51.100.0/24",
 			"route add prohibit 203.0.113.0/24", "route add throw 203.0.113.0/25",
 			"route add blackhole 2001:db8:1::/48", "route add unreachable 2001:db8:2::/48",
+			"route add prohibit 2001:db8:3::/48", "route add throw 2001:db8:4::/48", "route add 2001:db8:5::/48 dev eth0",
+			"route add local 203.0.113.128/25 dev eth0", "route add multicast 239.0.0.0/8 dev eth0",
 			"route add default dev eth0", "nexthop add id 9 blackhole", "route add 192.0.2.0/25 nhid 9",
 			"route add 127.1.0.0/16 via 127.0.0.1",
 		}, want: nil},

@@ -120,13 +120,14 @@ type message struct {
 	mac           string
 	master, other int
 	elsewhere     bool // other is in another namespace
+	flags         uint32
 	data          func(*nl.RtAttr)
 }
 
 func (m message) body() []byte {
 	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	msg.Index = int32(m.index)
-	msg.Flags = unix.IFF_UP
+	msg.Flags = unix.IFF_UP | m.flags
 	body := append(msg.Serialize(), nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(m.name)).Serialize()...)
 	if mac, ok := HardwareAddr(m.mac).bytes(); ok {
 		body = append(body, nl.NewRtAttr(unix.IFLA_ADDRESS, mac[:]).Serialize()...)
