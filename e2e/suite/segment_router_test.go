@@ -65,13 +65,17 @@ func TestRowMacvlan(t *testing.T) {
 	})
 }
 
-// Where a bridge in the pod has the addresses and eth0 is only its port, the gateway is reached over a link that leads nowhere by
-// itself. VLAN and bond links are judged alike; this kernel may lack them, and as with masters that are no Linux bridge (Open
-// vSwitch, bonds), package neighbor's tests have what other kernels say of them.
-func TestRowBridgeInThePod(t *testing.T) {
-	spec := rowSpec{name: "pod-bridge", before: func(t *testing.T, _ *rowRun) { makeBridge(t, segmentPrefixes...) }}
-	row(t, spec, func(t *testing.T, r *rowRun) {
-		r.unpinned(t, "UnsupportedLink")
-		r.reaches(t, node.Targets()...)
-	})
+// The gateway is reached over a link of the pod's own that leads nowhere by itself: a bridge with the addresses, of which eth0 is a
+// port, or an eth0 that is upon another link. VLAN and bond links are judged like the latter; this kernel may lack them, and as with
+// masters that are no Linux bridge (Open vSwitch, bonds), package neighbor's tests have what other kernels say of them.
+func TestRowLinksInThePod(t *testing.T) {
+	for _, name := range []string{"pod-bridge", "pod-upper"} {
+		t.Run(name, func(t *testing.T) {
+			spec := rowSpec{name: name, before: func(t *testing.T, _ *rowRun) { makeBridge(t, segmentPrefixes...) }}
+			row(t, spec, func(t *testing.T, r *rowRun) {
+				r.unpinned(t, "UnsupportedLink")
+				r.reaches(t, node.Targets()...)
+			})
+		})
+	}
 }

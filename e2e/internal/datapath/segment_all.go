@@ -35,6 +35,8 @@ func segments() []Datapath {
 		{Name: "macvlan", Add: afterWithoutDAD(delegate("macvlan", map[string]any{"master": SegmentLink})), Del: delegated("macvlan")},
 		// As KubeVirt has it in a pod with a virtual machine: addresses and routes are on a bridge in the pod, and eth0 is its port.
 		{Name: "pod-bridge", Add: bridgeInPod},
+		// As where eth0 is a VLAN of the pod's own: a link upon a link that is the veth. This is a macvlan, which more kernels have.
+		{Name: "pod-upper", Add: upperInPod},
 	}
 }
 
@@ -68,6 +70,33 @@ func bridgeInPod(e *Env) (*current.Result, error) {
 			return "", err
 		}
 		return podBridge, enslave(e.IfName, podBridge)
+	})
+}
+
+// upperInPod plugs the pod into the segment's bridge by a link of another name, and puts eth0 upon that.
+func upperInPod(e *Env) (*current.Result, error) {
+	return e.onSegment(func() (string, error) {
+		lower, err := netlink.LinkByName(e.IfName)
+		if err != nil {
+			return "", fmt.Errorf("find %s: %w", e.IfName, err)
+		}
+		const trunk = "trunk0"
+		if err := netlink.LinkSetDown(lower); err != nil {
+			return "", fmt.Errorf("set %s down: %w", e.IfName, err)
+		}
+		if err := netlink.LinkSetName(lower, trunk); err != nil {
+			return "", fmt.Errorf("rename %s: %w", e.IfName, err)
+		}
+		if _, err := linkUp(trunk); err != nil {
+			return "", err
+		}
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name, attrs.ParentIndex = e.IfName, lower.Attrs().Index
+		if err := netlink.LinkAdd(&netlink.Macvlan{LinkAttrs: attrs, Mode: netlink.MACVLAN_MODE_PRIVATE}); err != nil {
+			return "", fmt.Errorf("make %s upon %s: %w", e.IfName, trunk, err)
+		}
+		_, err = linkUp(e.IfName)
+		return e.IfName, err
 	})
 }
 
