@@ -33,6 +33,9 @@ const (
 var errNotPinned = errors.New("not pinned as it should be")
 
 func main() {
+	if name := standsFor(os.Args[0]); name != "" {
+		os.Exit(beRuntime(name, os.Args[1:], os.Stderr, os.LookupEnv))
+	}
 	args := os.Args[1:]
 	if len(args) == 0 && nri.Launched() {
 		// The runtime starts the plugins of its folder without arguments.
@@ -49,7 +52,10 @@ func execute(args []string, stdout, stderr io.Writer, lookupEnv func(string) (st
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.Execute()
+	code, decided := errors.AsType[exitCode](err)
 	switch {
+	case decided:
+		return int(code)
 	case err == nil:
 		return exitOK
 	case errors.Is(err, errNotPinned):
@@ -84,7 +90,7 @@ func (a *app) command() *cobra.Command {
 			return errors.New("no command given")
 		},
 	}
-	root.AddCommand(a.pluginCommand(), a.statusCommand(), a.configCommand(), a.versionCommand())
+	root.AddCommand(a.pluginCommand(), a.statusCommand(), a.configCommand(), a.versionCommand(), a.runtimeCommand(), a.hookCommand())
 	root.AddCommand(a.namespaceCommands()...)
 	return root
 }

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/neighpin/neighpin/pkg/annotation"
+	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/netns"
+	"github.com/neighpin/neighpin/pkg/sandbox"
+)
+
+// subject is a container and the namespace that is its network.
+type subject struct {
+	id   string
+	path string // of the namespace
+	spec *spec
+}
+
+// name is what the container is called in messages.
+func (s subject) name() string {
+	if pod := s.spec.Annotations[podName]; pod != "" {
+		return fmt.Sprintf("pod %s/%s", s.spec.Annotations[podNamespace], pod)
+	}
+	return fmt.Sprintf("container %.64q", s.id)
+}
+
+// recordID is the name of the subject's record: the container's id, which is the
+// sandbox's where the daemon knows it, too.
+func (s subject) recordID(cookie uint64) string {
+	if plain(s.id) {
+		return s.id
+	}
+	return sandbox.ByHandID(cookie)
+}
+
+// plain tells whether an id can be a record's: every engine's can.
+func plain(id string) bool {
+	return len(id) <= 128 && regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`).MatchString(id)
+}
+
+// refusal says why a container may not start under enforce.
+type refusal struct {
+	subject subject
+	missing []neighbor.Skipped
+}
+
+func (r *refusal) Error() string {
+	var gateways []string
+	for _, s := range r.missing {
+		text := string(s.Reason)
+		if s.Message != "" {
+			text += ": " + s.Message
+		}
+		if s.Dst.IsValid() {
+			text = fmt.Sprintf("gateway %s on %s is not pinned: %s", s.Dst, s.Dev, text)
+		}
+		gateways = append(gateways, text)
+	}
+	return fmt.Sprintf("%s refused (enforce): %s", r.subject.name(), strings.Join(gateways, "; "))
+}
+
+// pin pins the gateways of the subject's namespace and records that. What the
+// bundle's annotation says of gateways that the host knows nothing about is used
+// where apply is given. An error, which may be a *refusal, does not mean that
+// nothing was pinned: the record says what was. The record is empty for the
+// host's namespace, which is left alone.
+func (w *worker) pin(ctx context.Context, s subject, apply *annotation.Annotation) (sandbox.Record, error) {
+	ns, err := w.host.Open(s.path)
+	if errors.Is(err, netns.ErrHost) {
+		w.say.warn("nothing is pinned for %s: %v", s.name(), err)
+		return sandbox.Record{}, nil
+	}
+	if err != nil {
+		return sandbox.Record{}, err
+	}
+	table, err := neighbor.Open(ns)
+	_ = ns.Close() // the table has a socket there
+	if err != nil {
+		return sandbox.Record{}, err
+	}
+	defer func() { _ = table.Close() }()
+
+	old, recorded := w.recorded(s, ns.Cookie())
+	found, err := table.Resolve(ctx, neighbor.Query{Known: old.Neighbors, Limit: w.MaxNeighbors})
+	if err != nil {
+		return sandbox.Record{}, err
+	}
+	if found.HandedOver {
+		// Taken before, as by a container that was there before this one.
+		w.say.warn("nothing is pinned for %s: a runtime has taken the addresses and routes of %s", s.name(), s.path)
+		return old, nil
+	}
+	found = applied(found, apply)
+	written, err := sandbox.Write(ctx, table, found)
+	rec := w.record(s, ns, written)
+	if !recorded || len(written.New) > 0 || !slices.EqualFunc(old.Neighbors, written.Neighbors, neighbor.Neighbor.Same) {
+		w.save(rec)
+	}
+	missing := slices.DeleteFunc(slices.Clone(written.Skipped), func(s neighbor.Skipped) bool { return !s.Reason.NoTruth() })
+	if len(missing) > 0 {
+		// Says more than the kernel's error, if there is one, which it has.
+		return rec, &refusal{subject: s, missing: missing}
+	}
+	return rec, err
+}
+
+// applied gives the gateways that the host knows nothing about the addresses
+// that an annotation has for them. It cannot add a gateway, nor change one that
+// is known here: the annotation comes from outside.
+func applied(found neighbor.Resolution, a *annotation.Annotation) neighbor.Resolution {
+	if a == nil {
+		return found
+	}
+	var skipped []neighbor.Skipped
+	for _, s := range found.Skipped {
+		at := slices.IndexFunc(a.Neighbors, func(e annotation.Entry) bool { return e.Dst == s.Dst && e.Dev == s.Dev })
+		if at < 0 || !unknown(s.Reason) {
+			skipped = append(skipped, s)
+			continue
+		}
+		source := neighbor.Source(a.Neighbors[at].Source)
+		if source == neighbor.SourceExisting {
+			// It is not here yet, and will be ours.
+			source = neighbor.SourceLearned
+		}
+		family := neighbor.FamilyInet6
+		if s.Dst.Is4() {
+			family = neighbor.FamilyInet
+		}
+		found.Neighbors = append(found.Neighbors, neighbor.Neighbor{
+			Dst: s.Dst, Dev: s.Dev, LLAddr: neighbor.HardwareAddr(a.Neighbors[at].LLAddr), Family: family, Source: source,
+		})
+	}
+	found.Skipped = skipped
+	return found
+}
+
+// unknown tells whether a reason means that the host knows nothing, and nothing
+// speaks against another source.
+func unknown(r neighbor.Reason) bool {
+	switch r {
+	case neighbor.ReasonPeerInSandbox, neighbor.ReasonPeerGone, neighbor.ReasonPeerElsewhere:
+		return true
+	}
+	return r.Learnable()
+}
+
+// recorded is what the state directory says of the very same namespace, whoever
+// pinned there before: this wrapper, the daemon, or somebody by hand.
+func (w *worker) recorded(s subject, cookie uint64) (sandbox.Record, bool) {
+	if w.records == nil {
+		return sandbox.Record{}, false
+	}
+	for _, id := range []string{s.recordID(cookie), sandbox.ByHandID(cookie)} {
+		if rec, err := w.records.Load(id); err == nil && rec.NetNS.Cookie == cookie {
+			return rec, rec.ID == s.recordID(cookie)
+		}
+	}
+	return sandbox.Record{}, false
+}
+
+// record is what the subject's record says if nobody else keeps one.
+func (w *worker) record(s subject, ns *netns.NS, written sandbox.Written) sandbox.Record {
+	now := time.Now().UTC()
+	rec := sandbox.Record{
+		ID:   s.recordID(ns.Cookie()),
+		Name: s.spec.Annotations[podName], Namespace: s.spec.Annotations[podNamespace], UID: s.spec.Annotations[podUID],
+		Handler: s.spec.Annotations[podHandler],
+		NetNS:   sandbox.NetNS{Path: ns.Path(), Cookie: ns.Cookie()}, Phase: sandbox.Started,
+		Neighbors: written.Neighbors, Skipped: written.Skipped, CapturedAt: now, Annotated: w.Annotate,
+		// In line, before the runtime ran: but nobody watches the pins from here
+		// until it reads them.
+		Timing: sandbox.Timing{Verdict: sandbox.Unproven, PinnedAt: now},
+	}
+	if len(rec.Neighbors) == 0 {
+		rec.Timing = sandbox.Timing{Verdict: sandbox.Nothing}
+	}
+	return rec
+}
+
+// save records the pins. What the daemon, or this wrapper before, says of the
+// same sandbox stays, but for the neighbors.
+func (w *worker) save(rec sandbox.Record) {
+	if w.records == nil {
+		return
+	}
+	err := w.records.Merge(rec, func(old, rec sandbox.Record) sandbox.Record {
+		if old.NetNS.Cookie != rec.NetNS.Cookie {
+			return rec
+		}
+		old.Neighbors, old.Skipped, old.CapturedAt = rec.Neighbors, rec.Skipped, rec.CapturedAt
+		old.Annotated = old.Annotated || rec.Annotated
+		return old
+	})
+	if err != nil {
+		w.say.warn("%v", err)
+	}
+}
+
+// sandboxRecord is the record of the sandbox that a container joins.
+func (w *worker) sandboxRecord(s subject, id string) (rec sandbox.Record, found bool, err error) {
+	if w.records == nil {
+		return rec, false, nil
+	}
+	ns, err := w.host.Open(s.path)
+	if err != nil {
+		return rec, false, err
+	}
+	_ = ns.Close()
+	if rec, err := w.records.Load(id); err == nil && rec.NetNS.Cookie == ns.Cookie() {
+		return rec, true, nil
+	}
+	// Records that cannot be read are of others.
+	all, _ := w.records.ByCookie(ns.Cookie())
+	if len(all) == 0 {
+		return rec, false, nil
+	}
+	return all[0], true, nil
+}
+
+// forget removes the record of a container that is gone.
+func (w *worker) forget(id string) error {
+	if !plain(id) {
+		return nil
+	}
+	return sandbox.RecordsIn(w.StateDir).Delete(id)
+}

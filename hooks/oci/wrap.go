@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package oci
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/neighpin/neighpin/pkg/sandbox"
+)
+
+// Wrap stands in front of an OCI runtime. It pins what the command line is
+// about, if it begins a container with a network namespace of its own, and
+// becomes the real runtime: same arguments, environment and descriptors. So it
+// returns only when there is no runtime to become, or under Options.Enforce when
+// the container is refused; then it returns the exit code, and has told why where
+// the runtime would have.
+//
+// The calling goroutine must be locked to its thread: that one becomes the
+// runtime, and the work in the pod's namespace is then done by others.
+func Wrap(p Process, o Options) int {
+	c := parseArguments(p.Args)
+	w := &worker{Options: o, say: c.teller(p.Stderr)}
+	path, err := o.runtime(p.Env)
+	if err != nil {
+		w.say.refuse(err)
+		return exitError
+	}
+	if err := w.prepare(c); err != nil {
+		if w.Enforce {
+			w.say.refuse(err)
+			return exitError
+		}
+		w.say.warn("%v", err)
+	}
+	// The real runtime's own name first: crun, for one, goes by it.
+	err = p.Exec(path, append([]string{path}, p.Args...), p.Env)
+	w.say.refuse(fmt.Errorf("execute real runtime %s: %w", path, err))
+	return exitError
+}
+
+// Refuse tells, where the runtime would have, why there is nothing to become, and
+// returns the exit code.
+func Refuse(p Process, err error) int {
+	parseArguments(p.Args).teller(p.Stderr).refuse(err)
+	return exitError
+}
+
+// prepare does what has to be done before the runtime runs.
+func (w *worker) prepare(c call) error {
+	ctx, cancel := limited()
+	defer cancel()
+	switch c.command {
+	case cmdCreate, cmdRun:
+		return w.create(ctx, c)
+	case cmdRestore:
+		return w.restore(ctx, c)
+	case cmdDelete:
+		// The record lives as long as the container.
+		if err := w.forget(c.id); err != nil {
+			w.say.warn("%v", err)
+		}
+	}
+	return nil
+}
+
+// create pins for a new container, and annotates its bundle.
+func (w *worker) create(ctx context.Context, c call) error {
+	b, err := readBundle(c.bundle)
+	if err != nil {
+		return err
+	}
+	s, ok, err := w.subject(c.id, &b.spec)
+	if err != nil || !ok {
+		return err
+	}
+	rec, err := w.attend(ctx, s)
+	if err != nil && w.Enforce || !w.Annotate {
+		return err
+	}
+	value, fault := rec.Annotation()
+	if fault == nil && value != "" {
+		fault = b.annotate(value)
+	}
+	if fault != nil {
+		// The pins stand, and most runtimes read no annotation.
+		w.say.warn("%v", fault)
+	}
+	return err
+}
+
+// restore pins again, where a checkpoint goes on: what the container knew of its
+// neighbors was true elsewhere, or before.
+func (w *worker) restore(ctx context.Context, c call) error {
+	found, err := readRestored(c)
+	if err != nil {
+		return err
+	}
+	s, ok, err := w.subject(c.id, found)
+	if err != nil || !ok {
+		return err
+	}
+	_, err = w.attend(ctx, s)
+	return err
+}
+
+// subject is false for a container that has no namespace at a path: it uses the
+// host's network, or one that the runtime makes and somebody else connects
+// later.
+func (w *worker) subject(id string, of *spec) (subject, bool, error) {
+	kind, path, err := of.network()
+	if err != nil || kind != networkGiven {
+		return subject{}, false, err
+	}
+	return subject{id: id, path: path, spec: of}, true, w.ready()
+}
+
+// attend pins for the container that its namespace belongs to, and looks up what
+// stands there for one that joins. The record is empty where nothing is known.
+func (w *worker) attend(ctx context.Context, s subject) (sandbox.Record, error) {
+	is, id := s.spec.role()
+	if is != roleOwn {
+		rec, found, err := w.sandboxRecord(s, id)
+		if err != nil || found || is == roleJoins {
+			return rec, err
+		}
+	}
+	return w.pin(ctx, s, nil)
+}
