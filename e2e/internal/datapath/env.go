@@ -17,7 +17,9 @@ import (
 
 	"github.com/containernetworking/cni/pkg/invoke"
 	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/containernetworking/cni/pkg/version"
 	"github.com/vishvananda/netlink"
 )
 
@@ -126,6 +128,21 @@ func delegated(plugin string) func(*Env) error {
 // in this order. The result has no links yet.
 func (e *Env) Addresses() (*current.Result, error) {
 	return e.Delegate("host-local", nil)
+}
+
+// Previous is the result of ADD, which the runtime keeps and hands to DEL.
+func (e *Env) Previous() (*current.Result, error) {
+	var conf types.NetConf
+	if err := json.Unmarshal(e.stdin, &conf); err != nil {
+		return nil, fmt.Errorf("parse the configuration: %w", err)
+	}
+	if err := version.ParsePrevResult(&conf); err != nil {
+		return nil, fmt.Errorf("parse the result of ADD: %w", err)
+	}
+	if conf.PrevResult == nil {
+		return &current.Result{}, nil // ADD did not get that far
+	}
+	return current.NewResultFromResult(conf.PrevResult)
 }
 
 // Clean gives the addresses back and removes the host's end of the veth, which takes the pod's with it.

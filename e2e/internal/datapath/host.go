@@ -3,13 +3,18 @@
 package datapath
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os/exec"
 	"strings"
+	"time"
 
 	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/neighpin/neighpin/e2e/internal/await"
 )
 
 // ip runs commands of iproute2 in the calling thread's namespace, one per line, up to the first that fails. They say what a
@@ -39,11 +44,20 @@ func single(result *current.Result, gateway4, gateway6 string) (pod4, pod6 net.I
 	return pod4, pod6
 }
 
-// macOf reads a link's MAC in the calling thread's namespace.
-func macOf(name string) (net.HardwareAddr, error) {
-	link, err := netlink.LinkByName(name)
+// settle waits until no IPv6 address of a link of the calling thread's namespace is tentative any more, as plugins do that leave duplicate
+// address detection on.
+func settle(ifName string) error {
+	link, err := netlink.LinkByName(ifName)
 	if err != nil {
-		return nil, fmt.Errorf("find %s: %w", name, err)
+		return fmt.Errorf("find %s: %w", ifName, err)
 	}
-	return link.Attrs().HardwareAddr, nil
+	return await.Within(context.Background(), 10*time.Second, "duplicate address detection on "+ifName, func() error {
+		addresses, err := netlink.AddrList(link, netlink.FAMILY_V6)
+		for _, a := range addresses {
+			if a.Flags&unix.IFA_F_TENTATIVE != 0 {
+				err = fmt.Errorf("%s is tentative", a.IP)
+			}
+		}
+		return err
+	})
 }

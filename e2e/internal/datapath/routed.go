@@ -7,6 +7,11 @@ func routed() []Datapath {
 	rows := []Datapath{
 		{Name: "cilium", Add: cilium(true)},
 		{Name: "cilium-silent", Add: cilium(false)},
+		{Name: "calico", Add: calico("1")},
+		{Name: "calico-silent", Add: calico("0")},
+		{Name: "aws-vpc", Add: aws, Del: awsDel},
+		{Name: "azure-transparent", Add: azureTransparent},
+		{Name: "azure-transparent-vlan", Add: azureTransparentVLAN, Del: azureVLANDel},
 	}
 	for i := range rows {
 		rows[i].Add = after(rows[i].Add, recordSysctls)
