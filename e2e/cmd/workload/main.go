@@ -5,6 +5,7 @@
 //	workload                   waits for SIGTERM: the pause container and idle workloads
 //	workload connect ADDR...   opens a TCP connection to each ADDR (host:port), in order
 //	workload spin              keeps one core busy until it is killed
+//	workload count ADDR        serves over HTTP how many POSTs there were
 //
 // connect prints a line per address. A refusal counts as reached: somebody there answered, so a neighbor was
 // known. It exits with 1 if an address was not reached within three seconds.
@@ -26,12 +27,15 @@ func main() {
 	if len(os.Args) > 2 && os.Args[1] == "connect" {
 		os.Exit(connect(os.Args[2:]))
 	}
+	if len(os.Args) == 3 && os.Args[1] == "count" {
+		count(os.Args[2])
+	}
 	if len(os.Args) == 2 && os.Args[1] == "spin" {
 		for { //nolint:staticcheck // to use the processor is its task
 		}
 	}
 	if len(os.Args) > 1 {
-		fmt.Fprintln(os.Stderr, "usage: workload | workload connect ADDR... | workload spin")
+		fmt.Fprintln(os.Stderr, "usage: workload | workload connect ADDR... | workload spin | workload count ADDR")
 		os.Exit(2)
 	}
 	signals := make(chan os.Signal, 1)

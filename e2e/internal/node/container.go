@@ -21,12 +21,25 @@ type ContainerSpec struct {
 	// Args are the workload's; without any it waits.
 	Args        []string
 	Annotations map[string]string
+	// Program runs instead of the workload; Mounts may bring it.
+	Program string
+	Mounts  []Mount
+	// Privileged works in pods that are, too.
+	Privileged bool
+}
+
+// Mount shows a file or folder of the node in a container.
+type Mount struct {
+	Source, Target string
+	Writable       bool
 }
 
 // Container is a container of a pod.
 type Container struct {
 	ID  string
 	Pod *Pod
+
+	name string
 }
 
 // Create creates a container and does not start it.
@@ -41,13 +54,19 @@ func (p *Pod) Create(ctx context.Context, spec ContainerSpec) (*Container, error
 		Annotations: spec.Annotations,
 		Labels:      map[string]string{"io.kubernetes.container.name": spec.Name},
 		LogPath:     spec.Name + ".log",
-		Linux:       &criapi.LinuxContainerConfig{},
+		Linux:       &criapi.LinuxContainerConfig{SecurityContext: &criapi.LinuxContainerSecurityContext{Privileged: spec.Privileged}},
+	}
+	if spec.Program != "" {
+		config.Command = []string{spec.Program}
+	}
+	for _, m := range spec.Mounts {
+		config.Mounts = append(config.Mounts, &criapi.Mount{HostPath: m.Source, ContainerPath: m.Target, Readonly: !m.Writable})
 	}
 	id, err := p.node.runtime.CreateContainer(quiet(ctx), p.ID, config, p.config)
 	if err != nil {
 		return nil, fmt.Errorf("create container %s of pod %s/%s: %w", spec.Name, p.Namespace, p.Name, err)
 	}
-	return &Container{ID: id, Pod: p}, nil
+	return &Container{ID: id, Pod: p, name: spec.Name}, nil
 }
 
 // Start starts the container.
@@ -90,9 +109,14 @@ const execLost = "runsc did not terminate successfully"
 // Exec runs the workload in the container and returns its output; an exit code other than 0 is an error. It may run it
 // again where gVisor has lost the result.
 func (c *Container) Exec(ctx context.Context, args ...string) (string, error) {
+	return c.Command(ctx, append([]string{"/workload"}, args...)...)
+}
+
+// Command is Exec for another program of the container.
+func (c *Container) Command(ctx context.Context, args ...string) (string, error) {
 	const tries = 3
 	for try := 1; ; try++ {
-		stdout, stderr, err := c.Pod.node.runtime.ExecSync(quiet(ctx), c.ID, append([]string{"/workload"}, args...), 30*time.Second)
+		stdout, stderr, err := c.Pod.node.runtime.ExecSync(quiet(ctx), c.ID, args, 30*time.Second)
 		if err == nil {
 			return string(stdout), nil
 		}
@@ -114,7 +138,7 @@ func (c *Container) Annotations() (map[string]string, error) { return ociAnnotat
 func (p *Pod) SandboxAnnotations() (map[string]string, error) { return ociAnnotations(p.ID) }
 
 func ociAnnotations(id string) (map[string]string, error) {
-	path := filepath.Join(dir, "state", "io.containerd.runtime.v2.task", "k8s.io", id, "config.json")
+	path := filepath.Join(bundleOf(id), "config.json")
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the bundle: %w", err)

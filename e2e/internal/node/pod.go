@@ -28,6 +28,8 @@ type PodSpec struct {
 	Handler     string
 	Annotations map[string]string
 	HostNetwork bool
+	// Privileged lets containers be.
+	Privileged bool
 }
 
 // Pod is a sandbox that was started.
@@ -85,6 +87,7 @@ func (n *Node) RunPod(ctx context.Context, spec PodSpec) (*Pod, error) {
 			SecurityContext: &criapi.LinuxSandboxSecurityContext{NamespaceOptions: &criapi.NamespaceOption{Pid: criapi.NamespaceMode_CONTAINER}},
 		},
 	}}
+	p.config.Linux.SecurityContext.Privileged = spec.Privileged
 	if spec.HostNetwork {
 		p.config.Linux.SecurityContext.NamespaceOptions.Network = criapi.NamespaceMode_NODE
 	}

@@ -17,8 +17,10 @@ var copied = regexp.MustCompile(`Copying a static ARP entry: (\S+) (\S+)`)
 
 // Copied are the neighbors that runsc took from the pod's namespace, with their MACs. It is an error if runsc's
 // log does not show that it got as far as the network: then it proves nothing.
-func (p *Pod) Copied() (map[netip.Addr]string, error) {
-	path := p.RunscLog("start")
+func (p *Pod) Copied() (map[netip.Addr]string, error) { return CopiedBy(p.RunscLog("start")) }
+
+// CopiedBy is Copied for the log of a runsc command that started or restored a sandbox.
+func CopiedBy(path string) (map[netip.Addr]string, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read runsc's log: %w", err)

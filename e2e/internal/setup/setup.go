@@ -25,7 +25,7 @@ type Programs struct {
 	Release string
 	// Containerd, GVisor and CNI are folders of parts.
 	Containerd, GVisor, CNI string
-	// Own is the folder with what is built from this checkout: neighpin, workload, cni-datapath.
+	// Own is the folder with what is built from this checkout: neighpin, workload, worker, cni-datapath.
 	Own string
 }
 
@@ -102,6 +102,7 @@ func Build(ctx context.Context, progress io.Writer, release string) (Programs, e
 	programs.Own = filepath.Join(cache, "own", strings.ReplaceAll(strings.Trim(root, "/"), "/", "-"))
 	for _, own := range []struct{ dir, pkg, name string }{
 		{root, "./cmd/workload", "workload"},
+		{root, "./cmd/worker", "worker"},
 		{root, "./cmd/cni-datapath", "cni-datapath"},
 		{filepath.Dir(root), "./plugin", "neighpin"},
 	} {
