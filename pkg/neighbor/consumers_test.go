@@ -85,6 +85,10 @@ func TestPinsAreWhatRuntimesAccept(t *testing.T) {
 			"neigh add 10.0.0.1 lladdr " + hostMAC + " dev eth0 nud stale router"}, true, 1},
 		{"one that somebody learned outside the kernel", []string{"addr add 10.0.0.2/24 dev eth0", "route add default via 10.0.0.1",
 			"neigh add 10.0.0.1 lladdr " + otherMAC + " dev eth0 nud reachable extern_learn"}, true, 1},
+		{"one whose address was right", []string{"addr add 10.0.0.2/24 dev eth0", "route add default via 10.0.0.1",
+			"neigh add 10.0.0.1 lladdr " + hostMAC + " dev eth0 nud reachable extern_learn"}, true, 1},
+		{"one that the kernel keeps alive", []string{"addr add 10.0.0.2/24 dev eth0", "route add default via 10.0.0.1",
+			"neigh add 10.0.0.1 dev eth0 managed"}, true, 1},
 		{"IPv6 is off on the link", []string{"addr add 10.0.0.2/24 dev eth0", "route add default via 10.0.0.1",
 			"-4 route add 192.0.2.0/24 via inet6 fe80::1 dev eth0"}, false, 1},
 	} {
@@ -104,7 +108,9 @@ func TestPinsAreWhatRuntimesAccept(t *testing.T) {
 				if err := genpolicy("eth0", n); err != nil {
 					t.Errorf("Kata's policy refuses %v: %v", n, err)
 				}
-				if n.Flags != 0 || n.FlagsExt != 0 {
+				// NTF_ROUTER is what the kernel has learned from an
+				// advertisement, and stays with the entry.
+				if n.Flags&^ntfRouter != 0 || n.FlagsExt != 0 {
 					t.Errorf("%v has flags %#x, %#x", n, n.Flags, n.FlagsExt)
 				}
 				if once[n.IP.String()] {
