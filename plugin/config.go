@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -38,6 +39,7 @@ type Config struct {
 	PluginIndex         string   `json:"pluginIndex"`
 	ContainerdSocket    string   `json:"containerdSocket"`
 	ContainerdNamespace string   `json:"containerdNamespace"`
+	MetricsAddress      string   `json:"metricsAddress"`
 	LogLevel            string   `json:"logLevel"`
 	LogFormat           string   `json:"logFormat"`
 }
@@ -123,6 +125,7 @@ func (c *Config) flags() *pflag.FlagSet {
 	set.StringVar(&c.PluginIndex, "plugin-index", c.PluginIndex, "index to register with NRI, two digits")
 	set.StringVar(&c.ContainerdSocket, "containerd-socket", c.ContainerdSocket, "containerd's socket, for its sandbox store; empty means no early path, NRI only")
 	set.StringVar(&c.ContainerdNamespace, "containerd-namespace", c.ContainerdNamespace, "containerd's namespace of the CRI plugin")
+	set.StringVar(&c.MetricsAddress, "metrics-address", c.MetricsAddress, "host:port for /metrics, /healthz and /readyz; empty means none")
 	set.StringVar(&c.LogLevel, "log-level", c.LogLevel, "error, warn, info, debug or trace")
 	set.StringVar(&c.LogFormat, "log-format", c.LogFormat, "text or json")
 	return set
@@ -254,6 +257,9 @@ func (c Config) validate() error {
 	}
 	if !pluginIndex.MatchString(c.PluginIndex) {
 		bad("plugin-index", "%q, want two digits", c.PluginIndex)
+	}
+	if _, _, err := net.SplitHostPort(c.MetricsAddress); c.MetricsAddress != "" && err != nil {
+		bad("metrics-address", "%q, want host:port, such as :9717, or none", c.MetricsAddress)
 	}
 	if c.ContainerdNamespace == "" {
 		bad("containerd-namespace", "empty")

@@ -17,6 +17,7 @@ import (
 
 	"github.com/neighpin/neighpin/hooks/nri"
 	"github.com/neighpin/neighpin/pkg/containerd"
+	"github.com/neighpin/neighpin/pkg/metrics"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
@@ -92,11 +93,13 @@ type daemon struct {
 	log     *logrus.Logger
 
 	connector *nri.Connector
+	metrics   *metrics.Metrics
 
 	mu     sync.Mutex // guards the following, which begin stands for
 	engine *sandbox.Engine
 	store  *containerd.Store
 	status *statusServer
+	served *metricsServer
 }
 
 // run serves until the context ends, which is no error.
@@ -105,9 +108,10 @@ func (d *daemon) run(ctx context.Context, config Config) error {
 		"version": version, "handlers": config.Handlers, "annotate": config.Annotate, "podAnnotations": config.PodAnnotations,
 		"stateDir": config.StateDir, "netnsDirs": config.NetNSDirs,
 	}).Info("neighpin starts")
+	d.metrics = metrics.New(version, &reporter{log: d.log}, d.state)
 	d.connector = nri.New(nri.Options{
 		Socket: config.NRISocket, Name: config.PluginName, Index: config.PluginIndex,
-		Configure: d.configure, Log: d.log,
+		Configure: d.configure, Log: d.log, Observe: d.metrics.Hook, FailRequest: config.Enforce,
 	})
 	if !nri.Launched() {
 		// The early path needs no NRI; a plugin that the runtime launched waits
@@ -149,7 +153,7 @@ func (d *daemon) begin(config Config) (*sandbox.Engine, error) {
 	defer d.mu.Unlock()
 	options := sandbox.Options{
 		Selector: config.selector(), StateDir: config.StateDir, NetNSDirs: config.NetNSDirs,
-		MaxNeighbors: config.MaxNeighbors, Reporter: &reporter{log: d.log},
+		MaxNeighbors: config.MaxNeighbors, Reporter: d.metrics,
 		CompareInterval: time.Duration(config.CompareInterval),
 		Learn:           config.Learned == learnedProbe, LearnInterval: time.Duration(config.LearnedInterval),
 		Enforce: config.Enforce,
@@ -175,7 +179,24 @@ func (d *daemon) begin(config Config) (*sandbox.Engine, error) {
 	if err != nil {
 		d.log.WithError(err).Error("no status socket; pods are pinned all the same (is the state directory full or read-only?)")
 	}
+	if config.MetricsAddress != "" {
+		ready := func() bool { return d.connector.State().Synchronized }
+		d.served = serveMetrics(config.MetricsAddress, d.metrics.Handler(), ready, d.log)
+	}
 	return engine, nil
+}
+
+// state is what metrics are made of at each scrape.
+func (d *daemon) state() metrics.State {
+	d.mu.Lock()
+	engine := d.engine
+	d.mu.Unlock()
+	nri := d.connector.State()
+	state := metrics.State{NRIConnected: nri.Connected, NRISynchronized: nri.Synchronized}
+	if engine != nil {
+		state.Engine = engine.Status()
+	}
+	return state
 }
 
 // end stops what begin started, in the opposite order.
@@ -183,6 +204,9 @@ func (d *daemon) end() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var errs []error
+	if d.served != nil {
+		errs = append(errs, d.served.Close())
+	}
 	if d.status != nil {
 		errs = append(errs, d.status.Close())
 	}

@@ -45,6 +45,12 @@ type Options struct {
 	// runtime has for the plugin (empty unless it launched it), and returns the
 	// engine that serves.
 	Configure func(config string) (*sandbox.Engine, error)
+	// Observe is told of every event that was handled, how long it took, and its
+	// error. It must not block.
+	Observe func(hook string, took time.Duration, err error)
+	// FailRequest asks a runtime that knows of this (NRI 0.12.4) to fail what it
+	// could not ask the plugin about in time, instead of going on without it.
+	FailRequest bool
 	// Log takes what is worth telling.
 	Log logrus.FieldLogger
 }
@@ -141,7 +147,7 @@ func reason(err error) string {
 func (c *Connector) serve(ctx context.Context) (lost bool, err error) {
 	closed, synced := make(chan struct{}), make(chan struct{})
 	conn := &watchedConn{gone: make(chan struct{})}
-	h := &handlers{configure: c.opts.Configure, log: c.opts.Log}
+	h := &handlers{configure: c.opts.Configure, observe: c.opts.Observe, log: c.opts.Log}
 	var synchronized func()
 	h.onRuntime, synchronized = c.next()
 	h.onSync = sync.OnceFunc(func() { synchronized(); close(synced) })
@@ -151,8 +157,8 @@ func (c *Connector) serve(ctx context.Context) (lost bool, err error) {
 		stub.WithDialer(conn.dial),
 		stub.WithOnClose(sync.OnceFunc(func() { close(closed) })),
 		// A handler that is too slow costs its event, never the connection, and
-		// never the pod.
-		stub.WithFailurePolicy(&api.FailurePolicy{KeepConnected: true}),
+		// never the pod unless that was asked for.
+		stub.WithFailurePolicy(&api.FailurePolicy{FailRequest: c.opts.FailRequest, KeepConnected: true}),
 	}
 	if os.Getenv(api.PluginNameEnvVar) == "" {
 		options = append(options, stub.WithPluginName(c.opts.Name))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/containerd/nri/pkg/api"
 	"github.com/containerd/nri/pkg/stub"
@@ -33,6 +34,7 @@ type handlers struct {
 	configure func(config string) (*sandbox.Engine, error)
 	onRuntime func(name, version string)
 	onSync    func()
+	observe   func(hook string, took time.Duration, err error)
 	log       logrus.FieldLogger
 
 	mu      sync.Mutex // guards the following
@@ -69,6 +71,15 @@ func (h *handlers) Configure(_ context.Context, config, runtime, version string)
 	return mask, nil
 }
 
+// observed tells that an event has been handled.
+func (h *handlers) observed(hook string, began time.Time, err *error) {
+	var failed error
+	if err != nil {
+		failed = *err
+	}
+	h.observe(hook, time.Since(began), failed)
+}
+
 // abort makes the next Configure fail with err.
 func (h *handlers) abort(err error) {
 	h.mu.Lock()
@@ -79,6 +90,7 @@ func (h *handlers) abort(err error) {
 // Synchronize takes over the sandboxes that are there already. It prunes
 // nothing: a sandbox that is not listed may be one that is being created.
 func (h *handlers) Synchronize(ctx context.Context, pods []*api.PodSandbox, _ []*api.Container) ([]*api.ContainerUpdate, error) {
+	defer h.observed("Synchronize", time.Now(), nil)
 	ids := make([]sandbox.Identity, 0, len(pods))
 	for _, pod := range pods {
 		ids = append(ids, identify(pod))
@@ -90,9 +102,10 @@ func (h *handlers) Synchronize(ctx context.Context, pods []*api.PodSandbox, _ []
 
 // RunPodSandbox tells the engine that CNI has finished and, on containerd 2.x,
 // that the sandbox runs.
-func (h *handlers) RunPodSandbox(ctx context.Context, pod *api.PodSandbox) error {
+func (h *handlers) RunPodSandbox(ctx context.Context, pod *api.PodSandbox) (err error) {
+	defer h.observed("RunPodSandbox", time.Now(), &err)
 	h.engine.SandboxStarted(ctx, identify(pod))
-	err := h.engine.AdmitSandbox(ctx, pod.GetId())
+	err = h.engine.AdmitSandbox(ctx, pod.GetId())
 	if err != nil && !h.cleansUp {
 		h.log.WithError(err).WithField("sandbox", pod.GetId()).
 			Warn("this runtime leaves refused sandboxes behind: the pod's containers are refused instead")
@@ -102,9 +115,10 @@ func (h *handlers) RunPodSandbox(ctx context.Context, pod *api.PodSandbox) error
 }
 
 // CreateContainer sets the annotation and mounts the live file.
-func (h *handlers) CreateContainer(ctx context.Context, pod *api.PodSandbox, container *api.Container) (*api.ContainerAdjustment, []*api.ContainerUpdate, error) {
+func (h *handlers) CreateContainer(ctx context.Context, pod *api.PodSandbox, container *api.Container) (_ *api.ContainerAdjustment, _ []*api.ContainerUpdate, err error) {
+	defer h.observed("CreateContainer", time.Now(), &err)
 	value := h.engine.ContainerCreating(ctx, pod.GetId())
-	if err := h.engine.AdmitContainer(ctx, pod.GetId()); err != nil {
+	if err = h.engine.AdmitContainer(ctx, pod.GetId()); err != nil {
 		return nil, nil, err
 	}
 	adjusting := h.adjusting(pod, container)
@@ -115,12 +129,14 @@ func (h *handlers) CreateContainer(ctx context.Context, pod *api.PodSandbox, con
 
 // StopPodSandbox ends the engine's repairs for the sandbox.
 func (h *handlers) StopPodSandbox(_ context.Context, pod *api.PodSandbox) error {
+	defer h.observed("StopPodSandbox", time.Now(), nil)
 	h.engine.SandboxStopped(pod.GetId())
 	return nil
 }
 
 // RemovePodSandbox lets the engine forget the sandbox.
 func (h *handlers) RemovePodSandbox(_ context.Context, pod *api.PodSandbox) error {
+	defer h.observed("RemovePodSandbox", time.Now(), nil)
 	h.engine.SandboxRemoved(pod.GetId())
 	return nil
 }

@@ -5,6 +5,7 @@ package nri
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/containerd/nri/pkg/adaptation"
 	"github.com/containerd/nri/pkg/api"
@@ -23,7 +25,7 @@ import (
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
-func TestMain(m *testing.M) { nstest.Main(m) }
+func TestMain(m *testing.M) { nstest.MainInside(m) }
 
 // runtime is the runtime's side of NRI: the code that containerd itself runs,
 // behind a relay that can cut its connections, which the code never does before
@@ -35,10 +37,18 @@ type runtime struct {
 	socket string
 	pods   []*api.PodSandbox
 	torn   atomic.Bool // it fails to synchronize plugins
+
+	name, version string
 }
 
 // newRuntime starts a runtime that has these pods already.
 func newRuntime(t *testing.T, pods ...*api.PodSandbox) *runtime {
+	t.Helper()
+	return newRuntimeOf(t, "test-runtime", "v0.1.0", pods...)
+}
+
+// newRuntimeOf starts a runtime that says it is another.
+func newRuntimeOf(t *testing.T, name, version string, pods ...*api.PodSandbox) *runtime {
 	t.Helper()
 	// Paths of sockets are short: t.TempDir has the test's name in it.
 	dir, err := os.MkdirTemp("", "nri")
@@ -46,7 +56,7 @@ func newRuntime(t *testing.T, pods ...*api.PodSandbox) *runtime {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	r := &runtime{t: t, socket: filepath.Join(dir, "nri.sock"), pods: pods}
+	r := &runtime{t: t, socket: filepath.Join(dir, "nri.sock"), pods: pods, name: name, version: version}
 	r.start()
 	t.Cleanup(r.stop)
 	return r
@@ -55,7 +65,7 @@ func newRuntime(t *testing.T, pods ...*api.PodSandbox) *runtime {
 func (r *runtime) start() {
 	r.t.Helper()
 	inner := filepath.Join(filepath.Dir(r.socket), "inner.sock")
-	nri, err := adaptation.New("test-runtime", "v0.1.0", r.synchronize,
+	nri, err := adaptation.New(r.name, r.version, r.synchronize,
 		func(context.Context, []*api.ContainerUpdate) ([]*api.ContainerUpdate, error) { return nil, nil },
 		adaptation.WithSocketPath(inner),
 		adaptation.WithPluginPath(filepath.Dir(r.socket)+"/plugins"),
@@ -164,6 +174,28 @@ type plugin struct {
 	engine *sandbox.Engine
 	log    *logtest.Hook
 	stop   func()
+
+	mu      sync.Mutex     // guards the following
+	handled map[string]int // events by name, and those that failed by name!
+}
+
+func (p *plugin) observe(hook string, took time.Duration, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		hook += "!"
+	}
+	if took > 0 {
+		p.handled[hook]++
+	}
+}
+
+// count returns how many events of a name were handled; with a "!", how many of
+// them failed.
+func (p *plugin) count(hook string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.handled[hook]
 }
 
 type silent struct{}
@@ -182,15 +214,19 @@ func (runcStore) Get(_ context.Context, id string) (containerd.Record, error) {
 	return containerd.Record{ID: id, Runtime: "io.containerd.runc.v2"}, nil
 }
 
-func newEngine(t *testing.T, stateDir string) *sandbox.Engine {
+func newEngine(t *testing.T, stateDir string, change ...func(*sandbox.Options)) *sandbox.Engine {
 	t.Helper()
-	engine, err := sandbox.New(sandbox.Options{
+	options := sandbox.Options{
 		Store: runcStore{},
 		Selector: sandbox.Selector{
 			Handlers: []string{"runsc*"}, Annotate: []string{"runsc*"}, PodAnnotations: sandbox.AllowAnnotation,
 		},
 		StateDir: stateDir, NetNSDirs: []string{t.TempDir()}, MaxNeighbors: 16, Reporter: silent{},
-	})
+	}
+	for _, c := range change {
+		c(&options)
+	}
+	engine, err := sandbox.New(options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,14 +237,15 @@ func newEngine(t *testing.T, stateDir string) *sandbox.Engine {
 }
 
 // newPlugin runs a connector until the test ends or stop is called.
-func newPlugin(t *testing.T, socket, stateDir string) *plugin {
+func newPlugin(t *testing.T, socket, stateDir string, change ...func(*sandbox.Options)) *plugin {
 	t.Helper()
 	logger, hook := logtest.NewNullLogger()
 	logger.SetLevel(logrus.DebugLevel)
-	p := &plugin{engine: newEngine(t, stateDir), log: hook}
+	p := &plugin{engine: newEngine(t, stateDir, change...), log: hook, handled: make(map[string]int)}
 	p.Connector = New(Options{
 		Socket: socket, Name: "neighpin", Index: "10", Log: logger,
 		Configure: func(string) (*sandbox.Engine, error) { return p.engine, nil },
+		Observe:   p.observe,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -249,10 +286,17 @@ func (p *plugin) said(level logrus.Level) int {
 // newPod makes a pod as ptp would, in a namespace mounted at a path.
 func newPod(t *testing.T, handler string, annotations map[string]string) (*nstest.NS, *api.PodSandbox) {
 	t.Helper()
-	ns, outside := nstest.New(t), nstest.New(t)
-	ns.Veth("eth0", outside, "veth0")
+	ns, host := nstest.New(t), nstest.Own(t)
+	other := fmt.Sprintf("v%d", ns.Cookie())
+	ns.Veth("eth0", host, other)
+	t.Cleanup(func() { _, _ = host.TryIP("link del " + other) })
 	ns.IP("address add 10.88.0.2/24 dev eth0", "route add default via 10.88.0.1")
-	return ns, &api.PodSandbox{
+	return ns, podIn(ns, handler, annotations)
+}
+
+// podIn is NRI's word for a pod that has the namespace.
+func podIn(ns *nstest.NS, handler string, annotations map[string]string) *api.PodSandbox {
+	return &api.PodSandbox{
 		Id: "0123456789abcdef", Name: "web", Namespace: "shop", Uid: "u1", RuntimeHandler: handler, Annotations: annotations,
 		Linux: &api.LinuxPodSandbox{Namespaces: []*api.LinuxNamespace{{Type: "pid"}, {Type: "network", Path: ns.Mount()}}},
 	}

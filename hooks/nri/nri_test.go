@@ -49,6 +49,11 @@ func TestRunPodSandboxPinsAndCreateContainerAnnotates(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	for _, hook := range []string{"Synchronize", "RunPodSandbox", "CreateContainer", "StopPodSandbox", "RemovePodSandbox"} {
+		if n := p.count(hook); n != 1 {
+			t.Errorf("%s observed %d times, want once", hook, n)
+		}
+	}
 	nstest.Eventually(t, "the sandbox to be forgotten", func() bool { return len(p.engine.Status().Sandboxes) == 0 })
 }
 

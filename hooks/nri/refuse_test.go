@@ -2,7 +2,15 @@
 
 package nri
 
-import "testing"
+import (
+	"strings"
+	"testing"
+
+	"github.com/containerd/nri/pkg/api"
+
+	"github.com/neighpin/neighpin/internal/nstest"
+	"github.com/neighpin/neighpin/pkg/sandbox"
+)
 
 func TestRuntimesThatCleanUpARefusedSandbox(t *testing.T) {
 	for _, c := range []struct {
@@ -30,5 +38,49 @@ func TestRuntimesThatCleanUpARefusedSandbox(t *testing.T) {
 		if got := cleansUp(c.runtime, c.version); got != c.want {
 			t.Errorf("cleansUp(%q, %q) = %v", c.runtime, c.version, got)
 		}
+	}
+}
+
+// beyondBridge is a pod whose gateway is something beyond a bridge: the host
+// knows no address of it.
+func beyondBridge(t *testing.T) *api.PodSandbox {
+	t.Helper()
+	ns, outside := nstest.New(t), nstest.New(t)
+	ns.Veth("eth0", outside, "veth0")
+	outside.IP("link add br0 type bridge", "link set br0 up", "link set veth0 master br0")
+	ns.IP("address add 10.88.0.2/24 dev eth0", "route add default via 10.88.0.77")
+	return podIn(ns, "runsc", nil)
+}
+
+func TestRefusedSandboxWhereTheRuntimeCleansUp(t *testing.T) {
+	rt := newRuntimeOf(t, "containerd", "v2.4.2")
+	p := newPlugin(t, rt.socket, t.TempDir(), func(o *sandbox.Options) { o.Enforce = true })
+	p.awaitSynchronized(t, rt)
+	err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: beyondBridge(t)})
+	if err == nil || !strings.Contains(err.Error(), "10.88.0.77") || !strings.Contains(err.Error(), "RouterBeyondBridge") {
+		t.Errorf("RunPodSandbox: %v", err)
+	}
+	if p.count("RunPodSandbox!") != 1 {
+		t.Error("the failure was not observed")
+	}
+	_, pinned := newPod(t, "runsc", nil)
+	pinned.Id = "fedcba9876543210"
+	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pinned}); err != nil {
+		t.Errorf("a pod that is pinned: %v", err)
+	}
+}
+
+// containerd 2.0 would leave the sandbox's task behind.
+func TestRefusedContainersWhereTheRuntimeLeaks(t *testing.T) {
+	rt := newRuntimeOf(t, "containerd", "v2.0.14")
+	p := newPlugin(t, rt.socket, t.TempDir(), func(o *sandbox.Options) { o.Enforce = true })
+	p.awaitSynchronized(t, rt)
+	pod := beyondBridge(t)
+	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
+		t.Fatalf("RunPodSandbox: %v", err)
+	}
+	_, err := rt.tryCreate(pod, &api.Container{})
+	if err == nil || !strings.Contains(err.Error(), "10.88.0.77") || !strings.Contains(err.Error(), "delete the pod") {
+		t.Errorf("CreateContainer: %v", err)
 	}
 }

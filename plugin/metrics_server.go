@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+// metricsRetry is the time between two tries to get the metrics' port. During a
+// rolling update the older daemon has it until it stops.
+const metricsRetry = time.Second
+
+// metricsServer answers /metrics, /healthz and /readyz over TCP.
+type metricsServer struct {
+	server *http.Server
+	log    logrus.FieldLogger
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// serveMetrics begins to serve, or to try to: a port that is taken costs the
+// metrics for that time, never a pin.
+func serveMetrics(address string, metrics http.Handler, ready func() bool, log logrus.FieldLogger) *metricsServer {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", metrics)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, true) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, ready()) })
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &metricsServer{
+		server: &http.Server{Handler: mux, ReadTimeout: statusTimeout, WriteTimeout: 2 * statusTimeout, MaxHeaderBytes: 16 << 10},
+		log:    log.WithField("address", address), cancel: cancel,
+	}
+	s.wg.Go(func() { s.run(ctx, address) })
+	return s
+}
+
+func answer(w http.ResponseWriter, ok bool) {
+	if !ok {
+		http.Error(w, "not ready", http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = w.Write([]byte("ok\n")) // a client that left is no fault
+}
+
+// run listens as soon as that is possible, and serves until the end.
+func (s *metricsServer) run(ctx context.Context, address string) {
+	said := false
+	for {
+		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+		if err == nil {
+			s.log.Info("serving metrics")
+			if err := s.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+				s.log.WithError(err).Error("metrics ended")
+			}
+			return
+		}
+		if !said && ctx.Err() == nil {
+			said = true
+			s.log.WithError(err).Warn("no metrics yet: the port cannot be had (another neighpin has it during an update); trying on")
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(metricsRetry):
+		}
+	}
+}
+
+// Close ends the serving.
+func (s *metricsServer) Close() error {
+	s.cancel()
+	err := s.server.Close()
+	s.wg.Wait()
+	return err
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/sirupsen/logrus"
+	logtest "github.com/sirupsen/logrus/hooks/test"
+
+	"github.com/neighpin/neighpin/internal/nstest"
+)
+
+func get(t *testing.T, url string) (code int, body string) {
+	t.Helper()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: statusTimeout}
+	response, err := client.Get(url)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer func() { _ = response.Body.Close() }()
+	data, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(data)
+}
+
+func hello(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("metrics here")) }
+
+// As during a rolling update: the older daemon has the port until it stops.
+func TestMetricsWaitForTheirPort(t *testing.T) {
+	older, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := older.Addr().String()
+	log, said := logtest.NewNullLogger()
+	log.SetLevel(logrus.InfoLevel)
+	server := serveMetrics(address, http.HandlerFunc(hello), func() bool { return false }, log)
+	nstest.Eventually(t, "the taken port to be said", func() bool { return len(said.AllEntries()) == 1 })
+	if err := older.Close(); err != nil {
+		t.Fatal(err)
+	}
+	nstest.Eventually(t, "the metrics to be served", func() bool {
+		code, body := get(t, "http://"+address+"/metrics")
+		return code == http.StatusOK && body == "metrics here"
+	})
+	if code, _ := get(t, "http://"+address+"/healthz"); code != http.StatusOK {
+		t.Errorf("/healthz gives %d", code)
+	}
+	if code, body := get(t, "http://"+address+"/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "not ready") {
+		t.Errorf("/readyz gives %d %q before the synchronization", code, body)
+	}
+	if err := server.Close(); err != nil {
+		t.Error(err)
+	}
+	if n := len(said.AllEntries()); n != 2 {
+		t.Errorf("%d lines in the log, want one for the taken port and one for the success", n)
+	}
+}
+
+func TestMetricsStopWhileTheyWaitForTheirPort(t *testing.T) {
+	older, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = older.Close() }()
+	log, said := logtest.NewNullLogger()
+	server := serveMetrics(older.Addr().String(), http.HandlerFunc(hello), func() bool { return true }, log)
+	nstest.Eventually(t, "the taken port to be said", func() bool { return len(said.AllEntries()) == 1 })
+	if err := server.Close(); err != nil {
+		t.Error(err)
+	}
+}
