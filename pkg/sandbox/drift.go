@@ -13,6 +13,9 @@ import (
 // again. It joins the reasons of package neighbor.
 const ReasonInsists neighbor.Reason = "Insists"
 
+// insistence is how often a pin is replaced until that is so.
+const insistence = 3
+
 // ReasonNoAnswer says that nobody answered for a gateway that only asking could
 // find. It joins the reasons of package neighbor.
 const ReasonNoAnswer neighbor.Reason = "NoAnswer"

@@ -39,6 +39,7 @@ func (p *pod) cniWithoutTruth() *pod {
 	p.node.t.Helper()
 	p.cni()
 	p.node.outside.IP("link add br0 type bridge", "link set br0 up", "link set veth0 master br0")
+	p.node.t.Cleanup(func() { p.node.outside.IP("link del br0") })
 	return p
 }
 
@@ -99,7 +100,7 @@ func TestEnforceAdmitsWhatIsPinnedInTime(t *testing.T) {
 func TestEnforceAdmitsWhatHasNothingToPin(t *testing.T) {
 	n := enforcing(t)
 	pod := n.newPod("runsc", typeGVisor).listed()
-	pod.Veth("eth0", n.outside, "veth0")
+	n.veth(pod.NS, "veth0")
 	pod.IP("address add 10.88.0.2/24 dev eth0", "route add default dev eth0")
 	pod.ready()
 	n.awaitPinned()

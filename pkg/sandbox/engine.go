@@ -75,7 +75,8 @@ type Engine struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	repairing sync.Mutex // held by the goroutine that repairs settled sandboxes
+	guard     *guard
+	watchHost func() (hostWatcher, error)
 
 	mu        sync.Mutex // guards all following fields
 	closed    bool
@@ -85,6 +86,8 @@ type Engine struct {
 	storeErr  error               // what the store answered last
 	storeSeen bool                // the store has been asked once
 	storeTorn bool                // some of its records could not be decoded
+	listened  bool                // listening to the host has been tried
+	listenErr error               // what came of that last
 }
 
 // New prepares an engine. Nothing runs before Start.
@@ -107,7 +110,9 @@ func New(opts Options) (*Engine, error) {
 	e := &Engine{
 		opts: opts, host: host, records: records,
 		sandboxes: make(map[string]*sandbox), ignored: make(map[string]string), orphans: make(map[string]*sandbox),
+		watchHost: watchHost,
 	}
+	e.guard = newGuard(e)
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	return e, nil
 }
@@ -134,6 +139,7 @@ func (e *Engine) Start() error {
 		return err
 	}
 	e.watcher = watcher
+	e.guard.start()
 	e.wg.Go(e.discover)
 	return nil
 }
@@ -145,6 +151,7 @@ func (e *Engine) Close() {
 	e.closed = true
 	e.mu.Unlock()
 	e.cancel()
+	e.guard.end()
 	if e.watcher != nil {
 		e.watcher.Close()
 	}
@@ -166,7 +173,7 @@ func (e *Engine) SandboxStarted(ctx context.Context, id Identity) {
 	s.wait(ctx)
 	if s.settled() && s.record().Error != "" {
 		// It failed before; a pod on the kernel's stack has no container yet.
-		within(ctx, e.repairAll([]*sandbox{s}))
+		within(ctx, e.guard.check([]*sandbox{s}))
 	}
 }
 
@@ -190,7 +197,7 @@ func (e *Engine) Adopt(ctx context.Context, ids []Identity) {
 			adopted = append(adopted, s)
 		}
 	}
-	repaired := e.repairAll(settled)
+	repaired := e.guard.check(settled)
 	for _, s := range adopted {
 		s.wait(ctx)
 	}
@@ -251,6 +258,7 @@ func (e *Engine) SandboxStopped(id string) {
 	e.mu.Unlock()
 	if s != nil {
 		s.cancel()
+		e.guard.drop(s)
 	}
 }
 
@@ -271,6 +279,10 @@ type Status struct {
 	StoreConnected bool
 	// StoreError is why it did not.
 	StoreError error
+	// Listening tells that changes of the host's links are heard; ListenError is
+	// why not, where that has been tried.
+	Listening   bool
+	ListenError error
 	// Sandboxes are copies of the records, ordered by pod.
 	Sandboxes []Record
 }
@@ -278,7 +290,8 @@ type Status struct {
 // Status returns a snapshot.
 func (e *Engine) Status() Status {
 	e.mu.Lock()
-	status := Status{StoreConnected: e.storeSeen && e.storeErr == nil, StoreError: e.storeErr}
+	status := Status{StoreConnected: e.storeSeen && e.storeErr == nil, StoreError: e.storeErr,
+		Listening: e.listened && e.listenErr == nil, ListenError: e.listenErr}
 	for _, s := range e.sandboxes {
 		status.Sandboxes = append(status.Sandboxes, s.record())
 	}

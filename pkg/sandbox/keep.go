@@ -33,6 +33,8 @@ func (l *life) keep(ctx context.Context) error {
 	s := l.sandbox
 	shrink := time.NewTimer(time.Hour)
 	defer shrink.Stop()
+	again := time.NewTimer(time.Hour)
+	defer again.Stop()
 	started, container := s.started.opened(), s.container.opened()
 	for {
 		var err error
@@ -57,6 +59,15 @@ func (l *life) keep(ctx context.Context) error {
 			if err = l.reapply(ctx, false); l.shrunk {
 				shrink.Reset(shrinkDelay)
 			}
+		case <-l.nudge:
+			again.Reset(l.pace.wait(time.Now()))
+		case <-again.C:
+			began := time.Now()
+			l.applies-- // the namespace has not changed, and pace bounds these
+			if err = l.reapply(ctx, false); l.shrunk {
+				shrink.Reset(shrinkDelay)
+			}
+			l.pace.spend(time.Now(), time.Since(began))
 		case <-shrink.C:
 			if l.shrunk {
 				err = l.reapply(ctx, true)

@@ -143,8 +143,8 @@ func (l *log) last(kind Kind) Event {
 	return Event{}
 }
 
-// node is one engine with its directories, and a namespace that plays the
-// host's part: it holds the other ends.
+// node is one engine with its directories, and the process's own namespace, which
+// plays the host's part: it holds the other ends.
 type node struct {
 	t        *testing.T
 	store    *fakeStore
@@ -157,7 +157,7 @@ type node struct {
 
 func newNode(t *testing.T) *node {
 	t.Helper()
-	n := &node{t: t, store: &fakeStore{}, stateDir: t.TempDir(), netnsDir: t.TempDir(), outside: nstest.New(t)}
+	n := &node{t: t, store: &fakeStore{}, stateDir: t.TempDir(), netnsDir: t.TempDir(), outside: nstest.Own(t)}
 	n.start()
 	t.Cleanup(func() { n.engine.Close() })
 	return n
@@ -224,10 +224,18 @@ func (p *pod) listed() *pod {
 // cni gives the namespace its network.
 func (p *pod) cni() *pod {
 	p.node.t.Helper()
-	p.Veth("eth0", p.node.outside, "veth0")
+	p.node.veth(p.NS, "veth0")
 	p.IP("address add 10.88.0.2/24 dev eth0", "address add fd00:88::2/64 dev eth0 nodad",
 		"route add default via "+gateway4, "route add default via "+gateway6)
 	return p
+}
+
+// veth connects a sandbox's eth0 with the host.
+func (n *node) veth(sandbox *nstest.NS, name string) {
+	n.t.Helper()
+	sandbox.Veth("eth0", n.outside, name)
+	// With the sandbox's namespace it would go somewhat later.
+	n.t.Cleanup(func() { _, _ = n.outside.TryIP("link del " + name) })
 }
 
 // ready writes CNI's result into the record.

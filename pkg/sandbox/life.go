@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"time"
 
-	"github.com/neighpin/neighpin/pkg/containerd"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
 )
@@ -40,18 +39,19 @@ var errRecordLost = errors.New("the sandbox's record was broken and the runtime 
 var errEventsEnded = errors.New("events of the namespace ended before the sandbox had started")
 
 // errRestless says that a namespace changed more often than is reasonable.
-var errRestless = fmt.Errorf("namespace changed more than %d times while it started; pins are no longer repaired", maxApplies)
+var errRestless = fmt.Errorf("namespace changed more than %d times while it started; nothing is proven of it, and its pins are repaired at longer intervals", maxApplies)
 
 // live is one sandbox's goroutine, from its identification until it has started,
 // is gone, or has taken too long. All sockets in the namespace end with it.
 func (e *Engine) live(ctx context.Context, s *sandbox) {
-	defer s.finish()
+	nudge := e.guard.watch(s)
+	defer e.settle(ctx, s)
 	ns, err := e.open(ctx, s)
 	if err != nil {
 		e.noNamespace(ctx, s, err)
 		return
 	}
-	l := &life{engine: e, sandbox: s, held: make(map[pinKey]bool), down: make(map[string]bool)}
+	l := &life{engine: e, sandbox: s, nudge: nudge, held: make(map[pinKey]bool), down: make(map[string]bool)}
 	defer l.close()
 	err = l.attach(ns)
 	// The sockets keep the namespace alive as well; a descriptor more does not
@@ -66,6 +66,21 @@ func (e *Engine) live(ctx context.Context, s *sandbox) {
 		// Said, not only stopped: nothing will be proven or repaired any more.
 		e.fail(s, err)
 		l.conclude(Unproven, 0)
+	}
+}
+
+// settle hands a sandbox from the goroutine of its life to the guard, which looks
+// at it once more: nothing of what happened in between is lost. One that is gone,
+// or is coming to its end, is left alone.
+func (e *Engine) settle(ctx context.Context, s *sandbox) {
+	s.finish()
+	e.mu.Lock()
+	lives := e.sandboxes[s.id.ID] == s && !errors.Is(ctx.Err(), context.Canceled)
+	e.mu.Unlock()
+	if lives {
+		e.guard.take(s)
+	} else {
+		e.guard.drop(s)
 	}
 }
 
@@ -112,6 +127,10 @@ type pinKey struct{ dst, dev string }
 
 func keyOf(n neighbor.Neighbor) pinKey { return pinKey{n.Dst.String(), n.Dev} }
 
+func keyOfSkipped(s neighbor.Skipped) pinKey { return pinKey{s.Dst.String(), s.Dev} }
+
+func keyOfAsk(a neighbor.Ask) pinKey { return pinKey{a.Dst.String(), a.Dev} }
+
 // batch is what one read of the namespace's events returned.
 type batch struct {
 	at     time.Time
@@ -125,6 +144,7 @@ type life struct {
 	table   *neighbor.Table
 	watch   *neighbor.Watcher
 	batches chan batch
+	nudge   <-chan struct{} // something outside the namespace concerns it
 
 	lastWithout time.Time       // when the record was last read without a CNI result
 	early       bool            // an address went between that and CNI's result
@@ -132,6 +152,7 @@ type life struct {
 	held        map[pinKey]bool // desired pins: seen in the kernel and not lost since
 	ackedAt     time.Time       // when the kernel acknowledged the last pin
 	applies     int
+	pace        pace // of the looks that nudges lead to
 	shrunk      bool // the last resolution misses a gateway that is pinned
 	overran     bool // events were lost since the last resolution
 	concluded   bool // the verdict is in
@@ -214,86 +235,6 @@ func (l *life) firstApply(ctx context.Context) error {
 	return err
 }
 
-// awaitNetwork returns when CNI has finished: the store's record has its result,
-// or NRI says so.
-func (l *life) awaitNetwork(ctx context.Context) error {
-	l.lastWithout = time.Now()
-	if l.engine.opts.Store == nil {
-		select {
-		case <-l.sandbox.barrier.opened():
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	// Nobody announces the result (containerd's store publishes no event), but
-	// CNI cannot finish without changing the namespace: while something happens
-	// there the store is asked every millisecond, else less often.
-	var lastEvent, lastRemoved time.Time
-	began := time.Now()
-	defer func() { l.early = lastRemoved.After(l.lastWithout) }()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-l.sandbox.barrier.opened():
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		case b, ok := <-l.batches:
-			if !ok {
-				return errEventsEnded
-			}
-			for _, ev := range b.events {
-				if ev.Kind == neighbor.AddrRemoved && ev.Global {
-					lastRemoved = b.at
-				}
-			}
-			if time.Since(began) < time.Minute && b.at.Sub(lastEvent) > time.Millisecond {
-				timer.Reset(time.Millisecond)
-			}
-			lastEvent = b.at
-			continue
-		case <-timer.C:
-		}
-		asked := time.Now()
-		// A record that is not there (any more) ends nothing: a creation that
-		// failed takes its namespace along, and containerd 1.7 keeps no
-		// records, so that NRI tells.
-		rec, err := l.ask(ctx)
-		if err == nil && rec.NetworkReady {
-			return nil
-		}
-		if err == nil {
-			l.lastWithout = asked
-		}
-		// On a busy node an answer takes long because containerd has no time:
-		// asking at once again would take more of it from CNI.
-		timer.Reset(max(askAgain(time.Since(lastEvent), time.Since(began), err), time.Since(asked)))
-	}
-}
-
-// askAgain says when to ask next: soon after something happened, and less and
-// less often of a CNI that takes long. Even the longest pause that a CNI of
-// normal duration meets is a fraction of the time that the runtime needs next.
-func askAgain(quiet, waited time.Duration, err error) time.Duration {
-	switch {
-	case err != nil, waited > time.Minute:
-		return 100 * time.Millisecond
-	case quiet < 100*time.Millisecond:
-		return time.Millisecond
-	case waited < 5*time.Second:
-		return 5 * time.Millisecond
-	}
-	return 20 * time.Millisecond
-}
-
-func (l *life) ask(ctx context.Context) (containerd.Record, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	return l.engine.opts.Store.Get(ctx, l.sandbox.id.ID)
-}
-
 // apply reads what is true now and pins it. Without shrink, gateways that are
 // pinned but no longer routed to are kept: see shrinkDelay.
 func (l *life) apply(ctx context.Context, shrink bool) error {
@@ -301,7 +242,12 @@ func (l *life) apply(ctx context.Context, shrink bool) error {
 		return errRestless
 	}
 	s := l.sandbox
-	found, err := l.table.Resolve(ctx, neighbor.Query{Known: s.record().Neighbors, Limit: l.engine.opts.MaxNeighbors})
+	found, err := l.table.Resolve(ctx, neighbor.Query{
+		Known: s.record().Neighbors, Limit: l.engine.opts.MaxNeighbors,
+		// One that was there before us, or has its first container, is its own
+		// programs' as well.
+		Running: s.adopted || s.container.isOpen(),
+	})
 	if err != nil {
 		return err
 	}
@@ -332,6 +278,7 @@ func (l *life) apply(ctx context.Context, shrink bool) error {
 		r.capture(written)
 		r.Timing.PinnedAt = l.ackedAt.UTC()
 	})
+	l.engine.guard.base(s, basis{links: found.Basis, gateways: s.record().gateways()})
 	return err
 }
 

@@ -28,6 +28,7 @@ func (e *Engine) load(rec Record) {
 		e.sandboxes[rec.ID] = s
 		e.publish(s)
 		e.report(Event{Kind: KindAdopted, Record: rec})
+		e.guard.take(s)
 	}
 }
 

@@ -109,7 +109,7 @@ type Record struct {
 	// Probes are the questions by which gateways of source "learned" are asked
 	// for, and those to which nobody has answered yet.
 	Probes []neighbor.Ask `json:"probes,omitempty"`
-	// CapturedAt is when Neighbors was read and written.
+	// CapturedAt is when Neighbors and Skipped came to be what they are.
 	CapturedAt time.Time `json:"capturedAt,omitzero"`
 	// Timing is the proof of time.
 	Timing Timing `json:"timing"`
@@ -128,15 +128,19 @@ type Record struct {
 	Error string `json:"error,omitempty"`
 }
 
-// capture takes over what was written.
+// capture takes over what was written. What is as it was keeps its time, and with
+// it the annotation every byte.
 func (r *Record) capture(written Written) {
+	if r.CapturedAt.IsZero() || !equal(r.Neighbors, written.Neighbors, sameNeighbor) || !equal(r.Skipped, written.Skipped, sameSkipped) {
+		r.CapturedAt = time.Now().UTC()
+	}
 	r.Neighbors, r.Skipped, r.Error = written.Neighbors, written.Skipped, ""
-	r.CapturedAt = time.Now().UTC()
 }
 
 // takeFrom takes over what another record of the sandbox says was captured.
 func (r *Record) takeFrom(old Record) {
 	r.Neighbors, r.Skipped, r.CapturedAt, r.Timing = old.Neighbors, old.Skipped, old.CapturedAt, old.Timing
+	r.Stale, r.Doubts, r.Probes = old.Stale, old.Doubts, old.Probes
 }
 
 // Owned are the neighbors that neighpin itself wrote.

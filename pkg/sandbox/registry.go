@@ -104,6 +104,7 @@ func (e *Engine) namespaceGone(path string) {
 // forget ends a sandbox's life and removes its record.
 func (e *Engine) forget(s *sandbox) {
 	s.cancel()
+	e.guard.drop(s)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed || e.sandboxes[s.id.ID] != s {

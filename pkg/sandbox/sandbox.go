@@ -50,6 +50,10 @@ type sandbox struct {
 
 	live liveFile
 
+	// replaced counts the pins that somebody in the sandbox replaced by an entry of
+	// their own. It belongs to whose turn it is to work on the sandbox.
+	replaced map[pinKey]int
+
 	mu          sync.Mutex // guards the following
 	rec         Record
 	containerAt time.Time // when container was opened
@@ -58,9 +62,10 @@ type sandbox struct {
 func newSandbox(id Identity) *sandbox {
 	id.Annotations = nil // up to 256 KiB of a tenant's; they have been asked
 	return &sandbox{
-		id:      id,
-		cancel:  func() {},
-		barrier: newLatch(), started: newLatch(), container: newLatch(), pinned: newLatch(), done: newLatch(), admitted: newLatch(),
+		id:       id,
+		cancel:   func() {},
+		replaced: make(map[pinKey]int),
+		barrier:  newLatch(), started: newLatch(), container: newLatch(), pinned: newLatch(), done: newLatch(), admitted: newLatch(),
 		rec: Record{
 			ID: id.ID, Name: id.Name, Namespace: id.Namespace, UID: id.UID, Handler: id.Handler, Runtime: id.Runtime,
 			Phase: Starting, Timing: Timing{Verdict: Pending},

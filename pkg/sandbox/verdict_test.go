@@ -138,7 +138,7 @@ func TestLateEngineDoesNotSpoilTheOthersRecord(t *testing.T) {
 func TestNothingToPinIsSaid(t *testing.T) {
 	n := newNode(t)
 	pod := n.newPod("runsc", typeGVisor).listed()
-	pod.Veth("eth0", n.outside, "veth0")
+	n.veth(pod.NS, "veth0")
 	pod.IP("address add 10.88.0.2/24 dev eth0")
 	pod.ready()
 	n.awaitPinned()

@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/netns"
+)
+
+// comparison is one look at a sandbox that has started: what its namespace and
+// its record say, and what is true now.
+type comparison struct {
+	engine  *Engine
+	sandbox *sandbox
+	table   *neighbor.Table
+	cause   urgency
+	before  Record
+	after   Record // of which the fields that a comparison decides are used
+	links   []int  // that the answer rests on
+
+	learned   []neighbor.Neighbor
+	written   bool // entries were written
+	untouched bool // there was nothing to decide
+	insists   []Change
+}
+
+// compare makes a sandbox that has started, and its record, agree with what is
+// true now, and returns what that rests on. It is the only code that works on a
+// sandbox after its life; the guard sees to it that one at a time does.
+func (e *Engine) compare(s *sandbox, b basis, cause urgency) (basis, error) {
+	ctx, cancel := context.WithTimeout(e.ctx, compareTimeout)
+	defer cancel()
+	c := &comparison{engine: e, sandbox: s, cause: cause, before: s.record(), links: b.links}
+	ns, err := e.host.Open(c.before.NetNS.Path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, netns.ErrNotNamespace):
+		return b, nil // gone; its file's removal tells the rest
+	case err == nil && ns.Cookie() != c.before.NetNS.Cookie:
+		err = errors.Join(fmt.Errorf("namespace %s is not the one that was recorded: cookie %d, want %d",
+			c.before.NetNS.Path, ns.Cookie(), c.before.NetNS.Cookie), ns.Close())
+	}
+	if err != nil {
+		e.failed(s, err)
+		return b, err
+	}
+	defer func() { _ = ns.Close() }()
+	if !b.numbered {
+		// Without a number its own events are not heard, and the slow comparison
+		// has to do.
+		b.nsid, err = neighbor.NSID(ctx, ns)
+		b.numbered = err == nil
+	}
+	if c.table, err = neighbor.Open(ns); err == nil {
+		err = errors.Join(c.judge(ctx), c.table.Close())
+	}
+	if e.ctx.Err() != nil {
+		return b, nil // stopping, which is none of the sandbox's doing
+	}
+	if !c.untouched {
+		c.conclude()
+	}
+	if err != nil {
+		e.failed(s, err)
+		return b, err
+	}
+	b.links, b.gateways = c.links, s.record().gateways()
+	return b, nil
+}
+
+// failed is fail for what is tried again and again: it is said once.
+func (e *Engine) failed(s *sandbox, err error) {
+	if s.record().Error != err.Error() {
+		e.fail(s, err)
+	}
+}
+
+// gateways are the IP addresses that somebody outside must hold.
+func (r Record) gateways() (list []netip.Addr) {
+	for _, n := range r.Neighbors {
+		list = append(list, n.Dst)
+	}
+	for _, s := range r.Skipped {
+		if s.Dst.IsValid() {
+			list = append(list, s.Dst)
+		}
+	}
+	for _, s := range r.Stale {
+		list = append(list, s.Dst)
+	}
+	slices.SortFunc(list, netip.Addr.Compare)
+	return slices.Compact(list)
+}
+
+// judge finds out who holds the pod's network stack, and decides.
+func (c *comparison) judge(ctx context.Context) error {
+	c.after = c.before
+	stack := c.sandbox.id.stack()
+	if stack != stackGuest || c.before.CapturedAt.IsZero() {
+		found, err := c.table.Resolve(ctx, neighbor.Query{
+			Known: c.before.Neighbors, Limit: c.engine.opts.MaxNeighbors, Learned: c.learned, Running: true,
+		})
+		if err != nil {
+			c.untouched = true
+			return err
+		}
+		if !found.HandedOver {
+			return c.mend(ctx, found)
+		}
+	}
+	if stack == stackKernel || len(c.before.Neighbors)+len(c.before.Stale) == 0 {
+		// A pod that removed its addresses itself, or is coming to its end; or
+		// one of which nothing was captured before its runtime took it.
+		c.untouched = true
+		return nil
+	}
+	return c.review(ctx)
+}
+
+// mend pins again what was lost or changed, and takes back what has no truth any
+// more, in a namespace whose stack the pod uses.
+//
+// The gateways are those that CNI gave the pod. One that the pod made up since is
+// none, and one whose route has gone is kept while its link is there: what the
+// host says of it stays true, and its route may come back at any moment.
+func (c *comparison) mend(ctx context.Context, found neighbor.Resolution) error {
+	if !c.before.CapturedAt.IsZero() {
+		found = c.before.only(found)
+	}
+	c.links = found.Basis
+	c.foreign(&found)
+	kept, err := c.unrouted(ctx, &found)
+	if err != nil {
+		c.untouched = true
+		return err
+	}
+	written, err := Write(ctx, c.table, found)
+	c.written = len(written.New) > 0
+	c.after.Neighbors = append(written.Neighbors, kept...)
+	c.after.Skipped = written.Skipped
+	c.after.Error = ""
+	present := c.after.keys()
+	for _, s := range c.before.Skipped {
+		if !present[keyOfSkipped(s)] {
+			c.after.Skipped = append(c.after.Skipped, s)
+		}
+	}
+	return err
+}
+
+// unrouted judges the gateways that are known and have no route at the moment,
+// adds to found what is to be written, and returns what is to be left as it is.
+func (c *comparison) unrouted(ctx context.Context, found *neighbor.Resolution) (kept []neighbor.Neighbor, err error) {
+	routed := Record{Neighbors: found.Neighbors, Skipped: found.Skipped}.keys()
+	var known []neighbor.Neighbor
+	for _, n := range c.before.Neighbors {
+		if !routed[keyOf(n)] {
+			known = append(known, n)
+		}
+	}
+	if len(known) == 0 {
+		return nil, nil
+	}
+	now, err := c.table.Review(ctx, neighbor.Query{Known: known, Learned: c.learned})
+	if err != nil {
+		return nil, err
+	}
+	c.links = append(c.links, now.Basis...)
+	for _, old := range known {
+		n, reason := verdictOn(old, now)
+		switch {
+		case reason.Reason == neighbor.ReasonLinkGone, n.Source == neighbor.SourceExisting:
+			// A link that a program took into a namespace of its own is there,
+			// and what is known of its gateway is what that program needs.
+			kept = append(kept, old)
+		case reason.Reason != "":
+			if _, err := c.table.Release(ctx, []neighbor.Neighbor{old}); err != nil {
+				return nil, err
+			}
+			found.Skipped = append(found.Skipped, reason)
+		case n.Same(old), !n.Permanent():
+			found.Neighbors = append(found.Neighbors, n)
+		default:
+			released, err := c.table.Release(ctx, []neighbor.Neighbor{old})
+			if err != nil {
+				return nil, err
+			}
+			if len(released) == 0 { // somebody's, which no route leads to
+				kept = append(kept, old)
+				continue
+			}
+			n.State = nil
+			found.Neighbors = append(found.Neighbors, n)
+		}
+	}
+	return kept, nil
+}
+
+// verdictOn finds what a review says of one entry.
+func verdictOn(old neighbor.Neighbor, now neighbor.Resolution) (neighbor.Neighbor, neighbor.Skipped) {
+	for _, n := range now.Neighbors {
+		if keyOf(n) == keyOf(old) {
+			return n, neighbor.Skipped{}
+		}
+	}
+	for _, s := range now.Skipped {
+		if keyOfSkipped(s) == keyOf(old) {
+			return neighbor.Neighbor{}, s
+		}
+	}
+	return neighbor.Neighbor{}, neighbor.Skipped{Dst: old.Dst, Dev: old.Dev, Reason: neighbor.ReasonLinkGone}
+}
+
+// only leaves in a resolution what is about gateways that the record knows.
+func (r Record) only(found neighbor.Resolution) neighbor.Resolution {
+	known := r.keys()
+	found.Neighbors = slices.DeleteFunc(found.Neighbors, func(n neighbor.Neighbor) bool { return !known[keyOf(n)] })
+	found.Skipped = slices.DeleteFunc(found.Skipped, func(s neighbor.Skipped) bool { return !known[keyOfSkipped(s)] })
+	found.Unknown = slices.DeleteFunc(found.Unknown, func(a neighbor.Ask) bool { return !known[keyOfAsk(a)] })
+	return found
+}
+
+// keys are the gateways that a record knows.
+func (r Record) keys() map[pinKey]bool {
+	keys := make(map[pinKey]bool, len(r.Neighbors)+len(r.Skipped))
+	for _, n := range r.Neighbors {
+		keys[keyOf(n)] = true
+	}
+	for _, s := range r.Skipped {
+		keys[keyOfSkipped(s)] = true
+	}
+	return keys
+}
+
+// foreign judges entries that somebody in the sandbox put in the place of pins.
+// They are drift and will be replaced; who does it again and again, with no quiet
+// slow comparison in between, has the entry, and the gateway is given up. A slow
+// comparison that finds the entry gone ends that.
+func (c *comparison) foreign(found *neighbor.Resolution) {
+	s := c.sandbox
+	replaced := make(map[pinKey]bool)
+	givenUp := make(map[pinKey]neighbor.Skipped)
+	for _, o := range found.Outdated {
+		i := slices.IndexFunc(c.before.Neighbors, func(n neighbor.Neighbor) bool { return keyOf(n) == keyOf(o) && n.LLAddr != o.LLAddr })
+		if i < 0 {
+			continue
+		}
+		replaced[keyOf(o)] = true
+		if s.replaced[keyOf(o)]++; s.replaced[keyOf(o)] < insistence {
+			continue
+		}
+		given := neighbor.Skipped{Dst: o.Dst, Dev: o.Dev, Reason: ReasonInsists,
+			Message: fmt.Sprintf("somebody in the sandbox put %s in the place of %s %d times", o.LLAddr, c.before.Neighbors[i].LLAddr, insistence)}
+		givenUp[keyOf(o)] = given
+		c.insists = append(c.insists, Change{Dst: o.Dst, Dev: o.Dev, Was: c.before.Neighbors[i].LLAddr,
+			Now: trueAddress(*found, keyOf(o)), Reason: given.Reason, Message: given.Message})
+	}
+	if c.cause == slow {
+		for key := range s.replaced {
+			if !replaced[key] {
+				delete(s.replaced, key)
+			}
+		}
+	}
+	for _, old := range c.before.Skipped {
+		if old.Reason != ReasonInsists {
+			continue
+		}
+		if c.cause != slow || trueAddress(*found, keyOfSkipped(old)) == "" {
+			givenUp[keyOfSkipped(old)] = old
+		}
+	}
+	if len(givenUp) == 0 {
+		return
+	}
+	gone := func(key pinKey) bool { _, ok := givenUp[key]; return ok }
+	found.Neighbors = slices.DeleteFunc(found.Neighbors, func(n neighbor.Neighbor) bool { return gone(keyOf(n)) })
+	found.Outdated = slices.DeleteFunc(found.Outdated, func(n neighbor.Neighbor) bool { return gone(keyOf(n)) })
+	found.Skipped = slices.DeleteFunc(found.Skipped, func(s neighbor.Skipped) bool { return gone(keyOfSkipped(s)) })
+	for _, given := range givenUp {
+		found.Skipped = append(found.Skipped, given)
+	}
+}
+
+// trueAddress is what a resolution says of a gateway, or empty.
+func trueAddress(found neighbor.Resolution, key pinKey) neighbor.HardwareAddr {
+	for _, n := range found.Neighbors {
+		if keyOf(n) == key {
+			return n.LLAddr
+		}
+	}
+	return ""
+}
+
+// conclude records and reports what the comparison found.
+func (c *comparison) conclude() {
+	s := c.sandbox
+	drifted := !equal(c.before.Neighbors, c.after.Neighbors, sameNeighbor) || !equal(c.before.Skipped, c.after.Skipped, sameSkipped) ||
+		!equal(c.before.Stale, c.after.Stale, sameStale)
+	if !drifted && !c.written && c.before.Error == c.after.Error {
+		return
+	}
+	s.update(func(r *Record) {
+		r.Neighbors, r.Skipped, r.Stale = c.after.Neighbors, c.after.Skipped, c.after.Stale
+		r.Error = c.after.Error
+		if drifted || r.CapturedAt.IsZero() {
+			r.CapturedAt = time.Now().UTC()
+		}
+		if c.written {
+			r.Repins++
+		}
+		if c.cause == slow && (drifted || c.written) {
+			r.Missed++
+		}
+	})
+	c.engine.save(s)
+	c.tell()
+}
+
+// tell reports what changed, each once.
+func (c *comparison) tell() {
+	rec := c.sandbox.record()
+	report := func(kind Kind, changes []Change) {
+		if len(changes) > 0 {
+			c.engine.report(Event{Kind: kind, Record: rec, Changes: changes})
+		}
+	}
+	withdrawn, returned := c.moved()
+	if c.written || returned {
+		c.engine.report(Event{Kind: KindRepinned, Record: rec})
+	}
+	report(KindWithdrawn, withdrawn)
+	report(KindInsists, c.insists)
+	stale, fresh := c.copies()
+	report(KindStale, stale)
+	report(KindFresh, fresh)
+}
+
+// moved tells which gateways of a stack that is the kernel's lost their truth, and
+// whether one has it again.
+func (c *comparison) moved() (withdrawn []Change, returned bool) {
+	for _, s := range c.after.Skipped {
+		i := slices.IndexFunc(c.before.Neighbors, func(n neighbor.Neighbor) bool { return keyOf(n) == keyOfSkipped(s) })
+		if i < 0 || s.Reason == ReasonInsists || s.Reason == ReasonPinFailed ||
+			slices.ContainsFunc(c.after.Stale, func(stale Stale) bool { return stale.key() == keyOfSkipped(s) }) {
+			continue
+		}
+		withdrawn = append(withdrawn, Change{Dst: s.Dst, Dev: s.Dev, Was: c.before.Neighbors[i].LLAddr, Reason: s.Reason, Message: s.Message})
+	}
+	for _, n := range c.after.Neighbors {
+		returned = returned || slices.ContainsFunc(c.before.Skipped, func(s neighbor.Skipped) bool { return keyOfSkipped(s) == keyOf(n) })
+	}
+	return withdrawn, returned && len(c.before.Stale)+len(c.after.Stale) == 0
+}
+
+// equal tells whether two lists hold the same, in whatever order.
+func equal[T any](a, b []T, same func(T, T) bool) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(x T) bool {
+		return !slices.ContainsFunc(b, func(y T) bool { return same(x, y) })
+	})
+}
+
+func sameNeighbor(a, b neighbor.Neighbor) bool { return a.Same(b) && a.Source == b.Source }
+
+func sameSkipped(a, b neighbor.Skipped) bool {
+	return a.Dst == b.Dst && a.Dev == b.Dev && a.Reason == b.Reason
+}

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/neighpin/neighpin/pkg/neighbor"
+)
+
+// review compares what a runtime copied with what is true now. The copy is out of
+// reach: what differs is recorded as stale and reported. Neighbors then has what
+// is true now, and so do the annotation and the live file of containers to come:
+// they are the truth for who reads them, and what the sandbox itself copied is in
+// the record.
+//
+// The entries of ours that a runtime leaves in the namespace (gVisor takes the
+// IPv6 addresses, whose entries stay; Kata takes nothing) are corrected, although
+// no stack uses them: who reads them there expects to read the truth. What is
+// gone is not put back.
+func (c *comparison) review(ctx context.Context) error {
+	copied := c.before.copied()
+	now, err := c.table.Review(ctx, neighbor.Query{Known: copied, Learned: c.learned})
+	if err != nil {
+		c.untouched = true
+		return err
+	}
+	c.links = now.Basis
+	c.after.Neighbors, c.after.Stale = nil, nil
+	c.after.Skipped = slices.DeleteFunc(slices.Clone(c.before.Skipped), func(s neighbor.Skipped) bool {
+		return slices.ContainsFunc(copied, func(n neighbor.Neighbor) bool { return keyOf(n) == keyOfSkipped(s) })
+	})
+	for _, was := range copied {
+		n, reason := verdictOn(was, now)
+		switch {
+		case reason.Reason == neighbor.ReasonLinkGone:
+			c.keep(was) // the sandbox comes to its end
+		case reason.Reason != "":
+			c.after.Skipped = append(c.after.Skipped, reason)
+			c.stale(was, "", reason.Reason)
+		case n.LLAddr == was.LLAddr:
+			c.after.Neighbors = append(c.after.Neighbors, was)
+		default:
+			c.after.Neighbors = append(c.after.Neighbors, n)
+			c.stale(was, n.LLAddr, "")
+		}
+	}
+	return c.correct(ctx)
+}
+
+// copied are the neighbors that the runtime has: those of the record, but where
+// these were corrected since.
+func (r Record) copied() []neighbor.Neighbor {
+	var list []neighbor.Neighbor
+	for _, n := range r.Neighbors {
+		if !slices.ContainsFunc(r.Stale, func(s Stale) bool { return s.key() == keyOf(n) }) {
+			list = append(list, n)
+		}
+	}
+	for _, s := range r.Stale {
+		list = append(list, neighbor.Neighbor{Dst: s.Dst, Dev: s.Dev, LLAddr: s.Copied, Source: s.Source,
+			Family: family(s.Dst), State: []string{"PERMANENT"}})
+	}
+	return list
+}
+
+func family(dst netip.Addr) string {
+	if dst.Is4() {
+		return neighbor.FamilyInet
+	}
+	return neighbor.FamilyInet6
+}
+
+// stale notes a copy that is not true.
+func (c *comparison) stale(was neighbor.Neighbor, now neighbor.HardwareAddr, reason neighbor.Reason) {
+	since := time.Now().UTC()
+	if i := slices.IndexFunc(c.before.Stale, func(s Stale) bool { return s.key() == keyOf(was) }); i >= 0 {
+		since = c.before.Stale[i].Since
+	}
+	c.after.Stale = append(c.after.Stale, Stale{Dst: was.Dst, Dev: was.Dev, Copied: was.LLAddr, Source: was.Source,
+		LLAddr: now, Reason: reason, Since: since})
+}
+
+// keep leaves everything about one gateway as it was.
+func (c *comparison) keep(was neighbor.Neighbor) {
+	for _, n := range c.before.Neighbors {
+		if keyOf(n) == keyOf(was) {
+			c.after.Neighbors = append(c.after.Neighbors, n)
+		}
+	}
+	for _, s := range c.before.Stale {
+		if s.key() == keyOf(was) {
+			c.after.Stale = append(c.after.Stale, s)
+		}
+	}
+	for _, s := range c.before.Skipped {
+		if keyOfSkipped(s) == keyOf(was) {
+			c.after.Skipped = append(c.after.Skipped, s)
+		}
+	}
+}
+
+// correct gives entries that are still there, and ours, the address of now.
+func (c *comparison) correct(ctx context.Context) error {
+	for _, old := range c.before.Neighbors {
+		i := slices.IndexFunc(c.after.Neighbors, func(n neighbor.Neighbor) bool { return keyOf(n) == keyOf(old) })
+		if i >= 0 && c.after.Neighbors[i].Same(old) {
+			continue
+		}
+		released, err := c.table.Release(ctx, []neighbor.Neighbor{old})
+		if err != nil {
+			return err
+		}
+		if i < 0 || len(released) == 0 {
+			continue
+		}
+		if err := c.table.Pin(ctx, c.after.Neighbors[i:i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copies tells which copies stopped being true, or are untrue in another way than
+// before, and which are true again.
+func (c *comparison) copies() (stale, fresh []Change) {
+	for _, s := range c.after.Stale {
+		if !slices.ContainsFunc(c.before.Stale, func(o Stale) bool { return sameStale(o, s) }) {
+			stale = append(stale, s.change())
+		}
+	}
+	for _, s := range c.before.Stale {
+		if !slices.ContainsFunc(c.after.Stale, func(o Stale) bool { return o.key() == s.key() }) {
+			change := s.change()
+			change.Now, change.Reason = s.Copied, ""
+			fresh = append(fresh, change)
+		}
+	}
+	return stale, fresh
+}
+
+func (s Stale) key() pinKey { return pinKey{s.Dst.String(), s.Dev} }
+
+func (s Stale) change() Change {
+	return Change{Dst: s.Dst, Dev: s.Dev, Was: s.Copied, Now: s.LLAddr, Reason: s.Reason}
+}
+
+func sameStale(a, b Stale) bool {
+	return a.key() == b.key() && a.Copied == b.Copied && a.LLAddr == b.LLAddr && a.Reason == b.Reason
+}

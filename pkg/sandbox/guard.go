@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/neighpin/neighpin/pkg/neighbor"
+)
+
+// basis is what the answer to "is this sandbox as it should be" rests on: when
+// something happens to one of these, it has to be asked again.
+type basis struct {
+	nsid     int32        // the namespace, as this process's knows it; numbered says whether that is known
+	numbered bool         //
+	links    []int        // outside the sandbox, see neighbor.Resolution.Basis
+	gateways []netip.Addr // what must be somewhere outside
+}
+
+// contains tells whether b rests on all that other rests on.
+func (b basis) contains(other basis) bool {
+	return (!other.numbered || b.numbered && b.nsid == other.nsid) &&
+		!slices.ContainsFunc(other.links, func(l int) bool { return !slices.Contains(b.links, l) }) &&
+		!slices.ContainsFunc(other.gateways, func(a netip.Addr) bool { return !slices.Contains(b.gateways, a) })
+}
+
+// guard watches over all sandboxes at once, by one socket in this process's own
+// namespace. What happens there says only whom to look at: then one sandbox is
+// opened, compared with what is true now, corrected and closed, and nothing of
+// ours stays in its namespace.
+//
+// One goroutine at a time works on a sandbox: first the one of its life, which is
+// nudged; from its end on one of the guard's workers.
+type guard struct {
+	engine *Engine
+	ready  *sync.Cond // of mu: there is work, or the end
+
+	mu        sync.Mutex // guards the following
+	closed    bool
+	wards     map[*sandbox]*ward
+	byNSID    map[int32]*ward
+	byLink    map[int]map[*ward]bool
+	byGateway map[netip.Addr]map[*ward]bool
+	urgent    []*ward // to be compared, in order
+	patient   []*ward // when nothing is urgent
+	swept     time.Time
+	sweeping  *time.Timer // when everything is to be compared again, or nil
+}
+
+func newGuard(e *Engine) *guard {
+	g := &guard{
+		engine: e, wards: make(map[*sandbox]*ward), byNSID: make(map[int32]*ward),
+		byLink: make(map[int]map[*ward]bool), byGateway: make(map[netip.Addr]map[*ward]bool),
+	}
+	g.ready = sync.NewCond(&g.mu)
+	return g
+}
+
+// start begins to listen and to compare. Its goroutines end with the engine's
+// context, and after end.
+func (g *guard) start() {
+	for range workers {
+		g.engine.wg.Go(g.work)
+	}
+	g.engine.wg.Go(g.listen)
+	interval := g.engine.opts.CompareInterval
+	if interval <= 0 {
+		interval = DefaultCompareInterval
+	}
+	g.engine.wg.Go(func() { g.rounds(interval) })
+}
+
+// ward is one sandbox in the guard's care. The guard's mutex guards it.
+type ward struct {
+	sandbox *sandbox
+	basis   basis
+	nudge   chan struct{} // to the goroutine of its life; nil when that is over
+
+	dirty    bool    // something happened since it was last begun to be compared
+	busy     bool    // a worker has it
+	waits    urgency // the list it stands in
+	later    *time.Timer
+	cause    urgency   // of dirty: the more urgent, if several
+	waiters  []*waiter // for the next comparison
+	served   []*waiter // for the one that a worker has begun
+	pace     pace
+	failures int
+}
+
+// urgency says why a sandbox is to be compared.
+type urgency int
+
+const (
+	idle   urgency = iota
+	slow           // everything is compared from time to time
+	resync         // events were lost
+	event          // something happened to it
+)
+
+// watch takes a sandbox whose life begins; its goroutine is nudged over the
+// channel when something outside the namespace concerns it.
+func (g *guard) watch(s *sandbox) (nudge <-chan struct{}) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	w := g.ward(s)
+	w.nudge = make(chan struct{}, 1)
+	return w.nudge
+}
+
+// take takes over a sandbox whose life is over, or never was in this process, and
+// compares it once.
+func (g *guard) take(s *sandbox) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	w := g.ward(s)
+	w.nudge = nil
+	g.mark(w, event)
+}
+
+// check compares sandboxes now; the channel is closed when all have been.
+func (g *guard) check(sandboxes []*sandbox) <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	all := &waiter{left: 1, done: make(chan struct{})}
+	defer all.one()
+	if g.closed {
+		return all.done
+	}
+	for _, s := range sandboxes {
+		w := g.ward(s)
+		all.left++
+		w.waiters = append(w.waiters, all)
+		w.pace = pace{} // who asks is the runtime, not the sandbox
+		g.mark(w, event)
+	}
+	return all.done
+}
+
+// waiter waits for several wards to be compared. The guard's mutex guards it.
+type waiter struct {
+	left int
+	done chan struct{}
+}
+
+// one says that one of them has been.
+func (w *waiter) one() {
+	if w.left--; w.left == 0 {
+		close(w.done)
+	}
+}
+
+// ward finds a sandbox, or takes it into care.
+func (g *guard) ward(s *sandbox) *ward {
+	w, ok := g.wards[s]
+	if !ok {
+		w = &ward{sandbox: s}
+		if !g.closed {
+			g.wards[s] = w
+		}
+	}
+	return w
+}
+
+// base says what the last look at a sandbox rests on. What happened to something
+// that was not known of before, between the look and this call, was not heard: then
+// another look is due.
+func (g *guard) base(s *sandbox, b basis) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if w, ok := g.wards[s]; ok && g.rebase(w, b) {
+		g.mark(w, event)
+	}
+}
+
+// rebase reports whether b is more than was known.
+func (g *guard) rebase(w *ward, b basis) (more bool) {
+	if !b.numbered {
+		b.nsid, b.numbered = w.basis.nsid, w.basis.numbered
+	}
+	more = !w.basis.contains(b)
+	g.unindex(w)
+	w.basis = b
+	if b.numbered {
+		g.byNSID[b.nsid] = w
+	}
+	for _, link := range b.links {
+		put(g.byLink, link, w)
+	}
+	for _, gateway := range b.gateways {
+		put(g.byGateway, gateway, w)
+	}
+	return more
+}
+
+func (g *guard) unindex(w *ward) {
+	if w.basis.numbered && g.byNSID[w.basis.nsid] == w {
+		delete(g.byNSID, w.basis.nsid)
+	}
+	for _, link := range w.basis.links {
+		cut(g.byLink, link, w)
+	}
+	for _, gateway := range w.basis.gateways {
+		cut(g.byGateway, gateway, w)
+	}
+}
+
+func put[K comparable](index map[K]map[*ward]bool, key K, w *ward) {
+	if index[key] == nil {
+		index[key] = make(map[*ward]bool)
+	}
+	index[key][w] = true
+}
+
+func cut[K comparable](index map[K]map[*ward]bool, key K, w *ward) {
+	delete(index[key], w)
+	if len(index[key]) == 0 {
+		delete(index, key)
+	}
+}
+
+// drop lets go of a sandbox: nothing of it is repaired any more.
+func (g *guard) drop(s *sandbox) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if w, ok := g.wards[s]; ok {
+		delete(g.wards, s)
+		g.unindex(w)
+		g.retire(w)
+	}
+}
+
+// retire ends what still waits for a ward. A worker that has it finishes.
+func (g *guard) retire(w *ward) {
+	w.waits, w.dirty = idle, false
+	for _, timer := range []*time.Timer{w.later} {
+		if timer != nil {
+			timer.Stop()
+		}
+	}
+	for _, waiter := range w.waiters {
+		waiter.one()
+	}
+	w.waiters = nil
+}
+
+// heard takes what happened in this process's namespace and in all that have a
+// number in it.
+func (g *guard) heard(events []neighbor.HostEvent) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, ev := range events {
+		switch ev.Kind {
+		case neighbor.Overrun:
+			g.sweep()
+			continue
+		case neighbor.NamespaceGone:
+			// The number may be another namespace's by now: who has it is asked
+			// at the next look.
+			if w := g.byNSID[ev.NSID]; w != nil {
+				delete(g.byNSID, ev.NSID)
+				w.basis.numbered = false
+				g.mark(w, event)
+			}
+			continue
+		}
+		if w := g.byNSID[ev.NSID]; w != nil {
+			if w.nudge == nil && w.sandbox.record().concerns(ev.Event) {
+				g.mark(w, event)
+			}
+			continue
+		}
+		switch ev.Kind {
+		case neighbor.LinkChanged, neighbor.LinkRemoved:
+			for w := range g.byLink[ev.Index] {
+				g.mark(w, event)
+			}
+		case neighbor.AddrAdded, neighbor.AddrRemoved:
+			for w := range g.byGateway[ev.Dst] {
+				g.mark(w, event)
+			}
+		}
+	}
+}
+
+// concerns tells whether something that happened inside a sandbox which has
+// started may have changed what the record says.
+func (r Record) concerns(ev neighbor.Event) bool {
+	switch ev.Kind {
+	case neighbor.NeighborChanged, neighbor.NeighborRemoved:
+	default:
+		return true
+	}
+	removed := ev.Kind == neighbor.NeighborRemoved
+	pinned := false
+	for _, n := range r.Neighbors {
+		// Without the link's name, which such events lack, any gateway of that IP
+		// address will do.
+		if pinned = pinned || n.Dst == ev.Dst; !removed && n.Dst == ev.Dst && n.LLAddr == ev.LLAddr && ev.Permanent() {
+			return false
+		}
+	}
+	if pinned {
+		return true
+	}
+	// Nothing stands there, and what dynamic entries come and go is the kernel's
+	// business. A permanent one is somebody's, and it may be the reason.
+	return (removed || ev.Permanent()) &&
+		slices.ContainsFunc(r.Skipped, func(s neighbor.Skipped) bool { return s.Dst == ev.Dst })
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/neighpin/neighpin/pkg/neighbor"
+)
+
+// hostWatcher is the part of neighbor.HostWatcher that the guard needs.
+type hostWatcher interface {
+	Receive() ([]neighbor.HostEvent, error)
+	Close() error
+}
+
+func watchHost() (hostWatcher, error) { return neighbor.WatchHost() }
+
+const (
+	// listenAgain is the pause before the host is listened to again after that
+	// failed; it doubles up to listenAtLast.
+	listenAgain  = 100 * time.Millisecond
+	listenAtLast = time.Minute
+	// readAtOnce is the number of events that are read without a pause, and
+	// readPause the pause after that many in a second: a sandbox that makes events
+	// without end costs so much reading and no more. What is lost by it is told by
+	// an Overrun, after which everything is read again.
+	readAtOnce = 50000
+	readPause  = 20 * time.Millisecond
+)
+
+// listen hears the host until the end, and says when it cannot and when it can
+// again. After each gap everything is compared.
+func (g *guard) listen() {
+	e := g.engine
+	pause := listenAgain
+	for e.ctx.Err() == nil {
+		err := g.hear(func() { pause = listenAgain })
+		if e.ctx.Err() != nil {
+			return
+		}
+		e.listens(err)
+		if errors.Is(err, fs.ErrPermission) {
+			pause = listenAtLast // somebody has to change that
+		}
+		select {
+		case <-e.ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, listenAtLast)
+	}
+}
+
+// hear is one watcher, from its beginning to its failure.
+func (g *guard) hear(began func()) error {
+	w, err := g.engine.watchHost()
+	if err != nil {
+		return fmt.Errorf("listen to the host: %w", err)
+	}
+	// Closed to wake Receive at the end of the engine, too.
+	stop := context.AfterFunc(g.engine.ctx, func() { _ = w.Close() })
+	defer func() {
+		stop()
+		_ = w.Close()
+	}()
+	began()
+	g.engine.listens(nil)
+	g.mu.Lock()
+	g.sweep()
+	g.mu.Unlock()
+	second, read := time.Now(), 0
+	for {
+		events, err := w.Receive()
+		if err != nil {
+			return fmt.Errorf("listen to the host: %w", err)
+		}
+		g.heard(events)
+		if read += len(events); read < readAtOnce {
+			continue
+		}
+		if time.Since(second) < time.Second {
+			select {
+			case <-g.engine.ctx.Done():
+			case <-time.After(readPause):
+			}
+			continue
+		}
+		second, read = time.Now(), 0
+	}
+}
+
+// listens notes whether the host can be listened to, and tells when that changes.
+func (e *Engine) listens(err error) {
+	e.mu.Lock()
+	changed := !e.listened || (err == nil) != (e.listenErr == nil)
+	e.listened, e.listenErr = true, err
+	e.mu.Unlock()
+	if changed {
+		e.report(Event{Kind: KindGuard, Err: err})
+	}
+}

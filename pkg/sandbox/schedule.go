@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	// workers compare at once. One that a sandbox holds up, which it can for no
+	// longer than a comparison may take, leaves others.
+	workers = 3
+	// compareTimeout bounds one comparison.
+	compareTimeout = time.Second
+	// credit is the time that comparing one sandbox may cost at once, and share
+	// what part of all time in the long run: one hundredth. An ordinary comparison
+	// takes about a millisecond, so that about a hundred changes are followed at
+	// once, and ten in a second for ever.
+	credit = 100 * time.Millisecond
+	share  = 100
+	// firstRetry is the pause after a comparison that failed; it doubles.
+	firstRetry = 100 * time.Millisecond
+	// sweepPause is the least time between two comparisons of everything after
+	// lost events, and sweepEach what each sandbox adds to that.
+	sweepPause = 100 * time.Millisecond
+	sweepEach  = 10 * time.Millisecond
+)
+
+// pace spaces the comparisons of one sandbox by what they cost, so that one
+// which never rests, or is slow to read, takes a bounded share from others.
+type pace struct {
+	debt time.Duration // at the moment
+	at   time.Time
+}
+
+// wait is how long to wait before the next one.
+func (p *pace) wait(now time.Time) time.Duration {
+	p.settle(now)
+	return max(0, p.debt-credit) * share
+}
+
+// spend notes what one cost.
+func (p *pace) spend(now time.Time, cost time.Duration) {
+	p.settle(now)
+	p.debt += cost
+}
+
+func (p *pace) settle(now time.Time) {
+	p.debt = max(0, p.debt-now.Sub(p.at)/share)
+	p.at = now
+}
+
+// mark has a ward compared, soon.
+func (g *guard) mark(w *ward, cause urgency) {
+	w.dirty, w.cause = true, max(w.cause, cause)
+	if w.nudge != nil {
+		select {
+		case w.nudge <- struct{}{}:
+		default: // it has not even taken the last one
+		}
+		return
+	}
+	if !w.busy {
+		g.enqueue(w)
+	}
+}
+
+// enqueue puts a ward into the line, at once or when its time has come.
+func (g *guard) enqueue(w *ward) {
+	if g.closed || g.wards[w.sandbox] != w || w.waits >= w.cause {
+		return
+	}
+	if pause := w.pace.wait(time.Now()); pause > 0 {
+		g.postpone(w, pause)
+		return
+	}
+	w.waits = w.cause
+	if w.cause == event {
+		g.urgent = append(g.urgent, w)
+	} else {
+		g.patient = append(g.patient, w)
+	}
+	g.ready.Signal()
+}
+
+// postpone puts a ward into the line after a pause, unless it waits for that already.
+func (g *guard) postpone(w *ward, pause time.Duration) {
+	if w.later != nil {
+		return
+	}
+	w.later = time.AfterFunc(pause, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		w.later = nil
+		if w.dirty && !w.busy && w.nudge == nil {
+			g.enqueue(w)
+		}
+	})
+}
+
+// next waits for a ward that is to be compared and takes it out of the line; nil
+// at the end.
+func (g *guard) next() (*ward, urgency) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for {
+		var w *ward
+		switch {
+		case g.closed:
+			return nil, idle
+		case len(g.urgent) > 0:
+			w, g.urgent = g.urgent[0], g.urgent[1:]
+		case len(g.patient) > 0:
+			w, g.patient = g.patient[0], g.patient[1:]
+		default:
+			g.ready.Wait()
+			continue
+		}
+		// One that was made more urgent stands in both lists, and one that was
+		// dropped may stand in either.
+		if w.waits == idle || w.busy || g.wards[w.sandbox] != w {
+			continue
+		}
+		cause := w.cause
+		w.busy, w.dirty, w.waits, w.cause = true, false, idle, idle
+		return w, cause
+	}
+}
+
+// work compares one ward after another until the end.
+func (g *guard) work() {
+	for {
+		w, cause := g.next()
+		if w == nil {
+			return
+		}
+		began := time.Now()
+		b, err := g.engine.compare(w.sandbox, g.begun(w), cause)
+		g.done(w, b, time.Since(began), err)
+	}
+}
+
+// begun returns what is known of a ward that is about to be compared. Who waits
+// for it from now on waits for the next time.
+func (g *guard) begun(w *ward) basis {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	w.served, w.waiters = append(w.served, w.waiters...), nil
+	return w.basis
+}
+
+// done gives a ward back.
+func (g *guard) done(w *ward, b basis, cost time.Duration, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	w.busy = false
+	for _, waiter := range w.served {
+		waiter.one()
+	}
+	w.served = nil
+	w.pace.spend(time.Now(), cost)
+	if g.wards[w.sandbox] != w {
+		return
+	}
+	switch {
+	case err == nil:
+		w.failures = 0
+		if g.rebase(w, b) {
+			w.dirty, w.cause = true, max(w.cause, event)
+		}
+	case w.failures < 8: // then the slow comparison is often enough
+		w.failures++
+		w.dirty, w.cause = true, max(w.cause, event)
+		g.postpone(w, firstRetry<<w.failures)
+		return
+	}
+	if w.dirty {
+		g.enqueue(w)
+	}
+}
+
+// sweep has everything compared, soon, but not again and again: who can make the
+// kernel lose events must not keep the guard busy by it.
+func (g *guard) sweep() {
+	if g.closed || g.sweeping != nil {
+		return
+	}
+	pause := sweepPause + time.Duration(len(g.wards))*sweepEach
+	g.sweeping = time.AfterFunc(max(0, time.Until(g.swept.Add(pause))), func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.sweeping, g.swept = nil, time.Now()
+		g.all(resync)
+	})
+}
+
+// all has every ward compared.
+func (g *guard) all(cause urgency) {
+	for _, w := range g.wards {
+		if cause > slow || w.nudge == nil { // a life looks by itself
+			g.mark(w, cause)
+		}
+	}
+}
+
+// rounds has everything compared at intervals, whatever events have said.
+func (g *guard) rounds(interval time.Duration) {
+	for {
+		// Jitter, so that the nodes of a cluster do not do it at once.
+		pause := interval - interval/10 + rand.N(interval/5+1)
+		select {
+		case <-g.engine.ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		g.mu.Lock()
+		g.all(slow)
+		g.mu.Unlock()
+	}
+}
+
+// end wakes everything that waits.
+func (g *guard) end() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = true
+	if g.sweeping != nil {
+		g.sweeping.Stop()
+	}
+	for s, w := range g.wards {
+		delete(g.wards, s)
+		g.retire(w)
+	}
+	g.ready.Broadcast()
+}
