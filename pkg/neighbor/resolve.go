@@ -127,6 +127,9 @@ func (r *resolver) resolveLink(ctx context.Context, index int, gateways []key) e
 	if l.loopback() {
 		return nil
 	}
+	if _, twice := r.names[l.name]; twice {
+		return fmt.Errorf("read link %d: it has the name of one read before: %w", index, ErrInterrupted)
+	}
 	r.names[l.name] = l.index
 	o, err := r.outlook(ctx, l)
 	if err != nil {
