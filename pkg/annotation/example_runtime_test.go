@@ -16,13 +16,47 @@ import (
 	"github.com/neighpin/neighpin/pkg/netns"
 )
 
-// What stands between the two marks is shown in docs/annotation.md, word for
+// What stands between the two marks is shown in docs/runtime-authors.md, word for
 // word; TestDocsShowTheExample holds them together.
 
 // docs:begin
 
-// pinFromConfig pins, in the runtime's own network namespace, what the
-// container's config.json says was pinned in the pod's.
+// neighborsOf reads what was pinned in the pod's network namespace. The value is
+// the annotation's, or the content of the live file.
+func neighborsOf(value string, pod *netns.NS) ([]neighbor.Neighbor, error) {
+	pinned, err := annotation.Parse(value)
+	if err != nil {
+		return nil, err // names the field, and is short and printable however hostile the value
+	}
+	// The cookie tells whether it speaks of this pod's namespace, or was left from
+	// another one.
+	if pod.Cookie() != pinned.Cookie {
+		return nil, fmt.Errorf("the neighbors are those of namespace %d, the pod's is %d: not applying them", pinned.Cookie, pod.Cookie())
+	}
+	var neighbors []neighbor.Neighbor
+	for _, e := range pinned.Neighbors {
+		// Without the source: Pin leaves "existing" entries to whoever made them,
+		// and in the own namespace nobody has.
+		neighbors = append(neighbors, neighbor.Neighbor{
+			Dst: e.Dst, Dev: e.Dev, LLAddr: neighbor.HardwareAddr(e.LLAddr),
+		})
+	}
+	return neighbors, nil
+}
+
+// pin pins in the runtime's own network namespace. Its links must be up and have
+// their names and addresses: taking a link down, giving it another MAC, or moving
+// it flushes its entries.
+func pin(ctx context.Context, own *netns.NS, neighbors []neighbor.Neighbor) error {
+	table, err := neighbor.Open(own)
+	if err != nil {
+		return err
+	}
+	defer table.Close()
+	return table.Pin(ctx, neighbors) // nil: the kernel has acknowledged every entry
+}
+
+// pinFromConfig is for an OCI runtime, which has the container's config.json.
 func pinFromConfig(ctx context.Context, configPath string, own *netns.NS) error {
 	data, err := os.ReadFile(configPath)
 	if err != nil {
@@ -32,45 +66,20 @@ func pinFromConfig(ctx context.Context, configPath string, own *netns.NS) error 
 	if err := json.Unmarshal(data, &config); err != nil {
 		return fmt.Errorf("decode %s: %w", configPath, err)
 	}
-
-	// Read. No annotation is the usual case: nothing to do.
 	value, ok := config.Annotations[annotation.Key]
 	if !ok {
-		return nil
+		return nil // the usual case: nothing to do
 	}
-	pinned, err := annotation.Parse(value)
-	if err != nil {
-		return err // names the field, and is short and printable however hostile the value
-	}
-
-	// Check. The cookie tells whether the annotation speaks of this pod's
-	// namespace, or was left from another one.
 	pod, err := netns.Open(networkPath(config))
 	if err != nil {
 		return err
 	}
 	defer pod.Close()
-	if pod.Cookie() != pinned.Cookie {
-		return fmt.Errorf("annotation %s is about namespace %d, the pod's is %d: not applying it",
-			annotation.Key, pinned.Cookie, pod.Cookie())
-	}
-
-	// Apply. The links of the own namespace must be up and have their names and
-	// addresses: taking a link down, or giving it another MAC, flushes its entries.
-	table, err := neighbor.Open(own)
+	neighbors, err := neighborsOf(value, pod)
 	if err != nil {
 		return err
 	}
-	defer table.Close()
-	var neighbors []neighbor.Neighbor
-	for _, e := range pinned.Neighbors {
-		// Without the source: Pin leaves "existing" entries to whoever made them,
-		// and in the own namespace nobody has.
-		neighbors = append(neighbors, neighbor.Neighbor{
-			Dst: e.Dst, Dev: e.Dev, LLAddr: neighbor.HardwareAddr(e.LLAddr),
-		})
-	}
-	return table.Pin(ctx, neighbors)
+	return pin(ctx, own, neighbors)
 }
 
 // networkPath returns the path of the pod's network namespace.

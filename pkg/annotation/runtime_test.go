@@ -84,12 +84,12 @@ func TestDocsShowTheExample(t *testing.T) {
 	if !ok {
 		t.Fatal("the marks are missing in example_runtime_test.go")
 	}
-	page, err := os.ReadFile("../../docs/annotation.md")
+	page, err := os.ReadFile("../../docs/runtime-authors.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if block := "```go\n" + strings.TrimSpace(code) + "\n```\n"; !strings.Contains(string(page), block) {
-		t.Errorf("docs/annotation.md lacks this block, which is the one that compiles:\n%s", block)
+		t.Errorf("docs/runtime-authors.md lacks this block, which is the one that compiles:\n%s", block)
 	}
 }
 

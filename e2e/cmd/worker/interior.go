@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 
 	"github.com/vishvananda/netlink"
@@ -17,24 +16,21 @@ import (
 )
 
 // makeNamespace makes a network namespace and mounts it at path, by which the OCI runtime finds it.
-func makeNamespace(path string) (*netns.NS, error) {
+func makeNamespace(pod *netns.NS, path string) (*netns.NS, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
 	if err := os.WriteFile(path, nil, 0o644); err != nil {
 		return nil, err
 	}
-	made := make(chan error, 1)
-	go func() {
-		// Never unlocked: the thread, which is elsewhere now, ends with the goroutine.
-		runtime.LockOSThread()
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		if err == nil {
-			err = unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, "")
+	// Do brings its thread back to where it was.
+	err := pod.Do(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return err
 		}
-		made <- err
-	}()
-	if err := <-made; err != nil {
+		return unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, "")
+	})
+	if err != nil {
 		return nil, fmt.Errorf("make network namespace %s: %w", path, err)
 	}
 	return netns.Open(path)

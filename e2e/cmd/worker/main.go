@@ -21,7 +21,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime"
 	"syscall"
 
 	"github.com/neighpin/neighpin/pkg/netns"
@@ -39,12 +38,6 @@ type options struct {
 	hold     string
 	unpinned bool
 	program  []string
-}
-
-func init() {
-	// The main goroutine keeps the process's first thread, so that none that changes its namespace gets it: that thread's is
-	// taken for the whole process's.
-	runtime.LockOSThread()
 }
 
 func main() {
@@ -78,7 +71,7 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 
-	own, err := makeNamespace(interior)
+	own, err := makeNamespace(pod, interior)
 	if err != nil {
 		return err
 	}
