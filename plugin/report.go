@@ -65,6 +65,8 @@ func (r *reporter) Report(event sandbox.Event) {
 		} else {
 			log.Info("changes of the host's links are heard: pins follow them at once")
 		}
+	case sandbox.KindStoreless:
+		log.Info("containerd keeps no records of new sandboxes (1.7 does not), so there is no early path: they are pinned when NRI tells of them, which such a containerd does before it starts them; said once")
 	case sandbox.KindState:
 		if r.mayTellState() {
 			log.Warn("record could not be read or kept; work goes on without it (is the state directory full or read-only?)")
@@ -123,7 +125,7 @@ func (r *reporter) store(log logrus.FieldLogger, err error) {
 		log.Warn("containerd's sandbox store does not answer as it should: what it does not tell has no early path; NRI still serves")
 		return
 	}
-	log.Info("containerd's sandbox store answers: new sandboxes are pinned before their runtime reads the namespace")
+	log.Info("containerd's sandbox store answers: new sandboxes with a record in it are pinned before their runtime reads the namespace")
 }
 
 // unowned tells of a namespace that no sandbox claims: loudly once, since it is

@@ -67,7 +67,7 @@ func (e *Engine) admit(ctx context.Context, s *sandbox, container bool) error {
 	if s.record().Refused == "" && (s.adopted || s.loaded) {
 		return nil
 	}
-	if container || s.id.stack() == stackTaken {
+	if container || s.id.stack() == stackTaken && !s.ahead.isOpen() {
 		// The runtime has the sandbox, or its stack is the kernel's and can be
 		// asked now: the verdict is a matter of moments.
 		within(ctx, s.done.opened())

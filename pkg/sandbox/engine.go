@@ -88,6 +88,7 @@ type Engine struct {
 	storeTorn bool                // some of its records could not be decoded
 	listened  bool                // listening to the host has been tried
 	listenErr error               // what came of that last
+	storeless bool                // it has been said that new sandboxes have no record there
 }
 
 // New prepares an engine. Nothing runs before Start.
@@ -168,8 +169,10 @@ func (e *Engine) SandboxStarted(ctx context.Context, id Identity) {
 	if s == nil {
 		return
 	}
-	s.barrier.open()
+	// In this order, which asked relies on.
 	s.started.open()
+	s.barrier.open()
+	defer s.answered.open()
 	s.wait(ctx)
 	if s.settled() && s.record().Error != "" {
 		// It failed before; a pod on the kernel's stack has no container yet.

@@ -204,7 +204,7 @@ func (l *life) decide(at time.Time) {
 		// Messages were lost; or an address went before CNI's result was seen;
 		// or the pod ran before we came and may have removed it itself.
 		verdict, margin = Unproven, 0
-	case verdict == InTime && margin < minMargin:
+	case verdict == InTime && margin < minMargin && l.ackedAt != l.ahead:
 		verdict, margin = Unproven, 0
 	case verdict == Late:
 		margin = min(margin, 0) // a pin that was there, and lost, has none

@@ -41,7 +41,7 @@ func (f *fakeStore) List(_ context.Context, known []string) ([]containerd.Record
 	}
 	list := []containerd.Record{}
 	for id, rec := range f.records {
-		if !slices.Contains(known, id) {
+		if rec.Stored && !slices.Contains(known, id) {
 			list = append(list, rec)
 		}
 	}
@@ -69,7 +69,13 @@ func (f *fakeStore) Get(ctx context.Context, id string) (containerd.Record, erro
 	return rec, nil
 }
 
+// put writes a record that lists show; keep writes one as it is.
 func (f *fakeStore) put(rec containerd.Record) {
+	rec.Stored = true
+	f.keep(rec)
+}
+
+func (f *fakeStore) keep(rec containerd.Record) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.records == nil {
@@ -213,6 +219,13 @@ func (n *node) newPod(handler, runtime string) *pod {
 	p.rec = containerd.Record{
 		ID: podID, Name: "web", Namespace: "shop", UID: "u1", Handler: handler, Runtime: runtime, NetNSPath: path,
 	}
+	return p
+}
+
+// unlisted is what containerd 1.7 knows of a sandbox: lists lack it, and its
+// pause container is all that Get finds.
+func (p *pod) unlisted() *pod {
+	p.node.store.keep(p.rec)
 	return p
 }
 

@@ -146,6 +146,8 @@ type life struct {
 	batches chan batch
 	nudge   <-chan struct{} // something outside the namespace concerns it
 
+	asked       bool            // the runtime had asked, through NRI, before the first look
+	ahead       time.Time       // ackedAt of the pins that stood before it was answered
 	lastWithout time.Time       // when the record was last read without a CNI result
 	early       bool            // an address went between that and CNI's result
 	down        map[string]bool // links that are down
@@ -203,6 +205,7 @@ func (l *life) run(ctx context.Context) error {
 	if err := l.awaitNetwork(ctx); err != nil {
 		return err
 	}
+	l.asked = l.sandbox.started.isOpen()
 	err := l.firstApply(ctx)
 	if errors.Is(err, errTaken) {
 		return l.missed(err)
@@ -297,8 +300,17 @@ func (l *life) missing(found []neighbor.Neighbor) bool {
 }
 
 // firstPinned records and reports the first pin of this process.
+//
+// A runtime that had asked before the namespace was looked at, and had not taken
+// it then, starts the sandbox when it is answered (containerd 1.7's CRI server):
+// what the kernel has acknowledged before the answer is in time, by whatever
+// margin.
 func (l *life) firstPinned() {
 	s := l.sandbox
+	if l.asked && !s.adopted && !s.answered.isOpen() {
+		l.ahead = l.ackedAt
+		s.ahead.open()
+	}
 	s.update(func(r *Record) {
 		if r.Timing.Verdict == Pending && !s.barrier.isOpen() {
 			r.Timing.ResultToPinMs = milliseconds(l.ackedAt.Sub(l.lastWithout))

@@ -18,7 +18,7 @@ func (e *Engine) begin(ctx context.Context, id Identity, adopted bool) *sandbox 
 	}
 	unknown := false
 	if id.Runtime == "" && id.NetNSPath != "" && e.opts.Store != nil {
-		id.Runtime, unknown = e.askType(ctx, id.ID)
+		id.Runtime, unknown = e.askType(ctx, id.ID, adopted)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -61,9 +61,19 @@ func (e *Engine) find(id string) (s *sandbox, known bool) {
 	return nil, ignored
 }
 
-// askType asks the store for a sandbox's runtime type, which NRI does not tell.
-func (e *Engine) askType(ctx context.Context, id string) (runtime string, unknown bool) {
+// askType asks the store for a sandbox's runtime type, which NRI does not tell,
+// and tells once when the store has no record of a new sandbox.
+func (e *Engine) askType(ctx context.Context, id string, adopted bool) (runtime string, unknown bool) {
 	rec, err := e.opts.Store.Get(ctx, id)
+	if err == nil && !rec.Stored && !adopted {
+		e.mu.Lock()
+		said := e.storeless
+		e.storeless = true
+		e.mu.Unlock()
+		if !said {
+			e.report(Event{Kind: KindStoreless})
+		}
+	}
 	return rec.Runtime, err != nil && !errors.Is(err, containerd.ErrNotFound)
 }
 

@@ -31,6 +31,9 @@ const (
 	// KindStore: the sandbox store went away, or some of its records cannot be
 	// read (Err), or all is well again (nil).
 	KindStore Kind = "store"
+	// KindStoreless: the sandbox store has no record of a new sandbox, as that of
+	// containerd 1.7 never has, so that only NRI tells of it; told once.
+	KindStoreless Kind = "storeless"
 	// KindState: a record could not be read, written or removed.
 	KindState Kind = "state"
 	// KindWithdrawn: a gateway lost its truth: our pin was taken back, or another

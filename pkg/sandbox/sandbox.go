@@ -39,9 +39,11 @@ type sandbox struct {
 	cancel   context.CancelFunc
 
 	barrier   *latch // CNI has finished, says NRI
-	started   *latch // the runtime has it, says NRI
+	started   *latch // the runtime has it, or waits for NRI's answer before it has
+	answered  *latch // that answer is given
 	container *latch // its first container is being created
 	pinned    *latch // the first attempt to pin is over
+	ahead     *latch // pinned while the runtime waited for the answer; see firstPinned
 	done      *latch // its goroutine has ended
 	admitted  *latch // it may start, whatever comes; see admit
 
@@ -66,6 +68,7 @@ func newSandbox(id Identity) *sandbox {
 		cancel:   func() {},
 		replaced: make(map[pinKey]int),
 		barrier:  newLatch(), started: newLatch(), container: newLatch(), pinned: newLatch(), done: newLatch(), admitted: newLatch(),
+		answered: newLatch(), ahead: newLatch(),
 		rec: Record{
 			ID: id.ID, Name: id.Name, Namespace: id.Namespace, UID: id.UID, Handler: id.Handler, Runtime: id.Runtime,
 			Phase: Starting, Timing: Timing{Verdict: Pending},
