@@ -6,13 +6,16 @@
 //
 // A [Table] is bound to one namespace. [Table.Resolve] only reads and says what
 // there is to pin and what is not pinned for which reason; [Table.Pin],
-// [Table.Verify] and [Table.Release] act on its answer. [Watch] tells what
-// happens to the namespace's links, addresses, routes and neighbors.
+// [Table.Verify] and [Table.Release] act on its answer, and [Table.Review] judges
+// it again for a sandbox whose runtime has taken the routes. [Watch] tells what
+// happens to the namespace's links, addresses, routes and neighbors, [WatchHost]
+// what happens around it.
 //
-// An address is never learned by asking: an answer to ARP or to a neighbor
+// Resolve never learns an address by asking: an answer to ARP or to a neighbor
 // solicitation can be forged by anybody on the segment, and a permanent entry
 // that is wrong neither heals nor gives an error. See [Source] for where
-// addresses come from instead.
+// addresses come from instead. A caller that prefers an answer of that kind to
+// none has [Probe] ask what Resolve did not know, and gives the outcome to Resolve.
 //
 // Netlink is spoken by github.com/vishvananda/netlink and its package nl: sockets,
 // requests and dumps, attributes, links, a bridge's VLANs. What an answer says
