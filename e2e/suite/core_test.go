@@ -31,6 +31,9 @@ func core() []func(*testing.T) {
 		TestAForgedAnnotationIsOverwritten,
 		TestHostilePodsAreServedLikeOthersAndBreakNoLog,
 		TestOddWishesDoNotSelect,
+		// Refusals.
+		TestEnforceRefusesAPodWhoseGatewaysHaveNoTruth,
+		TestEnforceRefusesAfterARestart,
 		// Restarts.
 		TestKilledBetweenSandboxAndContainer,
 		TestContainerdRestartsUnderneath,

@@ -33,7 +33,23 @@ func (c *Container) Output() (string, error) {
 
 // bundleOf is the folder with config.json of a container or sandbox.
 func bundleOf(id string) string {
-	return filepath.Join(dir, "state", "io.containerd.runtime.v2.task", "k8s.io", id)
+	return filepath.Join(taskDir, id)
+}
+
+// taskDir holds a folder for each task, of sandboxes and containers.
+const taskDir = dir + "/state/io.containerd.runtime.v2.task/k8s.io"
+
+// Tasks are the ids of the sandboxes and containers that containerd has a task of.
+func (n *Node) Tasks() ([]string, error) {
+	entries, err := os.ReadDir(taskDir)
+	if err != nil {
+		return nil, fmt.Errorf("list tasks: %w", err)
+	}
+	var ids []string
+	for _, entry := range entries {
+		ids = append(ids, entry.Name())
+	}
+	return ids, nil
 }
 
 // Programs says where the node's programs are.
