@@ -122,6 +122,20 @@ func TestPinReplacesWhatIsNotPermanent(t *testing.T) {
 	})
 }
 
+// The kernel makes an entry for the router of an advertisement, and leaves it without a state until it is used.
+func TestPinWhereAnEntryHasNoStateYet(t *testing.T) {
+	_, pod := pair(t)
+	dualStack(pod)
+	pod.IP("neigh add 10.0.0.1 dev eth0 nud none", "neigh add fd00::1 dev eth0 nud none")
+	if out, err := pod.TryIP("neigh add 10.0.0.1 dev eth0 nud none"); err == nil {
+		t.Fatalf("there is no entry: %s", out)
+	}
+	tb := openTable(t, pod.NS)
+	pin(t, tb, resolve(t, tb).Neighbors)
+	expectEntries(t, pod, "10.0.0.1 dev eth0 lladdr "+hostMAC+" PERMANENT proto 177",
+		"fd00::1 dev eth0 lladdr "+hostMAC+" PERMANENT proto 177")
+}
+
 // The namespace's owner may be at work still, as AWS's CNI between route and entry.
 func TestEntryThatAppearsBetweenResolveAndPin(t *testing.T) {
 	_, pod := pair(t)

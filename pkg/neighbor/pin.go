@@ -89,7 +89,7 @@ func (t *Table) pinOver(ctx context.Context, k key, want HardwareAddr, lladdr [h
 	}
 	how := unix.NLM_F_REPLACE
 	switch {
-	case e.state == unix.NUD_NONE:
+	case !e.dst.IsValid():
 		how = unix.NLM_F_EXCL // gone meanwhile
 	case e.permanent() && e.lladdr == want:
 		return nil
