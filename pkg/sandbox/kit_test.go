@@ -5,6 +5,8 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -152,18 +154,28 @@ func (l *log) last(kind Kind) Event {
 // node is one engine with its directories, and the process's own namespace, which
 // plays the host's part: it holds the other ends.
 type node struct {
-	t        *testing.T
+	t        testing.TB
 	store    *fakeStore
 	log      *log
 	engine   *Engine
 	stateDir string
 	netnsDir string
 	outside  *nstest.NS
+	compare  time.Duration               // the slow comparison's interval
+	learn    time.Duration               // how often is asked; zero: never
+	watch    func() (hostWatcher, error) // instead of the host's real events
 }
 
 func newNode(t *testing.T) *node {
 	t.Helper()
-	n := &node{t: t, store: &fakeStore{}, stateDir: t.TempDir(), netnsDir: t.TempDir(), outside: nstest.Own(t)}
+	return newNodeWith(t, func(*node) {})
+}
+
+// newNodeWith makes a node after its fields were set.
+func newNodeWith(t testing.TB, set func(*node)) *node {
+	t.Helper()
+	n := &node{t: t, store: &fakeStore{}, stateDir: t.TempDir(), netnsDir: t.TempDir(), outside: nstest.Own(t), compare: time.Hour}
+	set(n)
 	n.start()
 	t.Cleanup(func() { n.engine.Close() })
 	return n
@@ -176,6 +188,7 @@ func (n *node) options() Options {
 			Handlers: []string{"runsc*"}, Annotate: []string{"runsc*"}, PodAnnotations: AllowAnnotation,
 		},
 		Store: n.store, StateDir: n.stateDir, NetNSDirs: []string{n.netnsDir}, MaxNeighbors: 16, Reporter: n.log,
+		CompareInterval: n.compare, LearnInterval: n.learn, Learn: n.learn > 0,
 	}
 }
 
@@ -187,6 +200,9 @@ func (n *node) start() {
 		n.t.Fatal(err)
 	}
 	n.engine = engine
+	if n.watch != nil {
+		engine.watchHost = n.watch
+	}
 	if err := engine.Start(); err != nil {
 		engine.Close()
 		n.t.Fatal(err)
@@ -210,14 +226,19 @@ const (
 // that CNI's work follows; there is no network in it yet.
 func (n *node) newPod(handler, runtime string) *pod {
 	n.t.Helper()
+	return n.newPodAs(podID, handler, runtime)
+}
+
+func (n *node) newPodAs(id, handler, runtime string) *pod {
+	n.t.Helper()
 	p := &pod{NS: nstest.New(n.t), node: n}
-	path := filepath.Join(n.netnsDir, "cni-"+podID)
+	path := filepath.Join(n.netnsDir, "cni-"+id)
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		n.t.Fatal(err)
 	}
 	p.MountAt(path)
 	p.rec = containerd.Record{
-		ID: podID, Name: "web", Namespace: "shop", UID: "u1", Handler: handler, Runtime: runtime, NetNSPath: path,
+		ID: id, Name: "web", Namespace: "shop", UID: "u1", Handler: handler, Runtime: runtime, NetNSPath: path,
 	}
 	return p
 }
@@ -290,9 +311,11 @@ func (n *node) eventually(what string, ok func() bool) {
 }
 
 // record is what the engine says of the one pod.
-func (n *node) record() Record {
+func (n *node) record() Record { return n.recordOf(podID) }
+
+func (n *node) recordOf(id string) Record {
 	for _, rec := range n.engine.Status().Sandboxes {
-		if rec.ID == podID {
+		if rec.ID == id {
 			return rec
 		}
 	}
@@ -318,3 +341,5 @@ func (n *node) awaitPinned() {
 }
 
 var errDown = errors.New("the test's store is down")
+
+var errNotPermitted = fmt.Errorf("the test's process may not listen: %w", fs.ErrPermission)
