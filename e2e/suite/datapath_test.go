@@ -144,6 +144,9 @@ func (r *rowRun) sysctlsChanged() ([]string, error) {
 // truth is what a gateway has to be pinned to, and by whose word.
 type truth struct{ lladdr, source string }
 
+// at is the key of a gateway on another link than eth0.
+func at(dst, dev string) string { return dst + " " + dev }
+
 // pinned checks that exactly these gateways are pinned, in time, and that the status, the annotation and the stack that the pod
 // uses agree.
 func (r *rowRun) pinned(t *testing.T, want map[string]truth) {
@@ -154,6 +157,7 @@ func (r *rowRun) pinned(t *testing.T, want map[string]truth) {
 	r.recorded(t, want)
 	plain := map[string]string{}
 	for dst, truth := range want {
+		dst, _, _ = strings.Cut(dst, " ")
 		plain[dst] = truth.lladdr
 	}
 	if got := r.used(t); !reflect.DeepEqual(got, plain) {
@@ -169,7 +173,11 @@ func (r *rowRun) recorded(t *testing.T, want map[string]truth) {
 	t.Helper()
 	got := map[string]truth{}
 	for _, n := range r.sandbox.Neighbors {
-		got[n.Dst] = truth{n.LLAddr, n.Source}
+		key := n.Dst
+		if n.Dev != "eth0" {
+			key = at(n.Dst, n.Dev)
+		}
+		got[key] = truth{n.LLAddr, n.Source}
 	}
 	if len(got) != len(r.sandbox.Neighbors) || !reflect.DeepEqual(got, want) {
 		t.Errorf("recorded %+v, want %v", r.sandbox.Neighbors, want)
