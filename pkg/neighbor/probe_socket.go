@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package neighbor
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+// frameSize is room for the longest frame that is read.
+const frameSize = 1514
+
+// prober is a packet socket that hears what one link says about the addresses of
+// one family. It is for one goroutine.
+type prober struct {
+	fd       int
+	index    int    // of the link
+	protocol uint16 // in network order
+	parse    func(frame []byte) (claim, bool)
+}
+
+// openProber makes a socket in the namespace of the calling thread. It hears
+// nothing that it should not: the filter stands before it is bound.
+func openProber(dev string, targets []netip.Addr) (*prober, error) {
+	protocol, parse := uint16(unix.ETH_P_ARP), parseARP
+	if targets[0].Is6() {
+		protocol, parse = unix.ETH_P_IPV6, parseNA
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open packet socket (needs CAP_NET_RAW): %w", err)
+	}
+	p := &prober{fd: fd, protocol: networkOrder(protocol), parse: parse}
+	if err := p.bind(dev, targets); err != nil {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *prober) bind(dev string, targets []netip.Addr) error {
+	ifr, err := unix.NewIfreq(dev)
+	if err != nil {
+		return fmt.Errorf("name link %s: %w", printable(dev), err)
+	}
+	if err := unix.IoctlIfreq(p.fd, unix.SIOCGIFINDEX, ifr); err != nil {
+		return fmt.Errorf("find link %s: %w", printable(dev), err)
+	}
+	p.index = int(ifr.Uint32())
+	if err := p.filter(targets); err != nil {
+		return fmt.Errorf("set filter of packet socket: %w", err)
+	}
+	if err := unix.Bind(p.fd, &unix.SockaddrLinklayer{Protocol: p.protocol, Ifindex: p.index}); err != nil {
+		return fmt.Errorf("bind packet socket to link %s: %w", printable(dev), err)
+	}
+	return nil
+}
+
+func (p *prober) filter(targets []netip.Addr) error {
+	program, err := bpf.Assemble(probeFilter(targets))
+	if err != nil {
+		return err
+	}
+	list := make([]unix.SockFilter, len(program))
+	for i, in := range program {
+		list[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
+	}
+	return unix.SetsockoptSockFprog(p.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(list)), Filter: &list[0]})
+}
+
+// probeFilter lets through what says something about one of the targets, which
+// are of one family: the rest of the sandbox's traffic is not even copied. As the
+// kernel's own ARP does it passes over what is meant for others, such as frames
+// with a VLAN's tag that no link here takes off (net/core/dev.c,
+// __netif_receive_skb_core, makes them PACKET_OTHERHOST).
+func probeFilter(targets []netip.Addr) []bpf.Instruction {
+	program := []bpf.Instruction{
+		bpf.LoadExtension{Num: bpf.ExtType},
+		bpf.JumpIf{Cond: bpf.JumpLessOrEqual, Val: unix.PACKET_MULTICAST, SkipTrue: 1},
+		bpf.RetConstant{},
+	}
+	at := uint32(arpSender)
+	if targets[0].Is6() {
+		at = ndTarget
+		program = append(program,
+			bpf.LoadAbsolute{Off: ip6NextHeader, Size: 1},
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_ICMPV6, SkipTrue: 1},
+			bpf.RetConstant{},
+			bpf.LoadAbsolute{Off: icmp6, Size: 1},
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: icmp6Advertisement, SkipTrue: 1},
+			bpf.RetConstant{},
+		)
+	}
+	for _, target := range targets {
+		for words := target.AsSlice(); len(words) > 0; words = words[4:] {
+			off := at + uint32(target.BitLen()/8-len(words))
+			rest := len(words)/4 - 1 // after this one; the last is followed by the word of acceptance
+			program = append(program, bpf.LoadAbsolute{Off: off, Size: 4},
+				bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: binary.BigEndian.Uint32(words), SkipTrue: uint8(2*rest + 1)})
+		}
+		program = append(program, bpf.RetConstant{Val: frameSize + 1}) // one more shows what is too long
+	}
+	return append(program, bpf.RetConstant{})
+}
+
+func (p *prober) close() { _ = unix.Close(p.fd) }
+
+// send sends a frame. A link that is down or gone, or that has no room at the
+// moment, is no error: there will be no answer.
+func (p *prober) send(frame []byte) error {
+	err := unix.Sendto(p.fd, frame, 0, &unix.SockaddrLinklayer{Protocol: p.protocol, Ifindex: p.index, Halen: hwaddrLen, Addr: [8]byte(frame[:8])})
+	if passing(err) {
+		return nil
+	}
+	return err
+}
+
+// passing tells whether an error of the socket is about a link and not about us.
+func passing(err error) bool {
+	for _, known := range []error{unix.ENETDOWN, unix.ENXIO, unix.ENODEV, unix.ENOBUFS, unix.EAGAIN, unix.EINTR} {
+		if errors.Is(err, known) {
+			return true
+		}
+	}
+	return false
+}
+
+// claims reads what has come, without waiting, and gives what it says to hear.
+// It reads no more frames than fit into the socket, so that a flood cannot keep
+// it.
+func (p *prober) claims(hear func(claim)) error {
+	var frame [frameSize]byte
+	for range framesAtOnce {
+		n, _, err := unix.Recvfrom(p.fd, frame[:], unix.MSG_TRUNC) // gives the true length
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case passing(err):
+			return nil
+		case err != nil:
+			return fmt.Errorf("receive from packet socket: %w", err)
+		case n > len(frame):
+			continue
+		}
+		if c, ok := p.parse(frame[:n]); ok {
+			hear(c)
+		}
+	}
+	return nil
+}
+
+// framesAtOnce is about what a socket of the usual size holds (net.core.rmem_default).
+const framesAtOnce = 512
+
+// deaf tells whether frames were dropped for want of room, so that a claim may
+// have been missed.
+func (p *prober) deaf() (bool, error) {
+	stats, err := unix.GetsockoptTpacketStats(p.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
+	if err != nil {
+		return true, fmt.Errorf("read statistics of packet socket: %w", err)
+	}
+	return stats.Drops > 0, nil
+}
+
+// networkOrder turns a number around where the machine's order is another.
+func networkOrder(v uint16) uint16 {
+	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
+}
