@@ -55,7 +55,7 @@ func defaultRuntimeConfig() RuntimeConfig {
 }
 
 // loadRuntimeConfig reads the configuration; a file at the usual place may be
-// missing.
+// missing. Beside an error it returns what could be understood.
 func loadRuntimeConfig(lookupEnv func(string) (string, bool)) (RuntimeConfig, error) {
 	config := defaultRuntimeConfig()
 	path, named := lookupEnv(runtimeEnv)
@@ -69,7 +69,10 @@ func loadRuntimeConfig(lookupEnv func(string) (string, bool)) (RuntimeConfig, er
 	if err != nil {
 		return config, fmt.Errorf("read configuration: %w", err)
 	}
-	if err = yaml.UnmarshalStrict(data, &config); err == nil {
+	if err = yaml.UnmarshalStrict(data, &config); err != nil {
+		config = defaultRuntimeConfig()
+		_ = yaml.Unmarshal(data, &config) // as far as it goes
+	} else {
 		err = config.validate()
 	}
 	if err != nil {
@@ -119,13 +122,10 @@ func beRuntime(name string, args []string, stderr io.Writer, lookupEnv func(stri
 	// enter the pod's namespace.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	p := oci.Process{Args: args, Env: os.Environ(), Stdin: os.Stdin, Stderr: stderr, Exec: unix.Exec}
 	config, err := loadRuntimeConfig(lookupEnv)
-	if err != nil {
-		// Which runtime it is, and whether it may start unpinned, stands there.
-		return oci.Refuse(p, err)
-	}
-	return oci.Wrap(p, config.options(name))
+	options := config.options(name)
+	options.Fault = err
+	return oci.Wrap(oci.Process{Args: args, Env: os.Environ(), Stderr: stderr, Exec: unix.Exec}, options)
 }
 
 func (a *app) runtimeCommand() *cobra.Command {

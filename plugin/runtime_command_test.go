@@ -186,13 +186,24 @@ func TestRuntimeConfiguration(t *testing.T) {
 	if _, err := loadRuntimeConfig(func(string) (string, bool) { return filepath.Join(file, "none"), true }); err == nil {
 		t.Error("a file that was named and is not there: no error")
 	}
-	// Under a configuration that cannot be read, it is not known whether a pod
-	// may start unpinned.
+	// Under a configuration that cannot be read, it is not known whether a pod may
+	// start unpinned; but it may end.
 	w := install(t, witness)
-	cmd := exec.Command(w.wrapper, "state", "abc")
-	cmd.Env = append(w.env, runtimeEnv+"=/nonexistent/runtime.yaml")
-	if out, err := cmd.CombinedOutput(); cmd.ProcessState.ExitCode() != exitError || !strings.Contains(string(out), "/nonexistent/runtime.yaml") {
-		t.Errorf("%v, %s", err, out)
+	run := func(command string) (string, int) {
+		cmd := exec.Command(w.wrapper, command, "abc")
+		cmd.Env = append(w.env, runtimeEnv+"=/nonexistent/runtime.yaml")
+		out, _ := cmd.CombinedOutput() // the code says it
+		return string(out), cmd.ProcessState.ExitCode()
+	}
+	for _, command := range []string{"create", "run", "restore"} {
+		if out, code := run(command); code != exitError || !strings.Contains(out, "/nonexistent/runtime.yaml") {
+			t.Errorf("%s: exit %d, %s", command, code, out)
+		}
+	}
+	for _, command := range []string{"delete", "kill", "state"} {
+		if out, code := run(command); code != 42 || !strings.HasPrefix(out, "["+command+"]") {
+			t.Errorf("%s: exit %d, %s", command, code, out)
+		}
 	}
 }
 

@@ -63,6 +63,9 @@ type Options struct {
 	MaxNeighbors int
 	// StateDir holds the records.
 	StateDir string
+	// Fault is why the operator's wishes are not known in full. Then no container
+	// begins, since it might have to be refused; what runs can be stopped.
+	Fault error
 }
 
 // worker is one run of the wrapper or of the hook.

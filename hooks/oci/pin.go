@@ -205,16 +205,22 @@ func (w *worker) save(rec sandbox.Record) {
 	}
 }
 
-// sandboxRecord is the record of the sandbox that a container joins.
+// sandboxRecord is the record of the sandbox that a container joins. It is found,
+// and empty, for a sandbox on the host's network.
 func (w *worker) sandboxRecord(s subject, id string) (rec sandbox.Record, found bool, err error) {
-	if w.records == nil {
-		return rec, false, nil
-	}
 	ns, err := w.host.Open(s.path)
+	if errors.Is(err, netns.ErrHost) {
+		// The sandbox is on the host's network, and its containers join that by
+		// the path of its process.
+		return rec, true, nil
+	}
 	if err != nil {
 		return rec, false, err
 	}
 	_ = ns.Close()
+	if w.records == nil {
+		return rec, false, nil
+	}
 	if rec, err := w.records.Load(id); err == nil && rec.NetNS.Cookie == ns.Cookie() {
 		return rec, true, nil
 	}

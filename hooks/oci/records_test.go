@@ -49,6 +49,23 @@ func TestAContainerThatJoinsIsAnnotatedAndNotPinnedAgain(t *testing.T) {
 	}
 }
 
+// containerd's containers join the host's network by the path of their sandbox's
+// process.
+func TestAContainerOfASandboxOnTheHostsNetwork(t *testing.T) {
+	for _, kind := range []string{containerdType, crioType} {
+		b := newBed(t)
+		b.options.Enforce = true
+		bundle := newBundle(t, "/proc/self/ns/net", map[string]string{kind: typeContainer, containerdSandbox: "abc"})
+		before, _ := readConfig(t, bundle)
+		if got := b.begin(cmdCreate, bundle, "def"); !ran(got) || len(b.messages()) != 0 {
+			t.Errorf("%s: %+v, said %v", kind, got, b.messages())
+		}
+		if now, _ := readConfig(t, bundle); now != before {
+			t.Errorf("%s: the bundle was edited", kind)
+		}
+	}
+}
+
 // The daemon's record of the same sandbox stays the daemon's.
 func TestTheDaemonsRecordIsShared(t *testing.T) {
 	ns, _ := newPod(t)

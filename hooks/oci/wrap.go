@@ -27,7 +27,7 @@ func Wrap(p Process, o Options) int {
 		return exitError
 	}
 	if err := w.prepare(c); err != nil {
-		if w.Enforce {
+		if w.Enforce || w.Fault != nil {
 			w.say.refuse(err)
 			return exitError
 		}
@@ -39,17 +39,16 @@ func Wrap(p Process, o Options) int {
 	return exitError
 }
 
-// Refuse tells, where the runtime would have, why there is nothing to become, and
-// returns the exit code.
-func Refuse(p Process, err error) int {
-	parseArguments(p.Args).teller(p.Stderr).refuse(err)
-	return exitError
-}
-
 // prepare does what has to be done before the runtime runs.
 func (w *worker) prepare(c call) error {
 	ctx, cancel := limited()
 	defer cancel()
+	switch c.command {
+	case cmdCreate, cmdRun, cmdRestore:
+		if w.Fault != nil {
+			return w.Fault
+		}
+	}
 	switch c.command {
 	case cmdCreate, cmdRun:
 		return w.create(ctx, c)

@@ -46,6 +46,10 @@ state = "{{.Dir}}/state"
   default_runtime_name = "{{.Default}}"
 [plugins."{{.CRI}}".containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
+{{- if .Runc}}
+  [plugins."{{.CRI}}".containerd.runtimes.runc.options]
+    BinaryName = "{{.Runc}}"
+{{- end}}
 [plugins."{{.CRI}}".containerd.runtimes.runsc]
   runtime_type = "io.containerd.runsc.v1"
   pod_annotations = ["io.neighpin.*"]
@@ -61,7 +65,8 @@ state = "{{.Dir}}/state"
 `))
 
 // runscConfig makes runsc write down what it reads from the pod's namespace, a folder per sandbox.
-var runscConfig = template.Must(template.New("runsc").Parse(`[runsc_config]
+var runscConfig = template.Must(template.New("runsc").Parse(`{{if .Runsc}}binary_name = "{{.Runsc}}"
+{{end}}[runsc_config]
   platform = "systrap"
   ignore-cgroups = "true"
   debug = "true"
@@ -78,6 +83,7 @@ func (n *Node) configureContainerd() error {
 		"Release": n.Release(), "CRI": cri,
 		"Dir": dir, "Socket": ContainerdSocket, "Pause": pauseImage, "Default": cmp.Or(n.options.DefaultRuntime, "runc"),
 		"NRI": NRISocket, "NRIDisabled": n.options.NRIDisabled, "Plugins": pluginDir, "Configs": pluginConfigDir,
+		"Runc": n.options.Runc, "Runsc": n.options.Runsc,
 	}
 	for name, t := range map[string]*template.Template{"containerd.toml": containerdConfig, "runsc.toml": runscConfig} {
 		var text strings.Builder

@@ -65,6 +65,8 @@ type Options struct {
 	// Plugins are neighpins that containerd launches itself: by the name in its plugin folder, such as
 	// "10-neighpin", the configuration beside it.
 	Plugins map[string]string
+	// Runc and Runsc are the programs that the shims execute, if not runc and runsc: see InstallWrapper.
+	Runc, Runsc string
 }
 
 // Node is a running node. Its methods may be called concurrently, except those that start, stop or

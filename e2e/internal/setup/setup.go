@@ -35,6 +35,7 @@ func (p Programs) Neighpin() string { return filepath.Join(p.Own, "neighpin") }
 // packages are Debian's names of the programs that a node takes from the distribution.
 var packages = [...]struct{ program, name string }{
 	{"runc", "runc"},         // needs cgo and libseccomp: not built here
+	{"podman", "podman"},     // an engine without NRI
 	{"ip", "iproute2"},       // for people who look at a failure
 	{"iptables", "iptables"}, // for CNI's portmap
 }

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+	criapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/neighpin/neighpin/e2e/internal/enclosure"
+)
+
+// Where neighpin is installed under the names of runtimes.
+const (
+	WrapperRunc  = dir + "/bin/neighpin-runc"
+	WrapperRunsc = dir + "/bin/neighpin-runsc"
+)
+
+// InstallWrapper installs neighpin as an OCI runtime wrapper, with a configuration at its usual place, none if it is empty.
+// What it returns takes both away. The machine's /etc does not change: a folder of the enclosure's own lies over it.
+func (n *Node) InstallWrapper(config string) (remove func() error, err error) {
+	if err := os.MkdirAll(filepath.Dir(WrapperRunc), 0o755); err != nil {
+		return nil, err
+	}
+	for _, link := range []string{WrapperRunc, WrapperRunsc} {
+		if err := os.RemoveAll(link); err != nil {
+			return nil, err
+		}
+		if err := os.Symlink(n.programs.Neighpin(), link); err != nil {
+			return nil, fmt.Errorf("install the wrapper: %w", err)
+		}
+	}
+	const upper, work, file = dir + "/etc/upper", dir + "/etc/work", "/etc/neighpin/runtime.yaml"
+	for _, folder := range []string{upper, work} {
+		if err := errors.Join(os.RemoveAll(folder), os.MkdirAll(folder, 0o755)); err != nil {
+			return nil, err
+		}
+	}
+	if err := unix.Mount("overlay", "/etc", "overlay", 0, "lowerdir=/etc,upperdir="+upper+",workdir="+work); err != nil {
+		return nil, fmt.Errorf("cover /etc: %w", err)
+	}
+	remove = func() error {
+		return errors.Join(unix.Unmount("/etc", unix.MNT_DETACH), os.RemoveAll(filepath.Dir(WrapperRunc)))
+	}
+	if config == "" {
+		return remove, nil
+	}
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(config), 0o644)); err != nil {
+		return nil, errors.Join(err, remove())
+	}
+	return remove, nil
+}
+
+// Bundle is the folder with the pod's own config.json.
+func (p *Pod) Bundle() string { return bundleOf(p.ID) }
+
+// RunscRoot is where gVisor's shim lets runsc keep its state.
+const RunscRoot = "/run/containerd/runsc/k8s.io"
+
+// Result is what a program printed, and its exit code.
+type Result struct {
+	Stdout, Stderr string
+	Code           int
+}
+
+// Command runs a program of the node with containerd's PATH. That it exits with another code than 0 is no error.
+func (n *Node) Command(ctx context.Context, program string, args ...string) (Result, error) {
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Env = append(os.Environ(), "PATH="+n.programs.GVisor+":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	result := Result{Stdout: stdout.String(), Stderr: stderr.String()}
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		result.Code = exit.ExitCode()
+		return result, nil
+	}
+	return result, err
+}
+
+// Podman is an engine of its own, with images, containers and a network that only this node has.
+type Podman struct {
+	node *Node
+	// Flags stand before podman's command.
+	Flags []string
+}
+
+// podmanConfig keeps podman to what the machine allows: it cannot raise limits.
+const podmanConfig = `[containers]
+default_ulimits = []
+cgroups = "no-conmon"
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "none"
+[network]
+network_backend = "cni"
+network_config_dir = "` + dir + `/podman/net"
+cni_plugin_dirs = ["` + dir + `/cni-bin"]
+default_network = "podman"
+`
+
+// podmanNetwork is a bridge that holds the gateways.
+const podmanNetwork = `{
+  "cniVersion": "0.4.0",
+  "name": "podman",
+  "plugins": [{
+    "type": "bridge", "bridge": "np-podman", "isGateway": true,
+    "ipam": {
+      "type": "host-local", "dataDir": "` + dir + `/podman/ipam", "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
+      "ranges": [[{"subnet": "10.96.0.0/16"}], [{"subnet": "fd96::/64"}]]
+    }
+  }]
+}
+`
+
+// StartPodman readies podman and loads the workload's image.
+func (n *Node) StartPodman(ctx context.Context) (*Podman, error) {
+	home := filepath.Join(dir, "podman")
+	if err := os.MkdirAll(filepath.Join(home, "net"), 0o755); err != nil {
+		return nil, err
+	}
+	for name, text := range map[string]string{"containers.conf": podmanConfig, "net/podman.conflist": podmanNetwork, "storage.conf": "[storage]\ndriver = \"vfs\"\n"} {
+		if err := os.WriteFile(filepath.Join(home, name), []byte(text), 0o644); err != nil {
+			return nil, err
+		}
+	}
+	p := &Podman{node: n, Flags: []string{
+		"--root", filepath.Join(home, "root"), "--runroot", filepath.Join(home, "run"), "--tmpdir", filepath.Join(home, "tmp"),
+	}}
+	if result, err := p.Run(ctx, "load", "--input", filepath.Join(dir, "image.tar")); err != nil || result.Code != 0 {
+		return nil, fmt.Errorf("load the image into podman: exit code %d, %w\n%s", result.Code, err, result.Stderr) //nolint:errorlint // nil if podman ran
+	}
+	return p, nil
+}
+
+// Run runs a podman command.
+func (p *Podman) Run(ctx context.Context, args ...string) (Result, error) {
+	home := filepath.Join(dir, "podman")
+	env := []string{"CONTAINERS_CONF=" + filepath.Join(home, "containers.conf"), "CONTAINERS_STORAGE_CONF=" + filepath.Join(home, "storage.conf")}
+	return p.node.Command(ctx, "env", append(append(append(env, "podman"), p.Flags...), args...)...)
+}
+
+// Create are the arguments of a container of the workload, in the node's cgroup.
+func (p *Podman) Create(command string, flags ...string) []string {
+	args := append([]string{command, "--cgroup-parent", enclosure.CgroupParent(), "--pull", "never"}, flags...)
+	return append(args, Image)
+}
+
+// Inspect is one value that podman knows of a container.
+func (p *Podman) Inspect(ctx context.Context, id, format string) (string, error) {
+	result, err := p.Run(ctx, "inspect", "--format", format, id)
+	if err != nil || result.Code != 0 {
+		return "", fmt.Errorf("inspect %s: exit code %d, %w\n%s", id, result.Code, err, result.Stderr) //nolint:errorlint // nil if podman ran
+	}
+	return strings.TrimSpace(result.Stdout), nil
+}
+
+// Terminate stops the container with its stop signal and kills it only after the limit.
+func (c *Container) Terminate(ctx context.Context, limit time.Duration) error {
+	if err := c.Pod.node.runtime.StopContainer(quiet(ctx), c.ID, int64(limit.Seconds())); err != nil {
+		return fmt.Errorf("stop container %s: %w", c.ID, err)
+	}
+	return nil
+}
+
+// ExitCode is that of a container that has ended.
+func (c *Container) ExitCode(ctx context.Context) (int, error) {
+	response, err := c.Pod.node.runtime.ContainerStatus(quiet(ctx), c.ID, false)
+	if err != nil {
+		return 0, fmt.Errorf("look at container %s: %w", c.ID, err)
+	}
+	if response.Status.State != criapi.ContainerState_CONTAINER_EXITED {
+		return 0, fmt.Errorf("look at container %s: it is %s", c.ID, response.Status.State)
+	}
+	return int(response.Status.ExitCode), nil
+}
