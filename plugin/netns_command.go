@@ -61,7 +61,7 @@ func (a *app) namespaceCommands() []*cobra.Command {
 	return []*cobra.Command{
 		a.namespaceCommand("inspect", "Show which gateways of a namespace would be pinned, and change nothing", inspect),
 		a.namespaceCommand("pin", "Pin the gateways of a namespace", pin),
-		a.namespaceCommand("unpin", "Remove the pins that neighpin made in a namespace", unpin),
+		a.unpinCommand(),
 		a.namespaceCommand("verify", "Compare the pins of a namespace with what should be; exit with 3 on any difference", verify),
 	}
 }

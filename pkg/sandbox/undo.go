@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/netns"
+)
+
+// Undone is one record that was taken back.
+type Undone struct {
+	// Record is what it was.
+	Record Record
+	// Released are the pins that were still ours and are gone now.
+	Released []neighbor.Neighbor
+}
+
+// UndoAll takes back all that the records know: pins that are still ours, live
+// files, and the records themselves. A namespace that is gone, or that is another
+// one by its cookie, is left alone and costs its record only. What could not be
+// undone keeps its record and is named in the error beside the others. No engine
+// may work with the records meanwhile: it would pin again.
+func (r *Records) UndoAll(ctx context.Context, host *netns.Host) ([]Undone, error) {
+	records, err := r.each(func(_ string, err error) error { return err })
+	errs := []error{err}
+	var undone []Undone
+	for _, rec := range records {
+		released, err := r.undo(ctx, host, rec)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		undone = append(undone, Undone{Record: rec, Released: released})
+	}
+	return undone, errors.Join(errs...)
+}
+
+func (r *Records) undo(ctx context.Context, host *netns.Host, rec Record) ([]neighbor.Neighbor, error) {
+	released, err := release(ctx, host, rec)
+	if err != nil {
+		return nil, err
+	}
+	if rec.LiveFile {
+		if err := os.RemoveAll(filepath.Join(filepath.Dir(r.dir), "files", rec.ID)); err != nil {
+			return nil, err
+		}
+	}
+	return released, r.Delete(rec.ID)
+}
+
+// release removes the pins of one record from its namespace, if that is still
+// there.
+func release(ctx context.Context, host *netns.Host, rec Record) ([]neighbor.Neighbor, error) {
+	ns, err := host.Open(rec.NetNS.Path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, netns.ErrNotNamespace) {
+		return nil, nil // with its entries
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = ns.Close() }()
+	if ns.Cookie() != rec.NetNS.Cookie {
+		return nil, nil // its name was given to another, in which nothing is ours
+	}
+	table, err := neighbor.Open(ns)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = table.Close() }()
+	return table.Release(ctx, rec.Owned())
+}
