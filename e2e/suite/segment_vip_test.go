@@ -116,6 +116,13 @@ func TestRowBridgeVIP(t *testing.T) {
 			r.logged(t, "withdrawn", segmentGateways[0], "RouterBeyondBridge")
 			r.reaches(t, node.Targets()...)
 		}
+		late, err := r.pod.Run(t.Context(), node.ContainerSpec{Name: "late"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.annotated(t, late); len(got) != 0 {
+			t.Errorf("a container that comes now is annotated with %v, want nothing", got)
+		}
 
 		other.release(segmentPrefixes...)
 		hold(t, datapath.SegmentLink, segmentPrefixes...)
