@@ -101,52 +101,55 @@ func TestTrafficOfALinkThatResolvesNothing(t *testing.T) {
 }
 
 // The default route comes from a router advertisement: a real one, sent by the
-// host's end. The router's address is its link-local one, and the kernel has
-// learned its link-layer address from the very message.
+// host's end. The gateway is the router's link-local address, and the kernel has
+// an entry for it from the very message, with its link-layer address if it has one.
 func TestDefaultRouteFromARouterAdvertisement(t *testing.T) {
-	host, pod := pair(t)
-	pod.Sysctl("net/ipv6/conf/eth0/accept_ra", "2")
-	pod.IP("addr add 10.0.0.2/24 dev eth0")
-	// The link-local address that the advertisement comes from follows the first
-	// address of the link, not the one set since.
-	host.IP("addr flush dev lxc0", "addr add fe80::aa/64 dev lxc0 nodad")
-	for _, end := range []struct {
-		ns   *nstest.NS
-		link string
-	}{{pod, "eth0"}, {host, "lxc0"}} {
-		nstest.Eventually(t, "IPv6 on "+end.link, func() bool {
-			out := end.ns.Output("-6", "addr", "show", "dev", end.link, "scope", "link")
-			return strings.Contains(out, "fe80::") && !strings.Contains(out, "tentative")
+	for name, lladdr := range map[string]string{"that names another link-layer address": otherMAC, "that names none": ""} {
+		t.Run(name, func(t *testing.T) {
+			host, pod := pair(t)
+			pod.Sysctl("net/ipv6/conf/eth0/accept_ra", "2")
+			pod.IP("addr add fd00::2/64 dev eth0 nodad")
+			host.IP("addr flush dev lxc0", "addr add fe80::aa/64 dev lxc0 nodad")
+			nstest.Eventually(t, "IPv6 on the link", func() bool {
+				return strings.Contains(pod.Output("-6", "addr", "show", "dev", "eth0", "scope", "link", "-tentative"), "fe80::")
+			})
+			advertise(t, host, "lxc0", lladdr)
+			nstest.Eventually(t, "the default route", func() bool {
+				return strings.Contains(pod.Output("-6", "route", "show", "default"), "proto ra")
+			})
+			if got := pod.Output("neigh", "show", "fe80::aa", "nud", "all"); !strings.Contains(got, "fe80::aa") || !strings.Contains(got, lladdr) {
+				t.Errorf("the advertisement made the entry %q", got)
+			}
+			tb := openTable(t, pod.NS)
+			res := resolve(t, tb)
+			if len(res.Neighbors) != 1 {
+				t.Fatalf("%+v", res)
+			}
+			expect(t, res, "fe80::aa eth0 "+hostMAC+" inet6 peer "+strings.Join(res.Neighbors[0].State, ","))
+			pin(t, tb, res.Neighbors)
+			expectPinned := func() {
+				t.Helper()
+				if got := pod.Output("neigh", "show", "fe80::aa"); !strings.Contains(got, hostMAC) || !strings.Contains(got, "PERMANENT") {
+					t.Errorf("entry %q", got)
+				}
+			}
+			expectPinned()
+			advertise(t, host, "lxc0", otherMAC) // and again, which changes nothing
+			expectPinned()
+			expect(t, resolve(t, tb, res.Neighbors...), "fe80::aa eth0 "+hostMAC+" inet6 peer PERMANENT")
 		})
 	}
-	advertise(t, host, "lxc0", otherMAC)
-	nstest.Eventually(t, "the default route", func() bool {
-		return strings.Contains(pod.Output("-6", "route", "show", "default"), "proto ra")
-	})
-	if got := pod.Output("neigh", "show", "fe80::aa"); !strings.Contains(got, otherMAC) {
-		t.Errorf("the advertisement's address was not learned: %q", got)
-	}
-	tb := openTable(t, pod.NS)
-	res := resolve(t, tb)
-	if len(res.Neighbors) != 1 {
-		t.Fatalf("%+v", res)
-	}
-	expect(t, res, "fe80::aa eth0 "+hostMAC+" inet6 peer "+strings.Join(res.Neighbors[0].State, ","))
-	pin(t, tb, res.Neighbors)
-	if got := pod.Output("neigh", "show", "fe80::aa"); !strings.Contains(got, hostMAC) || !strings.Contains(got, "PERMANENT") {
-		t.Errorf("entry %q", got)
-	}
-	advertise(t, host, "lxc0", otherMAC) // and again, which changes nothing
-	expect(t, resolve(t, tb, res.Neighbors...), "fe80::aa eth0 "+hostMAC+" inet6 peer PERMANENT")
 }
 
 // advertise sends a router advertisement to all nodes (RFC 4861, section 4.2):
 // hop limit 64, no flags, a lifetime of half an hour, and the source link-layer
-// address option.
+// address option unless that is empty.
 func advertise(t *testing.T, ns *nstest.NS, dev, lladdr string) {
 	t.Helper()
-	mac, _ := HardwareAddr(lladdr).bytes()
-	packet := append([]byte{134, 0, 0, 0, 64, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1}, mac[:]...)
+	packet := []byte{134, 0, 0, 0, 64, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0}
+	if mac, ok := HardwareAddr(lladdr).bytes(); ok {
+		packet = append(append(packet, 1, 1), mac[:]...)
+	}
 	index := linkIndex(t, openTable(t, ns.NS), dev)
 	err := ns.Do(func() error {
 		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMPV6)

@@ -61,7 +61,9 @@ func entryRequest(kind, flags int, dst netip.Addr, index int, state uint16) *nl.
 
 // entry reads one entry; none gives the zero entry, whose state is NUD_NONE. So is
 // that of an entry which nobody has used yet, such as the kernel makes for the
-// router of an advertisement (net/ipv6/ndisc.c); that one has an address. Asking for one by its key (Linux 5.0) costs the same however many there are.
+// router of an advertisement (net/ipv6/ndisc.c, ndisc_router_discovery); that one
+// has a dst. Asking for one by its key (Linux 5.0) costs the same however many
+// there are.
 func (c *conn) entry(ctx context.Context, dst netip.Addr, index int) (entry, error) {
 	e, err := get(ctx, c, entryRequest(unix.RTM_GETNEIGH, 0, dst, index, 0), parseEntry)
 	if errors.Is(err, unix.ENOENT) {

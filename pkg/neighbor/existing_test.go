@@ -122,7 +122,8 @@ func TestPinReplacesWhatIsNotPermanent(t *testing.T) {
 	})
 }
 
-// The kernel makes an entry for the router of an advertisement, and leaves it without a state until it is used.
+// The kernel makes an entry for the router of an advertisement, and leaves it
+// without a state until it is used.
 func TestPinWhereAnEntryHasNoStateYet(t *testing.T) {
 	_, pod := pair(t)
 	dualStack(pod)
