@@ -71,6 +71,9 @@ func (w *Watcher) Close() error {
 	return errors.Join(err, w.err)
 }
 
+// Anywhere stands for every namespace.
+const Anywhere = -1
+
 // Permanent returns the permanent neighbors that were added in the namespace from a time on. The time matters: the
 // kernel gives an id to another namespace when its owner is gone.
 func (w *Watcher) Permanent(namespace int, since time.Time) []NeighborEvent {
@@ -78,7 +81,7 @@ func (w *Watcher) Permanent(namespace int, since time.Time) []NeighborEvent {
 	defer w.mu.Unlock()
 	var selected []NeighborEvent
 	for _, event := range w.events {
-		if event.Namespace == namespace && !event.Time.Before(since) && event.Permanent && !event.Removed {
+		if (namespace == Anywhere || event.Namespace == namespace) && !event.Time.Before(since) && event.Permanent && !event.Removed {
 			selected = append(selected, event)
 		}
 	}
