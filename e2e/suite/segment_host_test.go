@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -47,6 +48,19 @@ func TestRowGatewayBesideTheBridge(t *testing.T) {
 		r.skipped(t, map[string]string{})
 		r.reaches(t, node.Targets()...)
 		r.silent(t, segmentGateways...)
+
+		const next = "02:00:5e:00:01:08"
+		ip(t, "link", "set", "gateway0", "address", next)
+		if r.gvisor {
+			took := r.eventually(t, 5*time.Second, "the copy to be reported as stale", func() error {
+				return r.stale(both(outdated{copied: mac, lladdr: next}))
+			})
+			t.Logf("stale after %s: %+v", took, r.sandbox.Stale)
+			return
+		}
+		took := r.eventually(t, 5*time.Second, "the pin to follow", func() error { return r.pins(t, both(truth{next, "host"})) })
+		t.Logf("repaired after %s", took)
+		r.reaches(t, node.Targets()...)
 	})
 }
 
