@@ -26,6 +26,10 @@ type Resolution struct {
 	// one, changes, the answer may be another.
 	Basis []int
 
+	// Ends are the numbers of the other ends of the sandbox's links, by the names
+	// of these. An other end that is not in the host's namespace is not listed.
+	Ends map[string]int
+
 	// HandedOver is true when a link is up but no address of global scope is
 	// left, as gVisor leaves the namespace after it took the addresses into its
 	// own network stack; nothing else is reported then, although IPv6 gateway

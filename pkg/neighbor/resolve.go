@@ -32,6 +32,10 @@ type Query struct {
 	// only where the host knows none and the reason is Learnable.
 	Learned []Neighbor
 
+	// Ends is what Resolution.Ends said. Review goes by it for links that are not
+	// in the sandbox any more.
+	Ends map[string]int
+
 	// Running says that the sandbox's own programs run already: what is found in
 	// its tables now may be theirs, and is nobody's truth for being there.
 	//
@@ -133,6 +137,9 @@ func (r *resolver) resolveLink(ctx context.Context, index int, gateways []key) e
 	r.names[l.name] = l.index
 	o, err := r.outlook(ctx, l)
 	if err != nil {
+		return err
+	}
+	if err := r.noteEnd(ctx, l, o); err != nil {
 		return err
 	}
 	for _, k := range gateways {

@@ -22,6 +22,11 @@ import (
 // Limit does not count, and Unknown stays empty: the addresses to ask from are
 // those that Resolve gave before.
 //
+// A link that has left the sandbox, as when a program takes it into a namespace of
+// its own, is judged by its other end if Ends tells that: what is true of a
+// gateway does not depend on where the link is. Neighbors of such links have no
+// State, since no entry of the sandbox's tables is theirs.
+//
 // The error is as Resolve's.
 func (t *Table) Review(ctx context.Context, q Query) (Resolution, error) {
 	q.Running = true
@@ -40,6 +45,7 @@ func (t *Table) Review(ctx context.Context, q Query) (Resolution, error) {
 type reviewed struct {
 	link
 	outlook
+	moved bool // the link is not in the sandbox any more, its other end is where it was
 }
 
 func (r *resolver) review(ctx context.Context, links map[string]reviewed, n Neighbor) error {
@@ -53,7 +59,7 @@ func (r *resolver) review(ctx context.Context, links map[string]reviewed, n Neig
 		links[n.Dev] = at
 	}
 	k := key{dst: n.Dst, index: at.index}
-	if at.index == 0 {
+	if at.index == 0 && !at.moved {
 		r.skip(k, at.link, linkGone())
 		return nil
 	}
@@ -69,6 +75,11 @@ func (r *resolver) review(ctx context.Context, links map[string]reviewed, n Neig
 		r.skip(k, at.link, v)
 		return nil
 	}
+	if at.moved {
+		r.found(k.dst, at.link, entry{}, v)
+		r.result.Neighbors[len(r.result.Neighbors)-1].State = nil
+		return nil
+	}
 	e, err := r.conn.entry(ctx, k.dst, k.index)
 	if err != nil && !errors.Is(err, unix.ENODEV) { // the state of what is gone is NONE
 		return fmt.Errorf("read neighbor %s on %s: %w", k.dst, printable(n.Dev), err)
@@ -81,7 +92,7 @@ func (r *resolver) review(ctx context.Context, links map[string]reviewed, n Neig
 func (r *resolver) reviewLink(ctx context.Context, name string) (reviewed, error) {
 	index, err := r.newLinkCache().index(ctx, name)
 	if errors.Is(err, unix.ENODEV) {
-		return reviewed{link: link{name: name}}, nil
+		return r.reviewEnd(ctx, name)
 	} else if err != nil {
 		return reviewed{}, err
 	}

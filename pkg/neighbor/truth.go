@@ -117,13 +117,18 @@ func (s *survey) outlook(ctx context.Context, l link) (outlook, error) {
 	if peer.kind != l.kind || peer.other != l.index {
 		return outlook{verdict: no(ReasonPeerGone, "link %d, where the other end was, does not lead back", l.other)}, nil
 	}
+	return s.outlookAt(ctx, peer, l.nsid)
+}
+
+// outlookAt judges an other end.
+func (s *survey) outlookAt(ctx context.Context, peer link, nsid int32) (outlook, error) {
 	if !peer.lladdr.IsUnicast() {
 		return outlook{verdict: no(ReasonZeroMAC, "the address of the link's other end is %q", peer.lladdr)}, nil
 	}
 	if peer.master == 0 {
-		return outlook{verdict: verdict{lladdr: peer.lladdr, source: SourcePeer}, nsid: l.nsid}, nil
+		return outlook{verdict: verdict{lladdr: peer.lladdr, source: SourcePeer}, nsid: nsid}, nil
 	}
-	return s.outlookBeyond(ctx, peer, l.nsid)
+	return s.outlookBeyond(ctx, peer, nsid)
 }
 
 // outlookBeyond judges an other end that belongs to another link.
