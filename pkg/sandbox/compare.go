@@ -135,6 +135,7 @@ func (c *comparison) mend(ctx context.Context, found neighbor.Resolution) error 
 		found = c.before.only(found)
 	}
 	c.links = found.Basis
+	c.sandbox.update(func(r *Record) { r.leadTo(found.Ends) })
 	c.foreign(&found)
 	kept, err := c.unrouted(ctx, &found)
 	if err != nil {
@@ -168,7 +169,7 @@ func (c *comparison) unrouted(ctx context.Context, found *neighbor.Resolution) (
 	if len(known) == 0 {
 		return nil, nil
 	}
-	now, err := c.table.Review(ctx, neighbor.Query{Known: known, Learned: c.learned})
+	now, err := c.table.Review(ctx, neighbor.Query{Known: known, Learned: c.learned, Ends: c.before.Ends})
 	if err != nil {
 		return nil, err
 	}
@@ -177,14 +178,19 @@ func (c *comparison) unrouted(ctx context.Context, found *neighbor.Resolution) (
 		n, reason := verdictOn(old, now)
 		switch {
 		case reason.Reason == neighbor.ReasonLinkGone, n.Source == neighbor.SourceExisting:
-			// A link that a program took into a namespace of its own is there,
-			// and what is known of its gateway is what that program needs.
+			// The link may be in a namespace of the pod's own, too, and the last
+			// that is known of its gateway is what is needed there.
 			kept = append(kept, old)
 		case reason.Reason != "":
 			if _, err := c.table.Release(ctx, []neighbor.Neighbor{old}); err != nil {
 				return nil, err
 			}
 			found.Skipped = append(found.Skipped, reason)
+		case n.State == nil:
+			// A program took the link into a namespace of its own. There is
+			// nothing to write for us, and what is true is what it needs to know.
+			old.LLAddr, old.Source = n.LLAddr, n.Source
+			kept = append(kept, old)
 		case n.Same(old), !n.Permanent():
 			found.Neighbors = append(found.Neighbors, n)
 		default:

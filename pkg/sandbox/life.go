@@ -279,6 +279,7 @@ func (l *life) apply(ctx context.Context, shrink bool) error {
 	}
 	s.update(func(r *Record) {
 		r.capture(written)
+		r.leadTo(found.Ends)
 		r.Timing.PinnedAt = l.ackedAt.UTC()
 	})
 	l.engine.guard.base(s, basis{links: found.Basis, gateways: s.record().gateways()})

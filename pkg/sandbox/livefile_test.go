@@ -110,6 +110,40 @@ func TestLiveFileIsReplacedAsAWholeWhenTheRecordChanges(t *testing.T) {
 	}
 }
 
+// A program of the pod takes the link into a namespace of its own: the file is for
+// such programs, and goes on following the other end.
+func TestLiveFileFollowsTheTruthOfALinkThatWasMovedAway(t *testing.T) {
+	n := newNode(t)
+	p := n.runcPod()
+	path := n.liveFile(podID)
+	n.engine.ContainerCreating(t.Context(), podID)
+	n.awaitVerdict(InTime)
+	says := func(mac string) {
+		t.Helper()
+		n.eventually("the file to say "+mac, func() bool {
+			a := readLive(t, path)
+			return len(a.Neighbors) == 2 && string(a.Neighbors[0].LLAddr) == mac && string(a.Neighbors[1].LLAddr) == mac
+		})
+	}
+	own := nstest.New(t)
+	p.IP("link set eth0 netns " + own.Ref())
+	own.IP("link set eth0 up")
+	says(n.outside.MAC("veth0"))
+	n.outside.IP("link set veth0 address " + otherMAC)
+	says(otherMAC)
+
+	n.engine.Close()
+	n.outside.IP("link set veth0 address " + foreignMAC)
+	n.start()
+	says(foreignMAC)
+	if got := own.Output("neigh", "show", "nud", "permanent"); got != "" {
+		t.Errorf("entries in a namespace that is none of ours: %q", got)
+	}
+	if rec := n.record(); rec.Error != "" || len(rec.Skipped) != 0 {
+		t.Errorf("record %+v", rec)
+	}
+}
+
 func TestLiveFileFollowsTheSandboxesLife(t *testing.T) {
 	n := newNode(t)
 	n.runcPod()

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -109,6 +110,9 @@ type Record struct {
 	// Probes are the questions by which gateways of source "learned" are asked
 	// for, and those to which nobody has answered yet.
 	Probes []neighbor.Ask `json:"probes,omitempty"`
+	// Ends are the numbers of the other ends of the sandbox's links, on the host,
+	// by the names of these: a program can take a link into a namespace of its own.
+	Ends map[string]int `json:"ends,omitempty"`
 	// CapturedAt is when Neighbors and Skipped came to be what they are.
 	CapturedAt time.Time `json:"capturedAt,omitzero"`
 	// Timing is the proof of time.
@@ -137,10 +141,23 @@ func (r *Record) capture(written Written) {
 	r.Neighbors, r.Skipped, r.Error = written.Neighbors, written.Skipped, ""
 }
 
+// leadTo notes where links lead to; what is known of links that are away stays.
+func (r *Record) leadTo(ends map[string]int) {
+	if maps.Equal(r.Ends, ends) || len(ends) == 0 {
+		return
+	}
+	known := maps.Clone(r.Ends)
+	if known == nil {
+		known = make(map[string]int)
+	}
+	maps.Copy(known, ends)
+	r.Ends = known
+}
+
 // takeFrom takes over what another record of the sandbox says was captured.
 func (r *Record) takeFrom(old Record) {
 	r.Neighbors, r.Skipped, r.CapturedAt, r.Timing = old.Neighbors, old.Skipped, old.CapturedAt, old.Timing
-	r.Stale, r.Doubts, r.Probes = old.Stale, old.Doubts, old.Probes
+	r.Stale, r.Doubts, r.Probes, r.Ends = old.Stale, old.Doubts, old.Probes, old.Ends
 }
 
 // Owned are the neighbors that neighpin itself wrote.
