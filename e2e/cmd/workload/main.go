@@ -6,6 +6,8 @@
 //	workload connect ADDR...   opens a TCP connection to each ADDR (host:port), in order
 //	workload spin              keeps one core busy until it is killed
 //	workload count ADDR        serves over HTTP how many POSTs there were
+//	workload neighbor IP MAC N puts a permanent neighbor with mark N (NDA_PROTOCOL) on eth0, whatever is there
+//	workload route NET IP      makes a route by way of a gateway on eth0
 //
 // connect prints a line per address. A refusal counts as reached: somebody there answered, so a neighbor was
 // known. It exits with 1 if an address was not reached within three seconds.
@@ -30,12 +32,18 @@ func main() {
 	if len(os.Args) == 3 && os.Args[1] == "count" {
 		count(os.Args[2])
 	}
+	if len(os.Args) == 5 && os.Args[1] == "neighbor" {
+		os.Exit(complain(setNeighbor(os.Args[2], os.Args[3], os.Args[4])))
+	}
+	if len(os.Args) == 4 && os.Args[1] == "route" {
+		os.Exit(complain(setRoute(os.Args[2], os.Args[3])))
+	}
 	if len(os.Args) == 2 && os.Args[1] == "spin" {
 		for { //nolint:staticcheck // to use the processor is its task
 		}
 	}
 	if len(os.Args) > 1 {
-		fmt.Fprintln(os.Stderr, "usage: workload | workload connect ADDR... | workload spin | workload count ADDR")
+		fmt.Fprintln(os.Stderr, "usage: workload | workload connect ADDR... | workload spin | workload count ADDR | workload neighbor IP MAC N | workload route NET IP")
 		os.Exit(2)
 	}
 	signals := make(chan os.Signal, 1)

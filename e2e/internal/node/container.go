@@ -26,6 +26,8 @@ type ContainerSpec struct {
 	Mounts  []Mount
 	// Privileged works in pods that are, too.
 	Privileged bool
+	// Capabilities are those beyond the runtime's defaults, such as "NET_ADMIN".
+	Capabilities []string
 }
 
 // Mount shows a file or folder of the node in a container.
@@ -54,7 +56,10 @@ func (p *Pod) Create(ctx context.Context, spec ContainerSpec) (*Container, error
 		Annotations: spec.Annotations,
 		Labels:      map[string]string{"io.kubernetes.container.name": spec.Name},
 		LogPath:     spec.Name + ".log",
-		Linux:       &criapi.LinuxContainerConfig{SecurityContext: &criapi.LinuxContainerSecurityContext{Privileged: spec.Privileged}},
+		Linux: &criapi.LinuxContainerConfig{SecurityContext: &criapi.LinuxContainerSecurityContext{
+			Privileged:   spec.Privileged,
+			Capabilities: &criapi.Capability{AddCapabilities: spec.Capabilities},
+		}},
 	}
 	if spec.Program != "" {
 		config.Command = []string{spec.Program}
