@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package suite
+
+import (
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/neighpin/neighpin/e2e/internal/await"
+	"github.com/neighpin/neighpin/e2e/internal/node"
+)
+
+// setHostMAC gives the other end of the pod's link a MAC, as udev does some time after the CNI.
+func setHostMAC(t *testing.T, pod *node.Pod, mac string) {
+	t.Helper()
+	link, err := netlink.LinkByName(pod.HostLink)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address, err := net.ParseMAC(mac)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.LinkSetHardwareAddr(link, address); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// awaitLive waits until the live file, as the container sees it, has that MAC for two gateways and nothing else.
+func awaitLive(t *testing.T, container *node.Container, mac string) {
+	t.Helper()
+	err := await.Within(t.Context(), 10*time.Second, "the live file to say "+mac, func() error {
+		text, err := liveText(container)
+		if err != nil {
+			return err
+		}
+		a, err := parseAnnotation(text)
+		if err != nil {
+			return err
+		}
+		if len(a.Neighbors) != 2 || a.Neighbors[0].LLAddr != mac || a.Neighbors[1].LLAddr != mac {
+			return fmt.Errorf("it says %s", text)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// The gateway gets another MAC while the container runs, and again while no daemon does.
+func TestTheLiveFileFollowsTheTruth(t *testing.T) {
+	keepLogs(t)
+	first := startDaemon(t)
+	pod := runPod(t, node.PodSpec{Handler: "runc", Annotations: asksForFile})
+	container := runContainer(t, pod)
+	mac, err := hostMAC(pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	awaitLive(t, container, mac)
+	setHostMAC(t, pod, "0a:58:00:00:00:01")
+	awaitLive(t, container, "0a:58:00:00:00:01")
+	if err := first.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	setHostMAC(t, pod, "0a:58:00:00:00:02")
+	startDaemon(t)
+	awaitLive(t, container, "0a:58:00:00:00:02")
+}
+
+// The same where the pod's link is in a namespace that neighpin cannot see: what it knows of the other end is enough.
+func TestTheLiveFileFollowsTheTruthOfALinkThatWasMovedAway(t *testing.T) {
+	keepLogs(t)
+	first := startDaemon(t)
+	w := runWorker(t, "interior-live", t.TempDir())
+	release, err := w.held(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mac, err := hostMAC(w.pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	awaitLive(t, w.container, mac)
+	setHostMAC(t, w.pod, "0a:58:00:00:00:03")
+	awaitLive(t, w.container, "0a:58:00:00:00:03")
+	if err := first.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	setHostMAC(t, w.pod, "0a:58:00:00:00:04")
+	startDaemon(t)
+	awaitLive(t, w.container, "0a:58:00:00:00:04")
+	if err := release(); err != nil {
+		t.Error(err)
+	}
+}
