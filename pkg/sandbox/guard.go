@@ -36,7 +36,8 @@ func (b basis) contains(other basis) bool {
 // nudged; from its end on one of the guard's workers.
 type guard struct {
 	engine *Engine
-	ready  *sync.Cond // of mu: there is work, or the end
+	ready  *sync.Cond  // of mu: there is work, or the end
+	begins func(*ward) // called before each comparison; for tests
 
 	mu        sync.Mutex // guards the following
 	closed    bool

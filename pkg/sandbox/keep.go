@@ -67,7 +67,7 @@ func (l *life) keep(ctx context.Context) error {
 			if err = l.reapply(ctx, false); l.shrunk {
 				shrink.Reset(shrinkDelay)
 			}
-			l.pace.spend(time.Now(), time.Since(began))
+			l.pace.spend(time.Now(), min(time.Since(began), time.Millisecond)) // at most: see credit
 		case <-shrink.C:
 			if l.shrunk {
 				err = l.reapply(ctx, true)

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/neighpin/neighpin/pkg/neighbor"
+)
+
+// many makes running pods on one bridge that holds their gateway.
+func (n *node) many(count int) (pods []*pod) {
+	n.t.Helper()
+	n.bridge()
+	for i := range count {
+		p := n.newPodAs(fmt.Sprintf("pod%d", i), "", typeRunc)
+		p.rec.Annotations = map[string]string{PinAnnotation: "true"}
+		other := fmt.Sprintf("port%d", i)
+		n.veth(p.NS, other)
+		n.outside.IP("link set " + other + " master br0")
+		p.IP(fmt.Sprintf("address add 10.88.0.%d/24 dev eth0", i+2), "route add default via "+gateway4)
+		p.listed().ready()
+		pods = append(pods, p)
+	}
+	n.eventually("all pods to be pinned", func() bool { return n.log.count(KindPinned) == count })
+	for _, p := range pods {
+		n.engine.ContainerCreating(n.t.Context(), p.rec.ID)
+	}
+	for _, p := range pods {
+		n.settled(p.rec.ID)
+	}
+	return pods
+}
+
+func (n *node) pinned(want bool) (count int) {
+	for _, rec := range n.engine.Status().Sandboxes {
+		if (len(rec.Neighbors) == 1) == want {
+			count++
+		}
+	}
+	return count
+}
+
+func TestTwoHundredSandboxesFollowTheirBridge(t *testing.T) {
+	const count = 200
+	n := newNode(t)
+	n.many(count)
+	for range 2 {
+		n.outside.IP("address del " + gateway4 + "/24 dev br0")
+		n.eventually("all pins to be withdrawn", func() bool { return n.pinned(false) == count })
+		n.outside.IP("address add " + gateway4 + "/24 dev br0")
+		n.eventually("all pins to be back", func() bool { return n.pinned(true) == count })
+	}
+	// Nothing of the guard's stays in a namespace, and it keeps no descriptor for
+	// any: the engine has its own few, whatever the number of sandboxes.
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	namespaces := 0
+	for _, entry := range entries {
+		if target, err := os.Readlink("/proc/self/fd/" + entry.Name()); err == nil && strings.HasPrefix(target, "net:") {
+			namespaces++
+		}
+	}
+	if limit := count + 2*workers; namespaces > limit { // the tests hold one each
+		t.Errorf("%d descriptors of namespaces, want at most %d", namespaces, limit)
+	}
+}
+
+func TestNamespaceEndsWithItsSandbox(t *testing.T) {
+	n := newNode(t)
+	p := n.running()
+	n.outside.IP("link set veth0 address " + otherMAC)
+	n.eventually("the pins to follow", func() bool { return strings.Count(p.permanent(), otherMAC) == 2 })
+	n.settled(podID)
+	p.remove()
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n.eventually("the namespace's link to be gone", func() bool {
+		_, err := n.outside.TryIP("link show veth0")
+		return err != nil
+	})
+}
+
+// compared counts comparisons of one sandbox.
+func (n *node) compared(id string) (count func() int) {
+	s, _ := n.engine.find(id)
+	var all atomic.Int64
+	n.engine.guard.mu.Lock()
+	defer n.engine.guard.mu.Unlock()
+	n.engine.guard.begins = func(w *ward) {
+		if w.sandbox == s {
+			all.Add(1)
+		}
+	}
+	return func() int { return int(all.Load()) }
+}
+
+// during has something done again and again while the rest of the test runs.
+func (n *node) during(again func(context.Context)) {
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			again(ctx)
+		}
+	}()
+	n.t.Cleanup(func() {
+		stop()
+		<-done
+	})
+}
+
+// A pod that never rests costs a bounded share.
+func TestPodThatRemovesItsPinWithoutEndIsComparedLessAndLessOften(t *testing.T) {
+	n := newNode(t)
+	p := n.running()
+	table, err := neighbor.Open(p.NS.NS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = table.Close() })
+	pins := n.record().Neighbors
+	count := n.compared(podID)
+	began := time.Now()
+	n.during(func(ctx context.Context) { _, _ = table.Release(ctx, pins) })
+	// What is on credit comes quickly, and then there is one comparison now and then.
+	n.eventually("the credit to be used up", func() bool {
+		n.engine.guard.mu.Lock()
+		defer n.engine.guard.mu.Unlock()
+		s := n.engine.sandboxes[podID]
+		return n.engine.guard.wards[s].later != nil
+	})
+	quick, took := count(), time.Since(began)
+	<-time.After(2 * time.Second)
+	slowly := count() - quick
+	if limit := int(2*time.Second/share/elsewhere) + 2; slowly > limit || quick < 10 {
+		t.Errorf("compared %d times in %s and then %d times in 2 s, want at most %d", quick, took, slowly, limit)
+	}
+	t.Logf("compared %d times in %s and then %d times in 2 s", quick, took, slowly)
+}
+
+// And it costs others nothing but what the kernel makes them wait.
+func TestPodThatFlapsItsLinkDelaysNobody(t *testing.T) {
+	n := newNode(t)
+	pods := n.many(2)
+	hostile, other := pods[0], pods[1]
+	n.during(func(context.Context) { _, _ = hostile.TryIP("link set eth0 down", "link set eth0 up") })
+	for round := range 20 {
+		other.IP("neigh del " + gateway4 + " dev eth0")
+		removed := time.Now()
+		n.eventually("the other's pin to be back", func() bool { return strings.Contains(other.permanent(), gateway4+" ") })
+		if took := time.Since(removed); took > 2*time.Second {
+			t.Errorf("round %d took %s", round, took)
+		}
+	}
+}
+
+func TestPaceLetsBurstsThroughAndThenAShare(t *testing.T) {
+	var p pace
+	start := time.Now()
+	now, cost := start, time.Millisecond
+	done := 0
+	for now.Sub(start) < 100*time.Second {
+		now = now.Add(p.wait(now) + cost)
+		p.spend(now, cost)
+		done++
+		if done == 40 && now.Sub(start) > 60*time.Millisecond {
+			t.Errorf("40 in a row took %s", now.Sub(start))
+		}
+	}
+	if want := int((credit + 100*time.Second/share) / cost); done < want*9/10 || done > want*11/10 {
+		t.Errorf("%d in 100 s, want about %d", done, want)
+	}
+	// One that costs a second each time comes less often, not later for others.
+	if p = (pace{}); true {
+		p.spend(now, time.Second)
+		if wait := p.wait(now); wait < 80*time.Second {
+			t.Errorf("after a second's work %s", wait)
+		}
+	}
+}
+
+// script is a watcher of the host that hears what a test says.
+type script struct {
+	events chan []neighbor.HostEvent
+	fails  chan error
+	once   sync.Once
+	closed chan struct{}
+}
+
+func newScript() *script {
+	return &script{events: make(chan []neighbor.HostEvent), fails: make(chan error), closed: make(chan struct{})}
+}
+
+func (s *script) Receive() ([]neighbor.HostEvent, error) {
+	select {
+	case events := <-s.events:
+		return events, nil
+	case err := <-s.fails:
+		return nil, err
+	case <-s.closed:
+		return nil, os.ErrClosed
+	}
+}
+
+func (s *script) Close() error {
+	s.once.Do(func() { close(s.closed) })
+	return nil
+}
+
+func TestEverythingIsComparedAfterLostEventsAndAfterAGap(t *testing.T) {
+	watchers := make(chan *script, 1)
+	watchers <- newScript()
+	var current *script
+	var mu sync.Mutex
+	n := newNodeWith(t, func(n *node) {
+		n.watch = func() (hostWatcher, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			select {
+			case current = <-watchers:
+				return current, nil
+			default:
+				return nil, errDown
+			}
+		}
+	})
+	p := n.running()
+	gone := func() { p.IP("neigh del " + gateway4 + " dev eth0") }
+	back := func(after string) {
+		t.Helper()
+		n.eventually("the pin to be back after "+after, func() bool { return strings.Contains(p.permanent(), gateway4+" ") })
+		n.settled(podID)
+	}
+	gone()
+	mu.Lock()
+	watcher := current
+	mu.Unlock()
+	watcher.events <- []neighbor.HostEvent{{Event: neighbor.Event{Kind: neighbor.Overrun}, NSID: neighbor.HostNSID}}
+	back("lost events")
+
+	gone()
+	watcher.fails <- unix.EIO
+	n.eventually("the gap to be told", func() bool { return n.log.count(KindGuard) == 2 })
+	if err := n.log.last(KindGuard).Err; !errors.Is(err, unix.EIO) {
+		t.Errorf("told %v", err)
+	}
+	watchers <- newScript()
+	back("a gap")
+	n.eventually("the end of the gap to be told", func() bool { return n.log.count(KindGuard) == 3 })
+	if err := n.log.last(KindGuard).Err; err != nil {
+		t.Errorf("told %v", err)
+	}
+}
+
+// BenchmarkEventToRepair measures from the command that removes a pin to the
+// moment at which the kernel has it again, as its own events tell.
+func BenchmarkEventToRepair(b *testing.B) {
+	n := newNodeWith(b, func(*node) {})
+	p := n.running()
+	watch, err := neighbor.Watch(p.NS.NS)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer watch.Close()
+	table, err := neighbor.Open(p.NS.NS)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer table.Close()
+	pin := n.record().Neighbors[:1]
+	s, _ := n.engine.find(podID)
+	var took []float64
+	for b.Loop() {
+		n.engine.guard.mu.Lock()
+		n.engine.guard.wards[s].pace = pace{} // what is measured is no storm
+		n.engine.guard.mu.Unlock()
+		began := time.Now()
+		if _, err := table.Release(b.Context(), pin); err != nil {
+			b.Fatal(err)
+		}
+		for back := false; !back; {
+			events, err := watch.Receive()
+			if err != nil {
+				b.Fatal(err)
+			}
+			back = slices.ContainsFunc(events, func(ev neighbor.Event) bool {
+				return ev.Kind == neighbor.NeighborChanged && ev.Permanent() && ev.Dst == pin[0].Dst
+			})
+		}
+		took = append(took, time.Since(began).Seconds()*1000)
+		b.StopTimer()
+		n.settled(podID)
+		b.StartTimer()
+	}
+	slices.Sort(took)
+	b.ReportMetric(took[len(took)/2], "p50-ms")
+	b.ReportMetric(took[len(took)*99/100], "p99-ms")
+	b.ReportMetric(took[len(took)-1], "max-ms")
+}
