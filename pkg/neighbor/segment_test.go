@@ -70,6 +70,22 @@ func TestTwoBesideTheBridgeHoldTheGateway(t *testing.T) {
 	expect(t, resolve(t, tableFor(t, pod, host)), "10.0.0.1 eth0 - RouterBeyondBridge", "fd00::1 eth0 "+hostMAC2+" inet6 host NONE")
 }
 
+// An address that turned out to be somebody else's is not in use.
+func TestVethBesideTheBridgeWhoseAddressIsTaken(t *testing.T) {
+	host, pod := bridged(t)
+	besides(host, "gw0", otherMAC)
+	router := nstest.New(t)
+	router.Veth("eth0", host, "up0")
+	router.IP("addr add fd00::1/64 dev eth0 nodad")
+	host.IP("link set up0 master cni0")
+	host.Sysctl("net/ipv6/conf/gw0/accept_dad", "1")
+	host.IP("addr add fd00::1/64 dev gw0")
+	nstest.Eventually(t, "the link to find its address taken", func() bool {
+		return host.Output("addr", "show", "dev", "gw0", "dadfailed") != ""
+	})
+	expect(t, resolve(t, tableFor(t, pod, host)), "10.0.0.1 eth0 - RouterBeyondBridge", "fd00::1 eth0 - RouterBeyondBridge")
+}
+
 // Another pod on the bridge gives itself the gateway's address. Its veth pair
 // looks the same but for the namespace that its far end is in.
 func TestPodThatHoldsTheGatewayIsNoTruth(t *testing.T) {

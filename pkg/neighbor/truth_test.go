@@ -148,7 +148,12 @@ func TestNoTruth(t *testing.T) {
 		pod := nstest.New(t)
 		pod.Veth("eth0", pod, "eth1")
 		dualStack(pod)
-		expect(t, resolve(t, openTable(t, pod.NS)), "10.0.0.1 eth0 - PeerInSandbox", "fd00::1 eth0 - PeerInSandbox")
+		tb := openTable(t, pod.NS)
+		expect(t, resolve(t, tb), "10.0.0.1 eth0 - PeerInSandbox", "fd00::1 eth0 - PeerInSandbox")
+		// Nothing to be learned there either, by a probe or from before.
+		learned := Query{Learned: []Neighbor{known("10.0.0.1", otherMAC, ""), known("fd00::1", otherMAC, "")}}
+		expect(t, look(t, tb, learned), "10.0.0.1 eth0 - PeerInSandbox", "fd00::1 eth0 - PeerInSandbox")
+		expect(t, review(t, tb, Query{Known: []Neighbor{known("10.0.0.1", otherMAC, SourceLearned)}}), "10.0.0.1 eth0 - PeerInSandbox")
 	})
 	t.Run("macvlan", func(t *testing.T) {
 		host, pod := nstest.New(t), nstest.New(t)
