@@ -7,11 +7,12 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netlink"
 
 	"github.com/neighpin/neighpin/e2e/internal/datapath"
 	"github.com/neighpin/neighpin/e2e/internal/node"
@@ -53,6 +54,8 @@ type rowSpec struct {
 	only string
 	// args are further flags of the daemon.
 	args []string
+	// change varies the pod.
+	change func(pod *node.PodSpec)
 	// before is called before the pod is run.
 	before func(t *testing.T, r *rowRun)
 }
@@ -79,6 +82,9 @@ func row(t *testing.T, spec rowSpec, fn func(t *testing.T, r *rowRun)) {
 			pod := stack.spec
 			pod.Namespace = spec.name
 			pod.Name = strings.ToLower(spec.name + "-" + stack.name)
+			if spec.change != nil {
+				spec.change(&pod)
+			}
 			r.run(t, pod, spec.parameters)
 			fn(t, r)
 			r.sysctlsKept(t)
@@ -200,20 +206,37 @@ func (r *rowRun) skipped(t *testing.T, want map[string]string) {
 // used are the permanent neighbors of the stack that the pod uses: gVisor's copies, or the kernel's entries.
 func (r *rowRun) used(t *testing.T) map[string]string {
 	t.Helper()
-	found := map[netip.Addr]string{}
-	if r.gvisor {
-		var err error
-		if found, err = r.pod.Copied(); err != nil {
-			t.Fatal(err)
+	if !r.gvisor {
+		return r.entries(t)
+	}
+	copied, err := r.pod.Copied()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]string{}
+	for dst, lladdr := range copied {
+		found[dst.String()] = lladdr
+	}
+	return found
+}
+
+// entries are the permanent neighbors of the kernel's table in the pod.
+func (r *rowRun) entries(t *testing.T) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	err := datapath.Inside(r.pod.NetNS, func() error {
+		list, err := netlink.NeighList(0, netlink.FAMILY_ALL)
+		for _, n := range list {
+			if n.State == netlink.NUD_PERMANENT {
+				found[n.IP.String()] = n.HardwareAddr.String()
+			}
 		}
-	} else {
-		found = entries(t, filepath.Base(r.pod.NetNS))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-	plain := map[string]string{}
-	for dst, lladdr := range found {
-		plain[dst.String()] = lladdr
-	}
-	return plain
+	return found
 }
 
 // annotated are the neighbors of a container's annotation; none if there is no annotation.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -25,7 +24,7 @@ import (
 func TestRowAWSHostEndGetsAnotherMAC(t *testing.T) {
 	row(t, rowSpec{name: "aws-vpc"}, func(t *testing.T, r *rowRun) {
 		awsPinned(t, r)
-		before := entries(t, filepath.Base(r.pod.NetNS)) // IPv4's are gone where gVisor has taken the address
+		before := r.entries(t) // IPv4's are gone where gVisor has taken the address
 
 		ip(t, "link", "set", r.pod.HostLink, "address", laterMAC)
 		r.becomes(t, "the status to contest the CNI's entries", func() error {
@@ -51,7 +50,7 @@ func TestRowAWSHostEndGetsAnotherMAC(t *testing.T) {
 		if got := r.annotated(t, later); len(got) != 0 {
 			t.Errorf("a later container is told %v", got)
 		}
-		if after := entries(t, filepath.Base(r.pod.NetNS)); !reflect.DeepEqual(after, before) {
+		if after := r.entries(t); !reflect.DeepEqual(after, before) {
 			t.Errorf("the CNI's entries were %v, are %v", before, after)
 		}
 	})

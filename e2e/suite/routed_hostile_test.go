@@ -4,7 +4,6 @@ package suite
 
 import (
 	"errors"
-	"path/filepath"
 	"testing"
 
 	"github.com/neighpin/neighpin/e2e/internal/node"
@@ -76,7 +75,7 @@ func TestRowHostilePodAfterThePin(t *testing.T) {
 		r.recorded(t, want)
 		r.reaches(t, node.Targets()...)
 		r.toldLater(t, map[string]string{"10.97.0.1": mac, "fd97::1": mac})
-		if entry := entriesOf(t, r)[madeUp]; entry != evilMAC {
+		if entry := r.entries(t)[madeUp]; entry != evilMAC {
 			t.Errorf("the pod's own entry is %q: it is the pod's, and stays", entry)
 		}
 	})
@@ -113,7 +112,7 @@ func TestRowHostilePodInsists(t *testing.T) {
 		}
 		r.recorded(t, map[string]truth{"fd97::1": {mac, "peer"}})
 		r.toldLater(t, map[string]string{"fd97::1": mac})
-		if entry := entriesOf(t, r)["10.97.0.1"]; entry != evilMAC {
+		if entry := r.entries(t)["10.97.0.1"]; entry != evilMAC {
 			t.Errorf("the entry is %q, want the pod's", entry)
 		}
 	})
@@ -140,19 +139,9 @@ func TestRowHostilePodBeforeThePin(t *testing.T) {
 		r.skipped(t, map[string]string{"10.97.0.1": "Contested", madeUp: "Contested"})
 		r.toldLater(t, map[string]string{"fd97::1": mac})
 		for dst, want := range map[string]string{"10.97.0.1": evilMAC, madeUp: evilMAC, "fd97::1": mac} {
-			if entry := entriesOf(t, r)[dst]; entry != want {
+			if entry := r.entries(t)[dst]; entry != want {
 				t.Errorf("the entry of %s is %q, want %q", dst, entry, want)
 			}
 		}
 	})
-}
-
-// entriesOf are the permanent entries of the kernel's table in the pod.
-func entriesOf(t *testing.T, r *rowRun) map[string]string {
-	t.Helper()
-	plain := map[string]string{}
-	for dst, lladdr := range entries(t, filepath.Base(r.pod.NetNS)) {
-		plain[dst.String()] = lladdr
-	}
-	return plain
 }

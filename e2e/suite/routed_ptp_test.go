@@ -10,13 +10,16 @@ import (
 
 // CNI's ptp, which is also kindnet's shape: every pod's veth has the same two gateways on its host end.
 func TestRowPtp(t *testing.T) {
-	row(t, rowSpec{name: "default"}, func(t *testing.T, r *rowRun) {
-		mac := r.hostEnd(t)
-		r.pinned(t, map[string]truth{"10.97.0.1": {mac, "peer"}, "fd97::1": {mac, "peer"}})
-		r.skipped(t, map[string]string{})
-		r.reaches(t, node.Targets()...)
-		r.silent(t, "10.97.0.1", "fd97::1")
-	})
+	row(t, rowSpec{name: "default"}, ptpPinned)
+}
+
+func ptpPinned(t *testing.T, r *rowRun) {
+	t.Helper()
+	mac := r.hostEnd(t)
+	r.pinned(t, map[string]truth{"10.97.0.1": {mac, "peer"}, "fd97::1": {mac, "peer"}})
+	r.skipped(t, map[string]string{})
+	r.reaches(t, node.Targets()...)
+	r.silent(t, "10.97.0.1", "fd97::1")
 }
 
 // Without neighpin the same check of silence fails: both stacks ask.

@@ -59,6 +59,8 @@ func (p *Pod) Create(ctx context.Context, spec ContainerSpec) (*Container, error
 		Linux: &criapi.LinuxContainerConfig{SecurityContext: &criapi.LinuxContainerSecurityContext{
 			Privileged:   spec.Privileged,
 			Capabilities: &criapi.Capability{AddCapabilities: spec.Capabilities},
+			// The runtime refuses a container whose user namespace is not its pod's.
+			NamespaceOptions: &criapi.NamespaceOption{UsernsOptions: p.config.Linux.SecurityContext.NamespaceOptions.UsernsOptions},
 		}},
 	}
 	if spec.Program != "" {

@@ -32,6 +32,9 @@ state = "{{.Dir}}/state"
 {{- end}}
 [plugins."{{.CRI}}"]
   restrict_oom_score_adj = true
+{{- if .NetNSInStateDir}}
+  netns_mounts_under_state_dir = true
+{{- end}}
 {{- if eq .Release "1.7"}}
   sandbox_image = "{{.Pause}}"
 {{- end}}
@@ -83,7 +86,7 @@ func (n *Node) configureContainerd() error {
 		"Release": n.Release(), "CRI": cri,
 		"Dir": dir, "Socket": ContainerdSocket, "Pause": pauseImage, "Default": cmp.Or(n.options.DefaultRuntime, "runc"),
 		"NRI": NRISocket, "NRIDisabled": n.options.NRIDisabled, "Plugins": pluginDir, "Configs": pluginConfigDir,
-		"Runc": n.options.Runc, "Runsc": n.options.Runsc,
+		"Runc": n.options.Runc, "Runsc": n.options.Runsc, "NetNSInStateDir": n.options.NetNSInStateDir,
 	}
 	for name, t := range map[string]*template.Template{"containerd.toml": containerdConfig, "runsc.toml": runscConfig} {
 		var text strings.Builder

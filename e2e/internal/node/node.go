@@ -34,6 +34,9 @@ const (
 	ContainerdSocket = "/run/containerd/containerd.sock"
 	NRISocket        = "/run/nri/nri.sock"
 
+	// NetNSStateDir is where containerd mounts the namespaces of pods if Options.NetNSInStateDir says so.
+	NetNSStateDir = dir + "/state/io.containerd.grpc.v1.cri/netns"
+
 	// Image is the workload's only image.
 	Image      = "neighpin.io/e2e/workload:latest"
 	pauseImage = "registry.k8s.io/pause:3.10.1"
@@ -67,6 +70,8 @@ type Options struct {
 	Plugins map[string]string
 	// Runc and Runsc are the programs that the shims execute, if not runc and runsc: see InstallWrapper.
 	Runc, Runsc string
+	// NetNSInStateDir makes containerd mount the namespaces of pods in NetNSStateDir, not in /var/run/netns.
+	NetNSInStateDir bool
 }
 
 // Node is a running node. Its methods may be called concurrently, except those that start, stop or

@@ -30,6 +30,8 @@ type PodSpec struct {
 	HostNetwork bool
 	// Privileged lets containers be.
 	Privileged bool
+	// UserNamespace gives the pod a user namespace of its own.
+	UserNamespace bool
 }
 
 // Pod is a sandbox that was started.
@@ -91,6 +93,9 @@ func (n *Node) RunPod(ctx context.Context, spec PodSpec) (*Pod, error) {
 	if spec.HostNetwork {
 		p.config.Linux.SecurityContext.NamespaceOptions.Network = criapi.NamespaceMode_NODE
 	}
+	if spec.UserNamespace {
+		p.config.Linux.SecurityContext.NamespaceOptions.UsernsOptions = userNamespace(serial)
+	}
 	if err := os.MkdirAll(p.config.LogDirectory, 0o755); err != nil {
 		return nil, err
 	}
@@ -103,6 +108,15 @@ func (n *Node) RunPod(ctx context.Context, spec PodSpec) (*Pod, error) {
 		return nil, fmt.Errorf("look at pod %s/%s: %w", spec.Namespace, spec.Name, err)
 	}
 	return p, nil
+}
+
+// userNamespace maps the ids of a pod to a range of its own, as the kubelet does.
+func userNamespace(serial int) *criapi.UserNamespace {
+	const length = 1 << 16
+	ids := func() []*criapi.IDMapping {
+		return []*criapi.IDMapping{{HostId: uint32(serial) * length, ContainerId: 0, Length: length}}
+	}
+	return &criapi.UserNamespace{Mode: criapi.NamespaceMode_POD, Uids: ids(), Gids: ids()}
 }
 
 // inspect asks the CRI for the pod's network.
