@@ -137,10 +137,9 @@ func TestOtherEndElsewhereWhileThePodRuns(t *testing.T) {
 	expect(t, look(t, tb, Query{Known: found.Neighbors}), "10.0.0.1 eth0 - PeerElsewhere", "fd00::1 eth0 - PeerElsewhere")
 
 	// The control: the same is believed of the host.
-	tb.host = third.NS
-	expect(t, look(t, tb, Query{}), "10.0.0.1 eth0 "+hostMAC2+" inet peer NONE", "fd00::1 eth0 "+hostMAC2+" inet6 peer NONE")
-	tb.host = nil // which is this process's namespace, to which no link leads
-	expect(t, look(t, tb, Query{}), "10.0.0.1 eth0 - PeerElsewhere", "fd00::1 eth0 - PeerElsewhere")
+	expect(t, look(t, tableFor(t, pod, third), Query{}), "10.0.0.1 eth0 "+hostMAC2+" inet peer NONE", "fd00::1 eth0 "+hostMAC2+" inet6 peer NONE")
+	// And by default the host is this process's namespace, to which no link leads.
+	expect(t, look(t, openTable(t, pod.NS), Query{}), "10.0.0.1 eth0 - PeerElsewhere", "fd00::1 eth0 - PeerElsewhere")
 }
 
 func TestQuestionsForWhatTheHostDoesNotKnow(t *testing.T) {
@@ -237,9 +236,8 @@ func TestLearned(t *testing.T) {
 	expect(t, look(t, tb, Query{Known: pinned, Learned: learned}), gw4+"port PERMANENT", gw6+"port NONE")
 
 	// And where it can only be a pod's doing, nothing is learned.
-	tb.host = nil
 	pod.IP("neigh del 10.0.0.1 dev eth0")
-	expect(t, look(t, tb, Query{Learned: learned}), "10.0.0.1 eth0 - PeerElsewhere", "fd00::1 eth0 - PeerElsewhere")
+	expect(t, look(t, openTable(t, pod.NS), Query{Learned: learned}), "10.0.0.1 eth0 - PeerElsewhere", "fd00::1 eth0 - PeerElsewhere")
 }
 
 func TestBasisNamesWhatTheAnswerRestsOn(t *testing.T) {
