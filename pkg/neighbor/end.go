@@ -34,14 +34,12 @@ func (r *resolver) reviewEnd(ctx context.Context, name string) (reviewed, error)
 	if !ok {
 		return at, nil
 	}
-	if _, err := r.isHost(ctx, nsidNone); err != nil { // reads the number
+	host, err := r.hostNumber(ctx)
+	if err != nil || host == nsidNone {
 		return at, err
 	}
-	if r.self == nsidNone {
-		return at, nil
-	}
 	r.rest(end)
-	peer, err := r.links.link(ctx, end, r.self)
+	peer, err := r.links.link(ctx, end, host)
 	if gone(err) {
 		return at, nil
 	} else if err != nil {
@@ -51,6 +49,6 @@ func (r *resolver) reviewEnd(ctx context.Context, name string) (reviewed, error)
 		return at, nil
 	}
 	at.moved = true
-	at.outlook, err = r.outlookAt(ctx, peer, r.self)
+	at.outlook, err = r.outlookAt(ctx, peer, host)
 	return at, err
 }

@@ -3,6 +3,7 @@
 package neighbor
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -20,6 +21,10 @@ type Table struct {
 	host *netns.NS // nil: this process's own
 
 	mu sync.Mutex // guards the following
+	// selfNSID is the number of the namespace that this process runs in, once it
+	// has been read: it stays for as long as both are there.
+	selfNSID int32
+	selfRead bool
 	// ours are permanent entries that Resolve recognised as made by us, and
 	// which Pin may therefore give another address.
 	ours map[key]HardwareAddr
@@ -58,6 +63,27 @@ func OpenWithHost(ns, host *netns.NS) (*Table, error) {
 func (t *Table) Close() error {
 	t.conn.Close()
 	return nil
+}
+
+// hostNumber is the number of the host's namespace in this one, or nsidNone.
+func (t *Table) hostNumber(ctx context.Context) (int32, error) {
+	t.mu.Lock()
+	number, known := t.selfNSID, t.selfRead
+	t.mu.Unlock()
+	if known {
+		return number, nil
+	}
+	err := t.inHost(func(host *netns.NS) (err error) {
+		number, err = t.nsidOf(ctx, host)
+		return err
+	})
+	if err != nil {
+		return nsidNone, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.selfNSID, t.selfRead = number, number != nsidNone && t.host == nil
+	return number, nil
 }
 
 // inHost gives fn the host's namespace, which is fn's for the call only.

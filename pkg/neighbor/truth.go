@@ -10,8 +10,6 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/neighpin/neighpin/pkg/netns"
 )
 
 // Kinds of links, in the words of the kernel (rtnl_link_ops.kind).
@@ -52,9 +50,6 @@ type survey struct {
 	*Table
 	links hostLinks
 	basis []int // numbers of links outside the sandbox, each once
-
-	self     int32 // number of the host's namespace in the sandbox, or nsidNone
-	selfRead bool
 }
 
 func (t *Table) newSurvey() survey { return survey{Table: t, links: t.conn} }
@@ -69,17 +64,8 @@ func (s *survey) rest(index int) {
 // isHost tells whether the number by which the sandbox knows a namespace is that
 // of the host.
 func (s *survey) isHost(ctx context.Context, nsid int32) (bool, error) {
-	if !s.selfRead {
-		err := s.inHost(func(host *netns.NS) (err error) {
-			s.self, err = s.nsidOf(ctx, host)
-			return err
-		})
-		if err != nil {
-			return false, err
-		}
-		s.selfRead = true
-	}
-	return s.self != nsidNone && s.self == nsid, nil
+	self, err := s.hostNumber(ctx)
+	return err == nil && self != nsidNone && self == nsid, err
 }
 
 // outlook is what the host knows about everything that is reached over one
