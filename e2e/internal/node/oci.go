@@ -3,7 +3,6 @@
 package node
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -72,17 +71,30 @@ type Result struct {
 	Code           int
 }
 
-// Command runs a program of the node with containerd's PATH. That it exits with another code than 0 is no error.
+// Command runs a program of the node with containerd's PATH. That it exits with another code than 0 is no error. Its output
+// goes to files: what it leaves behind, such as a sandbox, holds a pipe open.
 func (n *Node) Command(ctx context.Context, program string, args ...string) (Result, error) {
-	var stdout, stderr bytes.Buffer
+	var result Result
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = append(os.Environ(), "PATH="+n.programs.GVisor+":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	files := make([]*os.File, 2)
+	for i := range files {
+		file, err := os.CreateTemp(dir, "output")
+		if err != nil {
+			return result, err
+		}
+		defer os.Remove(file.Name())
+		defer file.Close()
+		files[i] = file
+	}
+	cmd.Stdout, cmd.Stderr = files[0], files[1]
 	err := cmd.Run()
-	result := Result{Stdout: stdout.String(), Stderr: stderr.String()}
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		result.Code = exit.ExitCode()
-		return result, nil
+		result.Code, err = exit.ExitCode(), nil
+	}
+	for i, text := range []*string{&result.Stdout, &result.Stderr} {
+		data, readErr := os.ReadFile(files[i].Name())
+		*text, err = string(data), errors.Join(err, readErr)
 	}
 	return result, err
 }
