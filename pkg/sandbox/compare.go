@@ -26,7 +26,7 @@ type comparison struct {
 	after   Record // of which the fields that a comparison decides are used
 	links   []int  // that the answer rests on
 
-	learned   []neighbor.Neighbor
+	heard     heard
 	written   bool // entries were written
 	untouched bool // there was nothing to decide
 	insists   []Change
@@ -58,17 +58,23 @@ func (e *Engine) compare(s *sandbox, b basis, cause urgency) (basis, error) {
 		b.nsid, err = neighbor.NSID(ctx, ns)
 		b.numbered = err == nil
 	}
+	c.heard = e.learned(s)
 	if c.table, err = neighbor.Open(ns); err == nil {
 		err = errors.Join(c.judge(ctx), c.table.Close())
 	}
 	if e.ctx.Err() != nil {
 		return b, nil // stopping, which is none of the sandbox's doing
 	}
-	if !c.untouched {
+	switch {
+	case !c.untouched:
+		if err != nil {
+			c.after.Error = err.Error()
+		}
 		c.conclude()
+	case err != nil:
+		e.failed(s, err)
 	}
 	if err != nil {
-		e.failed(s, err)
 		return b, err
 	}
 	b.links, b.gateways = c.links, s.record().gateways()
@@ -105,7 +111,7 @@ func (c *comparison) judge(ctx context.Context) error {
 	stack := c.sandbox.id.stack()
 	if stack != stackGuest || c.before.CapturedAt.IsZero() {
 		found, err := c.table.Resolve(ctx, neighbor.Query{
-			Known: c.before.Neighbors, Limit: c.engine.opts.MaxNeighbors, Learned: c.learned, Running: true,
+			Known: c.before.Neighbors, Limit: c.engine.opts.MaxNeighbors, Learned: c.heard.addresses, Running: true,
 		})
 		if err != nil {
 			c.untouched = true
@@ -146,7 +152,8 @@ func (c *comparison) mend(ctx context.Context, found neighbor.Resolution) error 
 	c.written = len(written.New) > 0
 	c.after.Neighbors = append(written.Neighbors, kept...)
 	c.after.Skipped = written.Skipped
-	c.after.Error = ""
+	c.after.Error = c.heard.failure
+	c.after.Probes, c.after.Doubts, c.after.Skipped = c.heard.settle(c.before, c.after.Neighbors, c.after.Skipped, found.Unknown)
 	present := c.after.keys()
 	for _, s := range c.before.Skipped {
 		if !present[keyOfSkipped(s)] {
@@ -169,7 +176,7 @@ func (c *comparison) unrouted(ctx context.Context, found *neighbor.Resolution) (
 	if len(known) == 0 {
 		return nil, nil
 	}
-	now, err := c.table.Review(ctx, neighbor.Query{Known: known, Learned: c.learned, Ends: c.before.Ends})
+	now, err := c.table.Review(ctx, neighbor.Query{Known: known, Learned: c.heard.addresses, Ends: c.before.Ends})
 	if err != nil {
 		return nil, err
 	}
@@ -310,12 +317,13 @@ func (c *comparison) conclude() {
 	s := c.sandbox
 	drifted := !equal(c.before.Neighbors, c.after.Neighbors, sameNeighbor) || !equal(c.before.Skipped, c.after.Skipped, sameSkipped) ||
 		!equal(c.before.Stale, c.after.Stale, sameStale)
-	if !drifted && !c.written && c.before.Error == c.after.Error {
+	if !drifted && !c.written && c.before.Error == c.after.Error &&
+		equal(c.before.Doubts, c.after.Doubts, sameDoubt) && slices.Equal(c.before.Probes, c.after.Probes) {
 		return
 	}
 	s.update(func(r *Record) {
 		r.Neighbors, r.Skipped, r.Stale = c.after.Neighbors, c.after.Skipped, c.after.Stale
-		r.Error = c.after.Error
+		r.Doubts, r.Probes, r.Error = c.after.Doubts, c.after.Probes, c.after.Error
 		if drifted || r.CapturedAt.IsZero() {
 			r.CapturedAt = time.Now().UTC()
 		}
@@ -346,6 +354,7 @@ func (c *comparison) tell() {
 	report(KindInsists, c.insists)
 	stale, fresh := c.copies()
 	report(KindStale, stale)
+	c.engine.tellHeard(c.sandbox, c.before)
 	report(KindFresh, fresh)
 }
 

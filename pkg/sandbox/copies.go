@@ -23,7 +23,7 @@ import (
 // gone is not put back.
 func (c *comparison) review(ctx context.Context) error {
 	copied := c.before.copied()
-	now, err := c.table.Review(ctx, neighbor.Query{Known: copied, Learned: c.learned})
+	now, err := c.table.Review(ctx, neighbor.Query{Known: copied, Learned: c.heard.addresses})
 	if err != nil {
 		c.untouched = true
 		return err
@@ -48,6 +48,8 @@ func (c *comparison) review(ctx context.Context) error {
 			c.stale(was, n.LLAddr, "")
 		}
 	}
+	// Whoever else comes to answer comes too late.
+	c.after.Probes, c.after.Doubts, c.after.Skipped = c.heard.settle(c.before, c.after.Neighbors, c.after.Skipped, nil)
 	return c.correct(ctx)
 }
 

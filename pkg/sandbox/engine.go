@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/containerd"
+	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
 )
 
@@ -77,6 +78,7 @@ type Engine struct {
 
 	guard     *guard
 	watchHost func() (hostWatcher, error)
+	probe     func(context.Context, *netns.NS, []neighbor.Ask, neighbor.ProbeOptions) ([]neighbor.Answer, error)
 
 	mu        sync.Mutex // guards all following fields
 	closed    bool
@@ -111,7 +113,7 @@ func New(opts Options) (*Engine, error) {
 	e := &Engine{
 		opts: opts, host: host, records: records,
 		sandboxes: make(map[string]*sandbox), ignored: make(map[string]string), orphans: make(map[string]*sandbox),
-		watchHost: watchHost,
+		watchHost: watchHost, probe: neighbor.Probe,
 	}
 	e.guard = newGuard(e)
 	e.ctx, e.cancel = context.WithCancel(context.Background())

@@ -49,6 +49,9 @@ type guard struct {
 	patient   []*ward // when nothing is urgent
 	swept     time.Time
 	sweeping  *time.Timer // when everything is to be compared again, or nil
+
+	askable *sync.Cond // of mu: there is somebody to ask for, or the end
+	unasked []*ward    // to be asked for, in order
 }
 
 func newGuard(e *Engine) *guard {
@@ -56,7 +59,7 @@ func newGuard(e *Engine) *guard {
 		engine: e, wards: make(map[*sandbox]*ward), byNSID: make(map[int32]*ward),
 		byLink: make(map[int]map[*ward]bool), byGateway: make(map[netip.Addr]map[*ward]bool),
 	}
-	g.ready = sync.NewCond(&g.mu)
+	g.ready, g.askable = sync.NewCond(&g.mu), sync.NewCond(&g.mu)
 	return g
 }
 
@@ -67,6 +70,11 @@ func (g *guard) start() {
 		g.engine.wg.Go(g.work)
 	}
 	g.engine.wg.Go(g.listen)
+	if g.engine.opts.Learn {
+		for range askers {
+			g.engine.wg.Go(g.ask)
+		}
+	}
 	interval := g.engine.opts.CompareInterval
 	if interval <= 0 {
 		interval = DefaultCompareInterval
@@ -89,6 +97,7 @@ type ward struct {
 	served   []*waiter // for the one that a worker has begun
 	pace     pace
 	failures int
+	asking   asking
 }
 
 // urgency says why a sandbox is to be compared.
@@ -119,6 +128,7 @@ func (g *guard) take(s *sandbox) {
 	w := g.ward(s)
 	w.nudge = nil
 	g.mark(w, event)
+	g.scheduleAsk(w)
 }
 
 // check compares sandboxes now; the channel is closed when all have been.
@@ -171,9 +181,14 @@ func (g *guard) ward(s *sandbox) *ward {
 func (g *guard) base(s *sandbox, b basis) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if w, ok := g.wards[s]; ok && g.rebase(w, b) {
+	w, ok := g.wards[s]
+	if !ok {
+		return
+	}
+	if g.rebase(w, b) {
 		g.mark(w, event)
 	}
+	g.scheduleAsk(w)
 }
 
 // rebase reports whether b is more than was known.
@@ -236,7 +251,7 @@ func (g *guard) drop(s *sandbox) {
 // retire ends what still waits for a ward. A worker that has it finishes.
 func (g *guard) retire(w *ward) {
 	w.waits, w.dirty = idle, false
-	for _, timer := range []*time.Timer{w.later} {
+	for _, timer := range []*time.Timer{w.later, w.asking.timer} {
 		if timer != nil {
 			timer.Stop()
 		}

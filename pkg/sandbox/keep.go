@@ -5,6 +5,7 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
@@ -36,6 +37,9 @@ func (l *life) keep(ctx context.Context) error {
 	again := time.NewTimer(time.Hour)
 	defer again.Stop()
 	started, container := s.started.opened(), s.container.opened()
+	// What is asked for on the wire counts among the first pins, if it is answered.
+	unanswered := time.NewTimer(nriWait)
+	defer unanswered.Stop()
 	for {
 		var err error
 		select {
@@ -67,7 +71,12 @@ func (l *life) keep(ctx context.Context) error {
 			if err = l.reapply(ctx, false); l.shrunk {
 				shrink.Reset(shrinkDelay)
 			}
+			if first, _ := s.toAsk(); !first {
+				l.firstPinned()
+			}
 			l.pace.spend(time.Now(), min(time.Since(began), time.Millisecond)) // at most: see credit
+		case <-unanswered.C:
+			l.firstPinned()
 		case <-shrink.C:
 			if l.shrunk {
 				err = l.reapply(ctx, true)
@@ -151,10 +160,14 @@ func (l *life) right(ev neighbor.Event) bool {
 // reapply applies anew and reports when that wrote something.
 func (l *life) reapply(ctx context.Context, shrink bool) error {
 	before := l.ackedAt
+	was := l.sandbox.record()
 	if err := l.apply(ctx, shrink); err != nil {
 		return err
 	}
-	if l.ackedAt != before {
+	if is := l.sandbox.record(); !equal(was.Doubts, is.Doubts, sameDoubt) || !slices.Equal(was.Probes, is.Probes) {
+		l.engine.save(l.sandbox)
+	}
+	if l.ackedAt != before && l.announced {
 		l.sandbox.update(func(r *Record) { r.Repins++ })
 		l.engine.save(l.sandbox)
 		l.engine.report(Event{Kind: KindRepinned, Record: l.sandbox.record()})
@@ -260,6 +273,9 @@ func (l *life) conclude(verdict Verdict, margin time.Duration) {
 		return
 	}
 	l.concluded = true
+	if !l.ackedAt.IsZero() {
+		l.firstPinned()
+	}
 	s := l.sandbox
 	s.update(func(r *Record) {
 		r.Phase = Started

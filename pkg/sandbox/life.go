@@ -157,6 +157,7 @@ type life struct {
 	pace        pace // of the looks that nudges lead to
 	shrunk      bool // the last resolution misses a gateway that is pinned
 	overran     bool // events were lost since the last resolution
+	announced   bool // the first pins have been reported
 	concluded   bool // the verdict is in
 }
 
@@ -217,7 +218,9 @@ func (l *life) run(ctx context.Context) error {
 		// Some are pinned, and the rest may be when something changes.
 		l.engine.fail(l.sandbox, err)
 	}
-	l.firstPinned()
+	if first, _ := l.sandbox.toAsk(); !first {
+		l.firstPinned()
+	}
 	return l.keep(ctx)
 }
 
@@ -245,8 +248,10 @@ func (l *life) apply(ctx context.Context, shrink bool) error {
 		return errRestless
 	}
 	s := l.sandbox
+	before := s.record()
+	heard := l.engine.learned(s)
 	found, err := l.table.Resolve(ctx, neighbor.Query{
-		Known: s.record().Neighbors, Limit: l.engine.opts.MaxNeighbors,
+		Known: before.Neighbors, Limit: l.engine.opts.MaxNeighbors, Learned: heard.addresses,
 		// One that was there before us, or has its first container, is its own
 		// programs' as well.
 		Running: s.adopted || s.container.isOpen(),
@@ -278,10 +283,13 @@ func (l *life) apply(ctx context.Context, shrink bool) error {
 		l.held[keyOf(n)] = false // until its RTM_NEWNEIGH has come
 	}
 	s.update(func(r *Record) {
+		r.Probes, r.Doubts, written.Skipped = heard.settle(before, written.Neighbors, written.Skipped, found.Unknown)
 		r.capture(written)
 		r.leadTo(found.Ends)
+		r.Error = heard.failure
 		r.Timing.PinnedAt = l.ackedAt.UTC()
 	})
+	l.engine.tellHeard(s, before)
 	l.engine.guard.base(s, basis{links: found.Basis, gateways: s.record().gateways()})
 	return err
 }
@@ -307,6 +315,10 @@ func (l *life) missing(found []neighbor.Neighbor) bool {
 // what the kernel has acknowledged before the answer is in time, by whatever
 // margin.
 func (l *life) firstPinned() {
+	if l.announced {
+		return
+	}
+	l.announced = true
 	s := l.sandbox
 	if l.asked && !s.adopted && !s.answered.isOpen() {
 		l.ahead = l.ackedAt

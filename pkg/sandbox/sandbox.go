@@ -58,7 +58,9 @@ type sandbox struct {
 
 	mu          sync.Mutex // guards the following
 	rec         Record
-	containerAt time.Time // when container was opened
+	heard       map[pinKey]hearing // what came of asking for gateways
+	askError    string             // why asking failed, if it did
+	containerAt time.Time          // when container was opened
 }
 
 func newSandbox(id Identity) *sandbox {
@@ -66,8 +68,8 @@ func newSandbox(id Identity) *sandbox {
 	return &sandbox{
 		id:       id,
 		cancel:   func() {},
-		replaced: make(map[pinKey]int),
-		barrier:  newLatch(), started: newLatch(), container: newLatch(), pinned: newLatch(), done: newLatch(), admitted: newLatch(),
+		replaced: make(map[pinKey]int), heard: make(map[pinKey]hearing),
+		barrier: newLatch(), started: newLatch(), container: newLatch(), pinned: newLatch(), done: newLatch(), admitted: newLatch(),
 		answered: newLatch(), ahead: newLatch(),
 		rec: Record{
 			ID: id.ID, Name: id.Name, Namespace: id.Namespace, UID: id.UID, Handler: id.Handler, Runtime: id.Runtime,

@@ -190,6 +190,7 @@ func (g *guard) done(w *ward, b basis, cost time.Duration, err error) {
 		if g.rebase(w, b) {
 			w.dirty, w.cause = true, max(w.cause, event)
 		}
+		g.scheduleAsk(w)
 	case w.failures < 8: // then the slow comparison is often enough
 		w.failures++
 		w.dirty, w.cause = true, max(w.cause, event)
@@ -254,4 +255,5 @@ func (g *guard) end() {
 		g.retire(w)
 	}
 	g.ready.Broadcast()
+	g.askable.Broadcast()
 }

@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/neighpin/neighpin/pkg/neighbor"
+)
+
+const (
+	// askers ask at once; a question that is answered takes some forty
+	// milliseconds, one that is not askTimeout. The first ones of a sandbox may
+	// take longer, since more depends on them.
+	askers          = 8
+	askTimeout      = 400 * time.Millisecond
+	firstAskTimeout = nriWait - 100*time.Millisecond
+	// silence is how long nobody may answer for a pinned gateway until that is
+	// told.
+	silence = 30 * time.Second
+)
+
+// asking is how a ward's gateways are asked for on the wire. The guard's mutex
+// guards it.
+type asking struct {
+	timer *time.Timer // until the next time, or nil
+	soon  bool        // the timer is that of a first question
+	busy  bool        // an asker has it, or is to have it
+}
+
+// hearing is what was heard of one gateway.
+type hearing struct {
+	neighbor.Answer
+	since time.Time // when nobody answered first, if nobody does
+}
+
+// scheduleAsk has a ward's gateways asked for: at once if one of them never was,
+// else when the interval is over.
+func (g *guard) scheduleAsk(w *ward) {
+	if !g.engine.opts.Learn || g.closed || w.asking.busy || g.wards[w.sandbox] != w {
+		return
+	}
+	first, any := w.sandbox.toAsk()
+	if timer := w.asking.timer; timer != nil {
+		if any && (!first || w.asking.soon) {
+			return
+		}
+		timer.Stop()
+		w.asking.timer = nil
+	}
+	if !any {
+		return
+	}
+	interval := g.engine.opts.LearnInterval
+	if interval <= 0 {
+		interval = DefaultLearnInterval
+	}
+	pause := interval - interval/10 + rand.N(interval/5+1)
+	if first {
+		pause = 0
+	}
+	var timer *time.Timer
+	timer = time.AfterFunc(pause, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if w.asking.timer != timer || g.closed {
+			return // stopped too late
+		}
+		w.asking.timer, w.asking.busy = nil, true
+		g.unasked = append(g.unasked, w)
+		g.askable.Signal()
+	})
+	w.asking.timer, w.asking.soon = timer, first
+}
+
+// ask asks for one ward after another until the end. It reads nothing of the
+// namespace but the wire and changes nothing, so that it need not have the ward.
+func (g *guard) ask() {
+	for {
+		w := g.nextToAsk()
+		if w == nil {
+			return
+		}
+		s := w.sandbox
+		rec := s.record()
+		answers, err := g.engine.ask(rec, s)
+		if g.engine.ctx.Err() != nil {
+			return
+		}
+		news := s.hear(rec.Probes, answers, err)
+		g.mu.Lock()
+		w.asking.busy = false
+		if news {
+			g.mark(w, event)
+		}
+		g.scheduleAsk(w)
+		g.mu.Unlock()
+	}
+}
+
+func (g *guard) nextToAsk() *ward {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for {
+		switch {
+		case g.closed:
+			return nil
+		case len(g.unasked) == 0:
+			g.askable.Wait()
+			continue
+		}
+		w := g.unasked[0]
+		g.unasked = g.unasked[1:]
+		if g.wards[w.sandbox] == w {
+			return w
+		}
+	}
+}
+
+// ask puts a record's questions in the sandbox's namespace.
+func (e *Engine) ask(rec Record, s *sandbox) ([]neighbor.Answer, error) {
+	first, _ := s.toAsk()
+	timeout := askTimeout
+	if first {
+		timeout = firstAskTimeout
+	}
+	ns, err := e.host.Open(rec.NetNS.Path)
+	if err != nil {
+		return nil, nil //nolint:nilerr // gone; its file's removal tells the rest
+	}
+	defer func() { _ = ns.Close() }()
+	if ns.Cookie() != rec.NetNS.Cookie {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(e.ctx, 2*timeout)
+	defer cancel()
+	return e.probe(ctx, ns, rec.Probes, neighbor.ProbeOptions{Timeout: timeout})
+}
+
+// toAsk tells whether there are gateways to ask for, and whether one of them was
+// never asked for.
+func (s *sandbox) toAsk() (first, any bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, ask := range s.rec.Probes {
+		_, heard := s.heard[keyOfAsk(ask)]
+		first, any = first || !heard, true
+	}
+	return first, any
+}
+
+// hear takes what came of questions and reports whether that is news.
+func (s *sandbox) hear(asked []neighbor.Ask, answers []neighbor.Answer, err error) (news bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if text := errorText(err); text != s.askError {
+		s.askError, news = text, true
+	}
+	now := time.Now()
+	for _, ask := range asked {
+		key := keyOfAsk(ask)
+		old, heard := s.heard[key]
+		next := hearing{since: now}
+		if i := slices.IndexFunc(answers, func(a neighbor.Answer) bool { return keyOfAsk(a.Ask) == key }); i >= 0 {
+			next.Answer = answers[i]
+		}
+		if heard && len(old.LLAddrs) == 0 {
+			next.since = old.since
+		}
+		s.heard[key] = next
+		news = news || !heard
+	}
+	learned, doubts := s.rec.judge(s.heard, now)
+	return news || !equal(s.rec.Doubts, doubts, sameDoubt) || slices.ContainsFunc(learned, func(n neighbor.Neighbor) bool {
+		return !slices.ContainsFunc(s.rec.Neighbors, func(o neighbor.Neighbor) bool { return keyOf(o) == keyOf(n) && o.LLAddr == n.LLAddr })
+	})
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// heard is what asking for the gateways of one sandbox has come to.
+type heard struct {
+	on        bool                // it is asked for
+	addresses []neighbor.Neighbor // those that are pinned among them
+	doubts    []Doubt
+	failure   string // why asking fails, if it does
+}
+
+// learned judges what has been heard of a sandbox's gateways.
+func (e *Engine) learned(s *sandbox) heard {
+	if !e.opts.Learn {
+		return heard{}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	learned, doubts := s.rec.judge(s.heard, time.Now())
+	return heard{on: true, addresses: learned, doubts: doubts, failure: s.askError}
+}
+
+// settle says, of a sandbox's gateways as they are now, what is to be asked on,
+// what speaks against some of them, and why others are skipped. unknown are those
+// to ask for beside those that were learned.
+func (h heard) settle(before Record, neighbors []neighbor.Neighbor, skipped []neighbor.Skipped, unknown []neighbor.Ask) (asks []neighbor.Ask, doubts []Doubt, why []neighbor.Skipped) {
+	if !h.on {
+		return nil, nil, skipped
+	}
+	asks = before.asks(neighbors, unknown)
+	doubts = about(h.doubts, asks)
+	return asks, doubts, explain(skipped, doubts)
+}
+
+// judge says what answers mean. One that agrees is the gateway's address, and two
+// that conflict leave a pin as it is, as silence does.
+func (r Record) judge(heard map[pinKey]hearing, now time.Time) (learned []neighbor.Neighbor, doubts []Doubt) {
+	for _, n := range r.Neighbors {
+		if n.Source == neighbor.SourceLearned {
+			learned = append(learned, n)
+		}
+	}
+	for _, ask := range r.Probes {
+		key := keyOfAsk(ask)
+		pinned := slices.IndexFunc(learned, func(n neighbor.Neighbor) bool { return keyOf(n) == key })
+		old := slices.IndexFunc(r.Doubts, func(d Doubt) bool { return d.key() == key })
+		h, ok := heard[key]
+		doubt := Doubt{Dst: ask.Dst, Dev: ask.Dev, Since: now.UTC()}
+		switch {
+		case h.Agreed && pinned >= 0:
+			learned[pinned].LLAddr = h.LLAddrs[0]
+			continue
+		case h.Agreed:
+			learned = append(learned, neighbor.Neighbor{Dst: ask.Dst, Dev: ask.Dev, LLAddr: h.LLAddrs[0],
+				Family: family(ask.Dst), Source: neighbor.SourceLearned})
+			continue
+		case len(h.LLAddrs) > 1:
+			doubt.Reason, doubt.Claims = ReasonConflict, h.LLAddrs
+		case ok && len(h.LLAddrs) == 0 && (pinned < 0 || now.Sub(h.since) >= silence):
+			doubt.Reason = ReasonNoAnswer
+		case old >= 0: // nothing new
+			doubt = r.Doubts[old]
+		default:
+			continue
+		}
+		if old >= 0 && r.Doubts[old].Reason == doubt.Reason {
+			doubt.Since = r.Doubts[old].Since
+		}
+		doubts = append(doubts, doubt)
+	}
+	return learned, doubts
+}
+
+// asks are the questions to go on with: for gateways that were learned, and for
+// those that nobody answered for.
+func (r Record) asks(neighbors []neighbor.Neighbor, unknown []neighbor.Ask) (list []neighbor.Ask) {
+	for _, ask := range r.Probes {
+		if slices.ContainsFunc(neighbors, func(n neighbor.Neighbor) bool {
+			return n.Source == neighbor.SourceLearned && keyOf(n) == keyOfAsk(ask)
+		}) {
+			list = append(list, ask)
+		}
+	}
+	return append(list, unknown...)
+}
+
+// about leaves of doubts those that are about questions.
+func about(doubts []Doubt, asks []neighbor.Ask) []Doubt {
+	return slices.DeleteFunc(doubts, func(d Doubt) bool {
+		return !slices.ContainsFunc(asks, func(a neighbor.Ask) bool { return keyOfAsk(a) == d.key() })
+	})
+}
+
+// explain names, for gateways that were asked for in vain, what came of it.
+func explain(skipped []neighbor.Skipped, doubts []Doubt) []neighbor.Skipped {
+	skipped = slices.Clone(skipped)
+	for i, s := range skipped {
+		for _, d := range doubts {
+			if d.key() != keyOfSkipped(s) || !s.Reason.Learnable() {
+				continue
+			}
+			skipped[i].Reason = d.Reason
+			skipped[i].Message = fmt.Sprintf("nobody answers for it on the wire (%s)", s.Message)
+			if d.Reason == ReasonConflict {
+				skipped[i].Message = fmt.Sprintf("several stations claim it on the wire: %v (%s)", d.Claims, s.Message)
+			}
+		}
+	}
+	return skipped
+}
+
+// tellHeard reports what asking found since a record looked like before.
+func (e *Engine) tellHeard(s *sandbox, before Record) {
+	rec := s.record()
+	if rec.Error != "" && rec.Error != before.Error {
+		e.report(Event{Kind: KindFailed, Record: rec, Err: errors.New(rec.Error)})
+	}
+	var conflicts, silent []Change
+	for _, d := range rec.Doubts {
+		if slices.ContainsFunc(before.Doubts, func(o Doubt) bool { return sameDoubt(o, d) }) {
+			continue
+		}
+		change := Change{Dst: d.Dst, Dev: d.Dev, Reason: d.Reason, Claims: d.Claims}
+		i := slices.IndexFunc(rec.Neighbors, func(n neighbor.Neighbor) bool { return keyOf(n) == d.key() })
+		if i >= 0 {
+			change.Was = rec.Neighbors[i].LLAddr
+		}
+		switch {
+		case d.Reason == ReasonConflict:
+			conflicts = append(conflicts, change)
+		case i >= 0: // one that was never answered for is skipped, with the reason
+			silent = append(silent, change)
+		}
+	}
+	if len(conflicts) > 0 {
+		e.report(Event{Kind: KindConflict, Record: rec, Changes: conflicts})
+	}
+	if len(silent) > 0 {
+		e.report(Event{Kind: KindSilent, Record: rec, Changes: silent})
+	}
+}
+
+func (d Doubt) key() pinKey { return pinKey{d.Dst.String(), d.Dev} }
+
+func sameDoubt(a, b Doubt) bool { return a.key() == b.key() && a.Reason == b.Reason }
