@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
+	"github.com/neighpin/neighpin/e2e/internal/await"
 	"github.com/neighpin/neighpin/e2e/internal/datapath"
 	"github.com/neighpin/neighpin/e2e/internal/node"
 	"github.com/neighpin/neighpin/e2e/internal/wire"
@@ -61,6 +63,37 @@ func TestRowCiliumSilentControl(t *testing.T) {
 			if err := r.try(t, target); err == nil {
 				t.Errorf("%s is reached although nobody answers for the gateway", target)
 			}
+		}
+	})
+}
+
+// The pod's IPv6 address is not usable yet when the CNI is done: duplicate address detection takes a second and more. The pin needs
+// neither the address nor an answer, and waits for none. (gVisor does not detect duplicates, and uses the address at once.)
+func TestRowAddressStillTentative(t *testing.T) {
+	row(t, rowSpec{name: "tentative"}, func(t *testing.T, r *rowRun) {
+		mac := r.hostEnd(t)
+		r.pinned(t, map[string]truth{datapath.CiliumGateway4: {mac, "peer"}, datapath.CiliumGateway6: {mac, "peer"}})
+		const shortest = 1000 // milliseconds of a detection: RetransTimer of RFC 4861, the kernel's default
+		if took := r.sandbox.Timing.ResultToPinMs; took >= shortest {
+			t.Errorf("the pin came %.0f ms after the CNI was done", took)
+		}
+		err := await.Within(t.Context(), 10*time.Second, "the end of duplicate address detection", func() error { return r.try(t, node.Beyond()...) })
+		if err != nil {
+			t.Error(err)
+		}
+		r.silent(t, datapath.CiliumGateway4, datapath.CiliumGateway6)
+	})
+}
+
+// Without neighpin the kernel cannot even ask for the gateway until then; in the end nobody answers.
+func TestRowAddressStillTentativeControl(t *testing.T) {
+	row(t, rowSpec{name: "tentative", control: true, only: "runc"}, func(t *testing.T, r *rowRun) {
+		tentative, err := r.wire.Await(within(t, 5*time.Second), wire.Query{Link: r.pod.HostLink, Since: r.begin, Targets: r.pod.Addresses, Kinds: []wire.Kind{wire.Solicitation}, Incoming: true}, 1)
+		if err != nil || !tentative[0].Sender.IsUnspecified() {
+			t.Errorf("the pod detects no duplicates: %v\n%s", err, wire.Format(tentative))
+		}
+		if err := r.try(t, node.Beyond()[1]); err == nil {
+			t.Errorf("%s is reached although nobody answers for the gateway", node.Beyond()[1])
 		}
 	})
 }

@@ -20,7 +20,9 @@ const (
 // cilium is the network of Cilium's CNI plugin (plugins/cilium-cni/cmd/cmd.go): the pod has its addresses alone, without
 // duplicate address detection; its gateways are on-link routes; the last thing that happens is that eth0's MAC is set again. On the
 // node there are a route to the pod and, if it answers, a program on the host's end.
-func cilium(answers bool) func(*Env) (*current.Result, error) {
+//
+// flags are those of the IPv6 address: nodad, or none for a plugin that leaves duplicate address detection on and does not wait for it.
+func cilium(answers bool, flags string) func(*Env) (*current.Result, error) {
 	return func(e *Env) (*current.Result, error) {
 		result, err := e.Addresses()
 		if err != nil {
@@ -43,11 +45,11 @@ func cilium(answers bool) func(*Env) (*current.Result, error) {
 		err = e.Inside(func() error {
 			err := ip(fmt.Sprintf(`
 				address add %[2]s/32 dev %[1]s
-				-6 address add %[3]s/128 dev %[1]s nodad
+				-6 address add %[3]s/128 dev %[1]s %[6]s
 				route add %[4]s/32 dev %[1]s scope link
 				route add default via %[4]s dev %[1]s mtu 1500
 				-6 route add %[5]s/128 dev %[1]s
-				-6 route add default via %[5]s dev %[1]s mtu 1500`, e.IfName, pod4, pod6, CiliumGateway4, CiliumGateway6))
+				-6 route add default via %[5]s dev %[1]s mtu 1500`, e.IfName, pod4, pod6, CiliumGateway4, CiliumGateway6, flags))
 			if err != nil {
 				return err
 			}

@@ -5,8 +5,9 @@ package datapath
 // routed are networks in which the pod has a link of its own to a router: mostly a veth to the node.
 func routed() []Datapath {
 	rows := []Datapath{
-		{Name: "cilium", Add: cilium(true)},
-		{Name: "cilium-silent", Add: cilium(false)},
+		{Name: "cilium", Add: cilium(true, "nodad")},
+		{Name: "cilium-silent", Add: cilium(false, "nodad")},
+		{Name: "tentative", Add: cilium(false, "")},
 		{Name: "calico", Add: calico("1")},
 		{Name: "calico-silent", Add: calico("0")},
 		{Name: "noarp", Add: noARP},
