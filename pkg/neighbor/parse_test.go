@@ -102,6 +102,8 @@ func FuzzParseLink(f *testing.F) {
 		f.Add(body)
 	}
 	f.Add(vlanLink("bridge", 1))
+	f.Add(message{index: 20, name: "cni0.20", kind: "vlan", mac: hostMAC, other: 1, data: tag(20, 0x81, 0x00)}.body())
+	f.Add(message{index: 1, name: "cni0", kind: "bridge", data: filters(0x88, 0xa8)}.body())
 	f.Fuzz(func(t *testing.T, body []byte) {
 		l, err := parseLink(body)
 		if err != nil {
