@@ -106,7 +106,7 @@ func (w *worker) serves(t *testing.T, at string) {
 	err := await.Within(t.Context(), 30*time.Second, "the counter of "+w.pod.Name, func() error {
 		for _, address := range w.pod.Addresses {
 			if got, err := ask(t.Context(), http.MethodGet, address); err != nil || got != at {
-				return fmt.Errorf("at %s: %q, %w, want %s", address, got, err, at) //nolint:errorlint // nil where it is the answer
+				return fmt.Errorf("at %s: %q, %w, want %s", address, got, err, at)
 			}
 		}
 		return nil

@@ -57,6 +57,15 @@ func TestContainersSeeTheLiveFileAndCannotChangeIt(t *testing.T) {
 		t.Errorf("the container's file can be removed: %v", err)
 	}
 
+	// Whoever a program runs as, also one of another user namespace, is not the owner and may read.
+	nobody, err := pod.Run(t.Context(), node.ContainerSpec{Name: "nobody", User: 65534})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := nobody.Exec(t.Context(), "read", liveFolder+"/neighbors.json"); err != nil || out != text {
+		t.Errorf("nobody reads %q, %v", out, err)
+	}
+
 	// gVisor restores no container that has a mount more than its checkpoint.
 	gvisor := runPod(t, node.PodSpec{Handler: "runsc", Annotations: asksForFile})
 	if err := checkPinned(t.Context(), d, gvisor, runContainer(t, gvisor)); err != nil {
@@ -71,7 +80,7 @@ func TestContainersSeeTheLiveFileAndCannotChangeIt(t *testing.T) {
 	}
 	err = await.Within(t.Context(), 10*time.Second, "the live file to go with its pod", func() error {
 		if _, err := os.Lstat(folders[0]); !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("it is there (%w)", err) //nolint:errorlint // nil where it is there
+			return fmt.Errorf("it is there (%w)", err)
 		}
 		return nil
 	})

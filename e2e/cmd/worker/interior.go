@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/vishvananda/netlink"
+	handle "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/pkg/netns"
@@ -45,18 +46,18 @@ type network struct {
 // moveLink moves a link and sets it up in the new namespace as it was in the old one. Its MAC is kept: the node knows it.
 func moveLink(name string, from, to *netns.NS) error {
 	var before network
-	err := from.Do(func() error {
-		l, err := netlink.LinkByName(name)
+	err := in(from, func(h *netlink.Handle) error {
+		l, err := h.LinkByName(name)
 		if err != nil {
 			return err
 		}
-		if before, err = readNetwork(l); err != nil {
+		if before, err = readNetwork(h, l); err != nil {
 			return err
 		}
-		return netlink.LinkSetNsFd(l, to.FD())
+		return h.LinkSetNsFd(l, to.FD())
 	})
 	if err == nil {
-		err = to.Do(func() error { return setUp(name, before) })
+		err = in(to, func(h *netlink.Handle) error { return setUp(h, name, before) })
 	}
 	if err != nil {
 		return fmt.Errorf("move %s: %w", name, err)
@@ -64,11 +65,21 @@ func moveLink(name string, from, to *netns.NS) error {
 	return nil
 }
 
-func readNetwork(l netlink.Link) (network, error) {
+// in lets fn speak to the kernel about a namespace.
+func in(ns *netns.NS, fn func(*netlink.Handle) error) error {
+	h, err := netlink.NewHandleAt(handle.NsHandle(ns.FD()), unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	return fn(h)
+}
+
+func readNetwork(h *netlink.Handle, l netlink.Link) (network, error) {
 	var n network
 	var errs [2]error
-	n.addresses, errs[0] = netlink.AddrList(l, netlink.FAMILY_ALL)
-	n.routes, errs[1] = netlink.RouteList(l, netlink.FAMILY_ALL)
+	n.addresses, errs[0] = h.AddrList(l, netlink.FAMILY_ALL)
+	n.routes, errs[1] = h.RouteList(l, netlink.FAMILY_ALL)
 	// The kernel makes these by itself.
 	n.addresses = slices.DeleteFunc(n.addresses, func(a netlink.Addr) bool { return a.IP.IsLinkLocalUnicast() })
 	n.routes = slices.DeleteFunc(n.routes, func(r netlink.Route) bool { return r.Protocol == unix.RTPROT_KERNEL })
@@ -84,29 +95,29 @@ func rank(r netlink.Route) int {
 	return 0
 }
 
-func setUp(name string, n network) error {
+func setUp(h *netlink.Handle, name string, n network) error {
 	for _, each := range []string{"lo", name} {
-		l, err := netlink.LinkByName(each)
+		l, err := h.LinkByName(each)
 		if err == nil {
-			err = netlink.LinkSetUp(l)
+			err = h.LinkSetUp(l)
 		}
 		if err != nil {
 			return fmt.Errorf("set %s up: %w", each, err)
 		}
 	}
-	l, err := netlink.LinkByName(name)
+	l, err := h.LinkByName(name)
 	if err != nil {
 		return err
 	}
 	for _, a := range n.addresses {
 		a.Label, a.Flags = "", unix.IFA_F_NODAD // it was the pod's before
-		if err := netlink.AddrReplace(l, &a); err != nil {
+		if err := h.AddrReplace(l, &a); err != nil {
 			return fmt.Errorf("add address %s: %w", a.IPNet, err)
 		}
 	}
 	for _, r := range n.routes {
 		r.LinkIndex, r.Flags = l.Attrs().Index, r.Flags&int(netlink.FLAG_ONLINK)
-		if err := netlink.RouteReplace(&r); err != nil {
+		if err := h.RouteReplace(&r); err != nil {
 			return fmt.Errorf("add route %s: %w", r, err)
 		}
 	}

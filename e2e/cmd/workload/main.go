@@ -6,6 +6,7 @@
 //	workload connect ADDR...   opens a TCP connection to each ADDR (host:port), in order
 //	workload spin              keeps one core busy until it is killed
 //	workload count ADDR        serves over HTTP how many POSTs there were
+//	workload read FILE         prints a file
 //	workload neighbor IP MAC N puts a permanent neighbor with mark N (NDA_PROTOCOL) on eth0, whatever is there
 //	workload route NET IP      makes a route by way of a gateway on eth0
 //
@@ -29,6 +30,9 @@ func main() {
 	if len(os.Args) > 2 && os.Args[1] == "connect" {
 		os.Exit(connect(os.Args[2:]))
 	}
+	if len(os.Args) == 3 && os.Args[1] == "read" {
+		os.Exit(read(os.Args[2]))
+	}
 	if len(os.Args) == 3 && os.Args[1] == "count" {
 		count(os.Args[2])
 	}
@@ -43,7 +47,7 @@ func main() {
 		}
 	}
 	if len(os.Args) > 1 {
-		fmt.Fprintln(os.Stderr, "usage: workload | workload connect ADDR... | workload spin | workload count ADDR | workload neighbor IP MAC N | workload route NET IP")
+		fmt.Fprintln(os.Stderr, "usage: workload | workload connect ADDR... | workload spin | workload count ADDR | workload read FILE | workload neighbor IP MAC N | workload route NET IP")
 		os.Exit(2)
 	}
 	signals := make(chan os.Signal, 1)
@@ -68,4 +72,14 @@ func connect(addresses []string) (code int) {
 		}
 	}
 	return code
+}
+
+func read(path string) (code int) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "workload:", err)
+		return 1
+	}
+	fmt.Print(string(text))
+	return 0
 }

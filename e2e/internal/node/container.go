@@ -24,6 +24,8 @@ type ContainerSpec struct {
 	// Program runs instead of the workload; Mounts may bring it.
 	Program string
 	Mounts  []Mount
+	// User is the user id that it runs as; root if 0.
+	User int64
 	// Privileged works in pods that are, too.
 	Privileged bool
 	// Capabilities are those beyond the runtime's defaults, such as "NET_ADMIN".
@@ -62,6 +64,9 @@ func (p *Pod) Create(ctx context.Context, spec ContainerSpec) (*Container, error
 			// The runtime refuses a container whose user namespace is not its pod's.
 			NamespaceOptions: &criapi.NamespaceOption{UsernsOptions: p.config.Linux.SecurityContext.NamespaceOptions.UsernsOptions},
 		}},
+	}
+	if spec.User != 0 {
+		config.Linux.SecurityContext.RunAsUser = &criapi.Int64Value{Value: spec.User}
 	}
 	if spec.Program != "" {
 		config.Command = []string{spec.Program}
