@@ -10,7 +10,6 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
-	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/pkg/netns"
 )
@@ -84,8 +83,7 @@ func readVLANs(ns *netns.NS) (list vlans, err error) {
 // nsidOf returns the number by which the sandbox knows another namespace, or
 // nsidNone.
 func (t *Table) nsidOf(ctx context.Context, ns *netns.NS) (int32, error) {
-	r := newRequest(unix.RTM_GETNSID, 0, nl.NewRtGenMsg(), attr32(netlink.NETNSA_FD, uint32(ns.FD())))
-	known, err := get(ctx, t.conn, r, parseNSID)
+	known, err := t.conn.nsid(ctx, ns)
 	if err != nil {
 		return nsidNone, fmt.Errorf("read the number of namespace %s: %w", printable(ns.Path()), err)
 	}

@@ -26,7 +26,9 @@
 //
 // Some of the library's ways are kept off. Its subscriptions (NeighSubscribe and
 // the like) end at ENOBUFS and have a socket and a goroutine for each kind of
-// event, so that the order between kinds is lost; [Watcher] uses the socket itself.
+// event, so that the order between kinds is lost, and its Receive drops the control
+// message that says which namespace an event is from (nl_linux.go); [Watcher] and
+// [HostWatcher] have a socket of their own.
 // A request does not end by cancelling its context while the kernel works on it,
 // only by the context's deadline, by Close, or after ten seconds; between two
 // messages it does (nl_linux.go, ExecuteIter and Receive have a timeout and no

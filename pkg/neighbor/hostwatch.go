@@ -75,8 +75,9 @@ func watchHost(self *netns.NS) (*HostWatcher, error) {
 		return err
 	})
 	if err == nil {
-		// Somebody may have given it one for itself, which messages carry then
-		// (older kernels, net/netlink/af_netlink.c, do_one_broadcast).
+		// Somebody may have given it one for itself, which its messages carry
+		// then on kernels without "net: netlink: don't set nsid on local
+		// notifications" (7.1).
 		w.self, err = nsidIn(context.Background(), self, self)
 	}
 	if err != nil {
@@ -121,12 +122,12 @@ func (w *HostWatcher) decode(n notice) (HostEvent, bool) {
 		nsid = HostNSID
 	}
 	lost := HostEvent{Event: Event{Kind: Overrun}, NSID: HostNSID}
-	switch {
-	case n.kind == 0:
+	switch n.kind {
+	case 0:
 		return lost, true
-	case n.kind == unix.RTM_NEWNSID:
+	case unix.RTM_NEWNSID:
 		return HostEvent{}, false
-	case n.kind == unix.RTM_DELNSID:
+	case unix.RTM_DELNSID:
 		gone, err := parseNSID(n.body)
 		if err != nil {
 			return lost, true

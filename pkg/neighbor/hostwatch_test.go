@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,6 +53,19 @@ func (h *hostWatcher) receive(lines chan<- string) {
 			}
 		}
 	}
+}
+
+// mark makes an event of its own and returns what was heard until then.
+func (h *hostWatcher) mark(host *nstest.NS, count *int) (lines []string) {
+	h.t.Helper()
+	*count++
+	address := fmt.Sprintf("192.0.2.%d", *count)
+	host.IP("addr add " + address + "/32 dev lo")
+	h.until("mark "+address, func(line string) bool {
+		lines = append(lines, line)
+		return line == "-1: AddrAdded inet "+address+" global"
+	})
+	return lines
 }
 
 func hostEventLine(ev HostEvent) string {
@@ -169,20 +183,32 @@ func TestHostWatchHearsBridges(t *testing.T) {
 	w := watchAll(t, host)
 	host.IP("addr del 10.0.0.1/24 dev cni0")
 	w.await("-1: AddrRemoved inet 10.0.0.1 global")
-	host.IP("link set lxc0 nomaster")
-	w.until("the port left", func(line string) bool {
-		if strings.HasPrefix(line, "-1: LinkRemoved") {
-			t.Errorf("a port that left is taken for a link that is gone: %s", line)
+	count := 0
+	lxc := func(do func()) (heard int) {
+		t.Helper()
+		w.mark(host, &count)
+		do()
+		for _, line := range w.mark(host, &count) {
+			if strings.HasPrefix(line, "-1: LinkRemoved") {
+				t.Errorf("a port that left is taken for a link that is gone: %s", line)
+			}
+			if strings.HasPrefix(line, "-1: LinkChanged lxc0 up "+host.MAC("lxc0")) {
+				heard++
+			}
 		}
-		return strings.HasPrefix(line, "-1: LinkChanged lxc0 up")
-	})
-	host.IP("link set lxc0 master cni0")
-	w.await("-1: LinkChanged lxc0 up")
-	// A port's setting is told by the bridge alone.
-	if out, err := host.Run("bridge", "link", "set", "dev", "lxc0", "hairpin", "on"); err != nil {
-		t.Fatal(out, err)
+		return heard
 	}
-	w.await("-1: LinkChanged lxc0 up " + host.MAC("lxc0"))
+	if lxc(func() { host.IP("link set lxc0 nomaster") }) == 0 || lxc(func() { host.IP("link set lxc0 master cni0") }) == 0 {
+		t.Error("a port that leaves or comes is not heard")
+	}
+	// A port's setting is told by the bridge alone.
+	if lxc(func() {
+		if out, err := host.Run("bridge", "link", "set", "dev", "lxc0", "hairpin", "on"); err != nil {
+			t.Error(out, err)
+		}
+	}) == 0 {
+		t.Error("a port's setting is not heard")
+	}
 	pod.IP("addr add 10.0.0.7/24 dev eth0")
 	w.await(fmt.Sprintf("%d: AddrAdded inet 10.0.0.7 global", number(t, host, pod)))
 }
@@ -319,4 +345,68 @@ func TestWatchHostOfThisProcess(t *testing.T) {
 	if _, err := w.Receive(); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("Receive after Close: %v", err)
 	}
+}
+
+// Whole messages, as the kernel sends them, from here and from elsewhere.
+func FuzzHostEvent(f *testing.F) {
+	for _, body := range records(f, linksRequest()) {
+		f.Add(uint16(unix.RTM_NEWLINK), int32(3), body)
+	}
+	for _, body := range records(f, whole(unix.RTM_GETLINK, unix.AF_BRIDGE, unix.SizeofIfInfomsg)) {
+		f.Add(uint16(unix.RTM_NEWLINK), int32(HostNSID), body)
+		f.Add(uint16(unix.RTM_DELLINK), int32(HostNSID), body)
+	}
+	f.Add(uint16(unix.RTM_DELNSID), int32(HostNSID), append(make([]byte, 4), attr32(netlink.NETNSA_NSID, 4).Serialize()...))
+	f.Fuzz(func(t *testing.T, kind uint16, nsid int32, body []byte) {
+		w := HostWatcher{self: HostNSID}
+		ev, ok := w.decode(notice{nsid: nsid, kind: kind, body: body})
+		if ok && (ev.Kind < LinkChanged || ev.Kind > NamespaceGone) {
+			t.Fatalf("%+v", ev)
+		}
+	})
+}
+
+// BenchmarkHostWatch measures how long it takes from the change of an entry in a
+// pod, the request included, until Receive has returned the event.
+func BenchmarkHostWatch(b *testing.B) {
+	host, pod := pair(b)
+	w, err := watchHost(host.NS)
+	if err != nil {
+		b.Fatal(err)
+	}
+	heard := make(chan time.Time)
+	go func() {
+		defer close(heard)
+		for {
+			events, err := w.Receive()
+			if err != nil {
+				return
+			}
+			for _, ev := range events {
+				if ev.Kind == NeighborChanged && ev.Dst == mustAddr("10.0.0.9") {
+					heard <- time.Now()
+				}
+			}
+		}
+	}()
+	defer func() {
+		_ = w.Close()
+		for range heard {
+		}
+	}()
+	tb := openTable(b, pod.NS)
+	dst, index := mustAddr("10.0.0.9"), linkIndex(b, tb, "eth0")
+	var took []time.Duration
+	for i := 0; b.Loop(); i++ {
+		r := entryRequest(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, dst, index, unix.NUD_PERMANENT)
+		r.AddData(nl.NewRtAttr(unix.NDA_LLADDR, []byte{2, 0, 0, 0, 1, byte(i)}))
+		start := time.Now()
+		if err := tb.conn.set(b.Context(), r); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, (<-heard).Sub(start))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Nanoseconds())/1e3, "µs/median")
+	b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds())/1e3, "µs/p99")
 }

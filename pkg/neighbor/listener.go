@@ -198,7 +198,9 @@ func (d datagram) split(take func(notice) bool) (more bool) {
 }
 
 // originOf reads the number of the namespace that a message comes from. The
-// socket's own has none (net/netlink/af_netlink.c, netlink_cmsg_listen_all_nsid).
+// socket's own has none (net/netlink/af_netlink.c, netlink_cmsg_listen_all_nsid),
+// for which kernels without "net: netlink: fix sending unassigned nsid after
+// assigned one" (7.1) may send nsidNone.
 func originOf(control []byte) (nsid int32, ok bool) {
 	if len(control) == 0 {
 		return nsidNone, true

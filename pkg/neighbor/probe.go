@@ -70,9 +70,9 @@ type ProbeOptions struct {
 // addresses and routes are read or changed, so that it also sees what a permanent
 // entry hides, and works when a runtime has taken the addresses. It needs
 // CAP_NET_RAW, without which the error wraps fs.ErrPermission. A link that is gone
-// or down answers nothing, and IPv6 is not asked for without an address to ask
-// from. Nothing of Probe is left in the namespace when it returns; ns must stay
-// open until then.
+// or down, or has another address than the Ask says, hears no answer, and IPv6 is
+// not asked for without an address to ask from. Nothing of Probe is left in the
+// namespace when it returns.
 //
 // A claim is the address inside the packet, which is what the kernel would take,
 // whatever station sent the frame; it may be anybody's. What nobody would take

@@ -138,6 +138,14 @@ func TestProbeAndASpoofer(t *testing.T) {
 		{"address of a group", func(_ int, q []byte) [][]byte { return [][]byte{reply(q, "03:00:00:00:0b:01")} }, bothAgree},
 		{"advertisement without its option", altered(ip6, func(f []byte) { f[ndOptions] = ndSourceLLAddr }), bothAgree},
 		{"advertisement from beyond a router", altered(ip6, func(f []byte) { f[ip6HopLimit]-- }), bothAgree},
+		{"advertisement with a wrong checksum", func(_ int, q []byte) [][]byte {
+			if q[etherType] != ip6 {
+				return nil
+			}
+			f := reply(q, spoofMAC)
+			f[icmp6Checksum]++
+			return [][]byte{f}
+		}, bothAgree},
 		{"half a frame", func(_ int, q []byte) [][]byte { f := reply(q, spoofMAC); return [][]byte{f[:len(f)-4]} }, bothAgree},
 		{"for another IPv4 address", altered(ip4, func(f []byte) { f[arpSender+3]++ }), bothAgree},
 		{"for another IPv6 address", altered(ip6, func(f []byte) { f[ndTarget+15]++ }), bothAgree},
@@ -336,4 +344,30 @@ func TestAFloodOfClaimsIsNoAgreement(t *testing.T) {
 		deaf, err := p.deaf()
 		return deaf && err == nil
 	})
+}
+
+// After the second answer nothing more is asked, but there is a quiet time in
+// which another claim still counts.
+func TestAClaimAfterTheAnswersCounts(t *testing.T) {
+	start := time.Now()
+	own := mustAddr("10.0.0.2")
+	q := &inquiry{asker: own, interval: probeInterval, pause: probeInterval, end: start.Add(probeTimeout)}
+	for i := range enoughAnswers {
+		q.questions++
+		q.hear(claim{lladdr: routerMAC, asker: own}, start.Add(time.Duration(i)*probeInterval))
+	}
+	complete := start.Add(probeInterval)
+	if !q.agreed() || !q.complete || q.end != complete.Add(probeQuiet) || q.wake() != q.end {
+		t.Errorf("%+v", q)
+	}
+	q.hear(claim{lladdr: spoofMAC}, complete.Add(probeQuiet-1))
+	if q.agreed() || q.end != complete.Add(probeQuiet) {
+		t.Errorf("after another claim: %+v", q)
+	}
+	for i := range 100 {
+		q.hear(claim{lladdr: HardwareAddr(fmt.Sprintf("02:00:00:00:0c:%02x", i))}, complete)
+	}
+	if len(q.stations) != maxClaimants {
+		t.Errorf("%d claimants are remembered", len(q.stations))
+	}
 }
