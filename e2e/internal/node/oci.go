@@ -115,9 +115,16 @@ cgroup_manager = "cgroupfs"
 events_logger = "none"
 [network]
 network_backend = "cni"
-network_config_dir = "` + dir + `/podman/net"
+network_config_dir = "` + PodmanNetworks + `"
 cni_plugin_dirs = ["` + dir + `/cni-bin"]
 default_network = "podman"
+`
+
+// podmanStorage needs nothing of the kernel's.
+const podmanStorage = `[storage]
+driver = "vfs"
+graphroot = "` + dir + `/podman/root"
+runroot = "` + dir + `/podman/run"
 `
 
 // podmanNetwork is a bridge that holds the gateways.
@@ -134,24 +141,35 @@ const podmanNetwork = `{
 }
 `
 
+// PodmanNetworks is the folder of podman's networks.
+const PodmanNetworks = dir + "/podman/net"
+
 // StartPodman readies podman and loads the workload's image.
 func (n *Node) StartPodman(ctx context.Context) (*Podman, error) {
 	home := filepath.Join(dir, "podman")
-	if err := os.MkdirAll(filepath.Join(home, "net"), 0o755); err != nil {
+	if err := os.MkdirAll(PodmanNetworks, 0o755); err != nil {
 		return nil, err
 	}
-	for name, text := range map[string]string{"containers.conf": podmanConfig, "net/podman.conflist": podmanNetwork, "storage.conf": "[storage]\ndriver = \"vfs\"\n"} {
+	for name, text := range map[string]string{"containers.conf": podmanConfig, "net/podman.conflist": podmanNetwork, "storage.conf": podmanStorage} {
 		if err := os.WriteFile(filepath.Join(home, name), []byte(text), 0o644); err != nil {
 			return nil, err
 		}
 	}
-	p := &Podman{node: n, Flags: []string{
-		"--root", filepath.Join(home, "root"), "--runroot", filepath.Join(home, "run"), "--tmpdir", filepath.Join(home, "tmp"),
-	}}
-	if result, err := p.Run(ctx, "load", "--input", filepath.Join(dir, "image.tar")); err != nil || result.Code != 0 {
-		return nil, fmt.Errorf("load the image into podman: exit code %d, %w\n%s", result.Code, err, result.Stderr) //nolint:errorlint // nil if podman ran
+	p := &Podman{node: n, Flags: []string{"--tmpdir", filepath.Join(home, "tmp")}}
+	_, err := p.Do(ctx, "load", "--input", filepath.Join(dir, "image.tar"))
+	return p, err
+}
+
+// Do runs a podman command that must do, and returns what it printed.
+func (p *Podman) Do(ctx context.Context, args ...string) (string, error) {
+	result, err := p.Run(ctx, args...)
+	if err == nil && result.Code != 0 {
+		err = fmt.Errorf("exit code %d", result.Code)
 	}
-	return p, nil
+	if err != nil {
+		return "", fmt.Errorf("podman %v: %w\n%s", args, err, result.Stderr)
+	}
+	return strings.TrimSpace(result.Stdout), nil
 }
 
 // Run runs a podman command.
@@ -169,11 +187,7 @@ func (p *Podman) Create(command string, flags ...string) []string {
 
 // Inspect is one value that podman knows of a container.
 func (p *Podman) Inspect(ctx context.Context, id, format string) (string, error) {
-	result, err := p.Run(ctx, "inspect", "--format", format, id)
-	if err != nil || result.Code != 0 {
-		return "", fmt.Errorf("inspect %s: exit code %d, %w\n%s", id, result.Code, err, result.Stderr) //nolint:errorlint // nil if podman ran
-	}
-	return strings.TrimSpace(result.Stdout), nil
+	return p.Do(ctx, "inspect", "--format", format, id)
 }
 
 // Terminate stops the container with its stop signal and kills it only after the limit.
