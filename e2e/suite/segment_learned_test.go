@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package suite
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/neighpin/neighpin/e2e/internal/node"
+)
+
+// learned are the flags with which an operator asks for addresses that the host does not know. The wire is not silent then: neighpin asks,
+// from the pod's address.
+var learned = []string{"--learned", "probe", "--learned-interval", "1s"}
+
+func TestRowRouterBeyondTheBridgeLearned(t *testing.T) {
+	var router station
+	spec := rowSpec{name: "bridge", args: learned, before: func(t *testing.T, _ *rowRun) { router = routerBeyond(t) }}
+	row(t, spec, func(t *testing.T, r *rowRun) {
+		r.pinned(t, both(truth{router.mac(), "learned"}))
+		r.skipped(t, map[string]string{})
+		r.reaches(t, node.Targets()...)
+	})
+}
+
+// As with VRRP the gateway's address moves to another MAC, but nobody says so, and a permanent entry is deaf to whom it hears.
+func TestRowMacvlanLearned(t *testing.T) {
+	var router station
+	spec := rowSpec{name: "macvlan", args: learned, before: func(t *testing.T, _ *rowRun) { router = routerBehindParent(t) }}
+	row(t, spec, func(t *testing.T, r *rowRun) {
+		old := router.mac()
+		r.pinned(t, both(truth{old, "learned"}))
+		r.reaches(t, node.Targets()...)
+
+		const next = "02:00:5e:00:01:07"
+		router.IP("link set eth0 address " + next)
+		limit := 3 * time.Second
+		if r.gvisor {
+			took := r.eventually(t, limit, "the copy to be reported as stale", func() error {
+				return r.stale(both(outdated{copied: old, lladdr: next}))
+			})
+			t.Logf("stale after %s: %+v", took, r.sandbox.Stale)
+			return
+		}
+		took := r.eventually(t, limit, "the pin to follow", func() error { return r.pins(t, both(truth{next, "learned"})) })
+		t.Logf("repaired after %s", took)
+		r.reaches(t, node.Targets()...)
+	})
+}
+
+// doubted says whether exactly these stations are said to claim each gateway.
+func (r *rowRun) doubted(claims ...string) error {
+	for _, gateway := range segmentGateways {
+		i := slices.IndexFunc(r.sandbox.Doubts, func(d node.Doubt) bool { return d.Dst == gateway && d.Reason == "Conflict" })
+		if i < 0 {
+			return fmt.Errorf("no conflict about %s: %+v", gateway, r.sandbox.Doubts)
+		}
+		got := slices.Sorted(slices.Values(r.sandbox.Doubts[i].Claims))
+		if slices.Sort(claims); !slices.Equal(got, claims) {
+			return fmt.Errorf("%s is claimed by %v, want %v", gateway, got, claims)
+		}
+	}
+	return nil
+}
+
+// Of two that claim a gateway neither is believed.
+func TestRowRouterBeyondTheBridgeContested(t *testing.T) {
+	var router station
+	var spoofer *liar
+	spec := rowSpec{name: "bridge", args: learned, before: func(t *testing.T, _ *rowRun) {
+		router = routerBeyond(t)
+		spoofer = join(t, "liar0").claimGateways(t)
+	}}
+	row(t, spec, func(t *testing.T, r *rowRun) {
+		r.eventually(t, 5*time.Second, "the conflict to be reported", func() error { return r.doubted(router.mac(), spoofer.MAC()) })
+		t.Logf("doubts %+v", r.sandbox.Doubts)
+		r.unpinned(t, "Conflict")
+		r.logged(t, "more than one station claims", segmentGateways[0])
+
+		if r.gvisor {
+			return // it has taken what there was, which is nothing: nobody asks on for its sake
+		}
+		spoofer.stop()
+		r.eventually(t, 5*time.Second, "the conflict to end", func() error {
+			if len(r.sandbox.Doubts) != 0 {
+				return fmt.Errorf("%+v", r.sandbox.Doubts)
+			}
+			return nil
+		})
+		r.eventually(t, 5*time.Second, "the pin to come", func() error { return r.pins(t, both(truth{router.mac(), "learned"})) })
+		r.reaches(t, node.Targets()...)
+	})
+}
+
+// A pin that was learned stays when somebody else begins to claim the gateway, and that is said.
+func TestRowRouterBeyondTheBridgeContestedLater(t *testing.T) {
+	var router, other station
+	spec := rowSpec{name: "bridge", args: learned, before: func(t *testing.T, _ *rowRun) {
+		router = routerBeyond(t)
+		other = join(t, "liar0")
+	}}
+	row(t, spec, func(t *testing.T, r *rowRun) {
+		want := both(truth{router.mac(), "learned"})
+		r.pinned(t, want)
+		spoofer := other.claimGateways(t)
+		r.eventually(t, 5*time.Second, "the conflict to be reported", func() error { return r.doubted(router.mac(), spoofer.MAC()) })
+		r.logged(t, "more than one station claims", segmentGateways[0])
+		spoofer.announces(t)
+		r.refresh(t)
+		r.pinned(t, want)
+		if err := r.stale(map[string]outdated{}); err != nil {
+			t.Error(err)
+		}
+		r.reaches(t, node.Targets()...)
+	})
+}
