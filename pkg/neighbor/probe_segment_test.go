@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -43,6 +44,9 @@ func (s *stretch) station(setup ...string) *nstest.NS {
 	port := fmt.Sprintf("port%d", s.count)
 	ns.Veth("eth0", s.bridge, port)
 	s.bridge.IP("link set " + port + " master br0")
+	nstest.Eventually(s.t, "the bridge to forward for "+port, func() bool {
+		return strings.Contains(s.bridge.Output("-details", "link", "show", "dev", port), "state forwarding")
+	})
 	ns.IP(setup...)
 	return ns
 }
