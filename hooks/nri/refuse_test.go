@@ -17,8 +17,8 @@ func TestRuntimesThatCleanUpARefusedSandbox(t *testing.T) {
 		runtime, version string
 		want             bool
 	}{
-		{"containerd", "v1.7.35", true},
-		{"containerd", "1.7.24~ds1", true},
+		{"containerd", "v1.7.35", false},
+		{"containerd", "1.7.24~ds1", false},
 		{"containerd", "v1.6.36", false},
 		{"containerd", "v2.0.14", false},
 		{"containerd", "v2.1.9", false},
