@@ -26,13 +26,17 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 # Programs of the distribution that an unprivileged PATH may lack.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
+# The core suite on one release of containerd; TESTFLAGS with a -run of its own selects other tests.
+core = echo "--- core suite on containerd $(1)" && cd e2e && export NEIGHPIN_E2E_CONTAINERD=$(1) && $(GO) run ./cmd/setup node && \
+  $(GO) test -race -json -count 1 -timeout 15m $(TESTFLAGS) ./suite | $(REPORT)
+
 REPORT := $(CURDIR)/bin/testreport $(if $(TOTALS),-totals $(TOTALS))
 
 .PHONY: help
 help: ## Say what there is (this text)
 	@echo "neighpin $(VERSION)"
 	@echo
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "Needed: Go, gcc, git, make. What else the tests and the demo use, they install with"
 	@echo "apt-get or build from Go modules, once, into a cache; both say so when they do it."
@@ -70,6 +74,13 @@ test-e2e: root-only bin/testreport ## Run the suite on a real containerd with re
 	@cd e2e && $(GO) test -race -exec true ./... >/dev/null
 	@echo "--- suite on containerd"
 	@cd e2e && $(GO) test -race -json -count 1 -p 1 -timeout 30m $(TESTFLAGS) $$($(GO) list ./... | grep -v '/e2e/kind$$') | $(REPORT)
+	@$(call core,1.7)
+
+.PHONY: test-versions
+test-versions: root-only bin/testreport ## Run the core suite on containerd 1.7, 2.0 and 2.2 (as root)
+	@$(call core,1.7)
+	@$(call core,2.0)
+	@$(call core,2.2)
 
 .PHONY: e2e-kind
 e2e-kind: root-only bin/testreport ## Run the suite on Kubernetes, in a kind cluster of its own (as root)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/neighpin/neighpin/e2e/internal/node"
 	"github.com/neighpin/neighpin/e2e/internal/setup"
 )
 
@@ -17,6 +18,7 @@ import (
 func core() []func(*testing.T) {
 	return []func(*testing.T){
 		TestTheReleaseIsTheOneAskedFor,
+		TestPinnedByTheWayInThatTheReleaseOffers,
 		// Pinned, and silent on the wire; with the control for it.
 		TestControlGVisorAsksForItsGateways,
 		TestTwentyGVisorPodsStartPinnedAndStaySilent,
@@ -43,6 +45,10 @@ func core() []func(*testing.T) {
 		TestControlAHeldNamespaceIsSeen,
 		TestRemovedPodsLeaveNothing,
 		TestPodsRemovedWhileNobodyWatched,
+		// Refusals, for which a release has to clean up.
+		TestEnforceRefusesAPodWhoseGatewaysHaveNoTruth,
+		TestEnforceStartsWhatIsPinnedAndWhatHasNothingToPin,
+		TestEnforceRefusesAfterARestart,
 	}
 }
 
@@ -75,4 +81,38 @@ func TestTheReleaseIsTheOneAskedFor(t *testing.T) {
 	if got := strings.TrimPrefix(status.NRI.RuntimeVersion, "v"); !strings.HasPrefix(got, bed.Release()+".") {
 		t.Errorf("NRI says that the runtime is %s %s, want release %s", status.NRI.Runtime, status.NRI.RuntimeVersion, bed.Release())
 	}
+}
+
+// containerd 2.x has a record of each sandbox with CNI's result, before it starts the sandbox and tells NRI. 1.7 has none and
+// tells NRI before the sandbox starts.
+func TestPinnedByTheWayInThatTheReleaseOffers(t *testing.T) {
+	keepLogs(t)
+	d := startDaemon(t)
+	early := bed.Release() != "1.7"
+	for range 2 {
+		pod := runPod(t, node.PodSpec{Handler: "runsc"})
+		if err := checkPinned(t.Context(), d, pod, runContainer(t, pod)); err != nil {
+			t.Error(err)
+		}
+		sandbox, err := d.Sandbox(t.Context(), pod)
+		if err != nil {
+			t.Fatal(err)
+		}
+		began, err := pod.RunscBegan("start")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !sandbox.Timing.PinnedAt.Before(began) {
+			t.Errorf("pinned at %s, but runsc began to start the sandbox at %s", sandbox.Timing.PinnedAt, began)
+		}
+		// Only a result that was read in the store has an age.
+		if got := sandbox.Timing.ResultToPinMs > 0; got != early {
+			t.Errorf("pinned by the early path is %t, want %t: %+v", got, early, sandbox.Timing)
+		}
+	}
+	times := 1
+	if early {
+		times = 0
+	}
+	said(t, d, "containerd keeps no records of new sandboxes", times)
 }

@@ -94,7 +94,7 @@ func (f *figures) print(w io.Writer) {
 		fmt.Fprintf(w, "figure: pods in time: %d of %d\n", f.inTime, f.pods)
 	}
 	if f.inTime > 0 {
-		fmt.Fprintf(w, "figure: smallest margin: %.1f ms (pod %s, %s)\n", f.smallest.marginMs, f.smallest.pod, f.smallest.circumstance)
+		fmt.Fprintf(w, "figure: smallest margin: %.1f ms (pod %q, %s)\n", f.smallest.marginMs, f.smallest.pod, f.smallest.circumstance)
 	}
 	for _, circumstance := range f.order {
 		pins := f.pins[circumstance]

@@ -83,12 +83,12 @@ func TestHostilePodsAreServedLikeOthersAndBreakNoLog(t *testing.T) {
 				t.Error(err)
 			}
 			for line := range strings.Lines(log) {
-				if strings.Contains(line, "container brings its own") {
+				if strings.Contains(line, "pod brings its own") {
 					forged++
 				}
 			}
 			if forged != 3 {
-				t.Errorf("%d containers are said to bring an annotation of their own, want 3", forged)
+				t.Errorf("%d pods are said to bring an annotation of their own, want 3", forged)
 			}
 			if len(log) > 1<<20 {
 				t.Errorf("the log has %d bytes: it repeats what pods say", len(log))

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 )
 
 // copied is how runsc reports a neighbor that it took into the sandbox's network stack.
@@ -47,4 +48,29 @@ func CopiedBy(path string) (map[netip.Addr]string, error) {
 // RunscLog is the log of one runsc command ("create", "start", "boot"...) on the sandbox.
 func (p *Pod) RunscLog(command string) string {
 	return filepath.Join(dir, "logs", "runsc", p.ID, command+".log")
+}
+
+// runscTime is how each line of runsc's log begins: a letter, month and day, local time.
+var runscTime = regexp.MustCompile(`^[A-Z](\d{4} \d\d:\d\d:\d\d\.\d{6}) `)
+
+// RunscBegan is when the process of a runsc command on the sandbox wrote the first line of its log.
+func (p *Pod) RunscBegan(command string) (time.Time, error) {
+	path := p.RunscLog(command)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read runsc's log: %w", err)
+	}
+	match := runscTime.FindSubmatch(data)
+	if match == nil {
+		return time.Time{}, fmt.Errorf("%s: its first line has no time", path)
+	}
+	began, err := time.ParseInLocation("0102 15:04:05.000000", string(match[1]), time.Local)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%s: parse the time of its first line: %w", path, err)
+	}
+	now := time.Now()
+	if began = began.AddDate(now.Year(), 0, 0); began.After(now) {
+		began = began.AddDate(-1, 0, 0) // at the turn of the year
+	}
+	return began, nil
 }
