@@ -66,13 +66,7 @@ func (w *worker) hook(s state) error {
 	if err := w.ready(); err != nil {
 		return err
 	}
-	who := subject{id: s.ID, path: path, spec: &b.spec}
-	if is, id := b.role(); is != roleOwn {
-		if _, found, err := w.sandboxRecord(who, id); err != nil || found {
-			return err
-		}
-	}
-	_, err = w.pin(ctx, who, w.handedOn(b))
+	_, err = w.attend(ctx, subject{id: s.ID, path: path, spec: &b.spec}, w.handedOn(b))
 	return err
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -22,6 +23,8 @@ type subject struct {
 	id   string
 	path string // of the namespace
 	spec *spec
+	// sandbox is the sandbox's id, where that is another one than the container's.
+	sandbox string
 }
 
 // name is what the container is called in messages.
@@ -32,11 +35,13 @@ func (s subject) name() string {
 	return fmt.Sprintf("container %.64q", s.id)
 }
 
-// recordID is the name of the subject's record: the container's id, which is the
-// sandbox's where the daemon knows it, too.
+// recordID is the name of the subject's record: the sandbox's id, by which the
+// daemon knows it, too, or the container's own.
 func (s subject) recordID(cookie uint64) string {
-	if plain(s.id) {
-		return s.id
+	for _, id := range []string{s.sandbox, s.id} {
+		if plain(id) {
+			return id
+		}
 	}
 	return sandbox.ByHandID(cookie)
 }
@@ -205,13 +210,29 @@ func (w *worker) save(rec sandbox.Record) {
 	}
 }
 
+// attend pins for the container that its namespace belongs to, and looks up what
+// stands there for one that joins. The record is empty where nothing is known.
+func (w *worker) attend(ctx context.Context, s subject, apply *annotation.Annotation) (sandbox.Record, error) {
+	is, id := s.spec.role()
+	if is == roleOwn {
+		return w.pin(ctx, s, apply)
+	}
+	rec, found, err := w.sandboxRecord(s, id)
+	if err != nil || found || is == roleJoins {
+		return rec, err
+	}
+	// Its sandbox may never be deleted by way of a runtime.
+	s.sandbox = id
+	w.sweep()
+	return w.pin(ctx, s, apply)
+}
+
 // sandboxRecord is the record of the sandbox that a container joins. It is found,
 // and empty, for a sandbox on the host's network.
 func (w *worker) sandboxRecord(s subject, id string) (rec sandbox.Record, found bool, err error) {
 	ns, err := w.host.Open(s.path)
 	if errors.Is(err, netns.ErrHost) {
-		// The sandbox is on the host's network, and its containers join that by
-		// the path of its process.
+		// Containers join that by the path of their sandbox's process.
 		return rec, true, nil
 	}
 	if err != nil {
@@ -230,6 +251,23 @@ func (w *worker) sandboxRecord(s subject, id string) (rec sandbox.Record, found 
 		return rec, false, nil
 	}
 	return all[0], true, nil
+}
+
+// sweep removes the records of sandboxes that are gone.
+func (w *worker) sweep() {
+	if w.records == nil {
+		return
+	}
+	paths, _ := filepath.Glob(filepath.Join(w.StateDir, "sandboxes", "*.json"))
+	for _, path := range paths {
+		rec, err := w.records.Load(strings.TrimSuffix(filepath.Base(path), ".json"))
+		if err != nil || netns.Exists(rec.NetNS.Path, rec.NetNS.Cookie) {
+			continue
+		}
+		if err := w.records.Delete(rec.ID); err != nil {
+			w.say.warn("%v", err)
+		}
+	}
 }
 
 // forget removes the record of a container that is gone.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/neighpin/neighpin/internal/nstest"
 	"github.com/neighpin/neighpin/pkg/annotation"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
@@ -46,6 +47,38 @@ func TestAContainerThatJoinsIsAnnotatedAndNotPinnedAgain(t *testing.T) {
 				t.Errorf("%d entries, want them: %t", permanent(ns), tc.pinsUnknown)
 			}
 		})
+	}
+}
+
+// CRI-O runs no container for a sandbox: the first of its containers is pinned for,
+// and what is recorded is the sandbox's and outlives that one.
+func TestASandboxWithoutAContainerOfItsOwn(t *testing.T) {
+	ns, _ := newPod(t)
+	b := newBed(t)
+	path := filepath.Join(t.TempDir(), "cni-1")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ns.MountAt(path)
+	join := func(path, pod string) string {
+		return newBundle(t, path, map[string]string{crioType: typeContainer, crioSandbox: pod})
+	}
+	b.begin(cmdCreate, join(path, "pod"), "init")
+	b.wrap("delete", "init")
+	if rec, err := b.record("pod"); err != nil || len(rec.Owned()) != 2 {
+		t.Errorf("record %+v, %v", rec, err)
+	}
+	// Nobody deletes a sandbox by way of the runtime; the next one's start does.
+	if err := nstest.Unmount(path); err != nil {
+		t.Fatal(err)
+	}
+	other, _ := newPod(t)
+	b.begin(cmdCreate, join(other.Mount(), "other"), "main")
+	if _, err := b.record("pod"); err == nil {
+		t.Error("the record of a sandbox that is gone stays")
+	}
+	if _, err := b.record("other"); err != nil {
+		t.Error(err)
 	}
 }
 

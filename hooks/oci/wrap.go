@@ -5,8 +5,6 @@ package oci
 import (
 	"context"
 	"fmt"
-
-	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
 // Wrap stands in front of an OCI runtime. It pins what the command line is
@@ -73,7 +71,7 @@ func (w *worker) create(ctx context.Context, c call) error {
 	if err != nil || !ok {
 		return err
 	}
-	rec, err := w.attend(ctx, s)
+	rec, err := w.attend(ctx, s, nil)
 	if err != nil && w.Enforce || !w.Annotate {
 		return err
 	}
@@ -99,7 +97,7 @@ func (w *worker) restore(ctx context.Context, c call) error {
 	if err != nil || !ok {
 		return err
 	}
-	_, err = w.attend(ctx, s)
+	_, err = w.attend(ctx, s, nil)
 	return err
 }
 
@@ -112,17 +110,4 @@ func (w *worker) subject(id string, of *spec) (subject, bool, error) {
 		return subject{}, false, err
 	}
 	return subject{id: id, path: path, spec: of}, true, w.ready()
-}
-
-// attend pins for the container that its namespace belongs to, and looks up what
-// stands there for one that joins. The record is empty where nothing is known.
-func (w *worker) attend(ctx context.Context, s subject) (sandbox.Record, error) {
-	is, id := s.spec.role()
-	if is != roleOwn {
-		rec, found, err := w.sandboxRecord(s, id)
-		if err != nil || found || is == roleJoins {
-			return rec, err
-		}
-	}
-	return w.pin(ctx, s, nil)
 }
