@@ -69,22 +69,31 @@ func entries(t *testing.T, name string) map[netip.Addr]string {
 	if name != "" {
 		args = []string{"-n", name}
 	}
-	out, err := exec.CommandContext(t.Context(), "ip", append(args, "-j", "neigh", "show", "nud", "permanent")...).Output()
+	found, err := permanentEntries(t.Context(), args...)
 	if err != nil {
-		t.Fatalf("list neighbors: %v", err)
+		t.Fatal(err)
+	}
+	return found
+}
+
+// permanentEntries asks iproute2, in the calling thread's namespace unless args say another.
+func permanentEntries(ctx context.Context, args ...string) (map[netip.Addr]string, error) {
+	out, err := exec.CommandContext(ctx, "ip", append(args, "-j", "neigh", "show", "nud", "permanent")...).Output()
+	if err != nil {
+		return nil, fmt.Errorf("list neighbors: %w", err)
 	}
 	var list []struct {
 		Dst    netip.Addr `json:"dst"`
 		LLAddr string     `json:"lladdr"`
 	}
 	if err := json.Unmarshal(out, &list); err != nil {
-		t.Fatalf("list neighbors: %v\n%s", err, out)
+		return nil, fmt.Errorf("list neighbors: %w\n%s", err, out)
 	}
 	found := map[netip.Addr]string{}
 	for _, entry := range list {
 		found[entry.Dst] = entry.LLAddr
 	}
-	return found
+	return found, nil
 }
 
 // ip runs iproute2's ip.
@@ -274,6 +283,9 @@ func TestVerifyAndStatusTellWhatBecameOfAPod(t *testing.T) {
 	}
 	if r := command(t, 0, "verify", kernel.NetNS); r.Verdict != "ok" {
 		t.Errorf("runc with pins: %+v", r)
+	}
+	if err := d.Stop(t.Context()); err != nil { // it would repair what happens now
+		t.Fatal(err)
 	}
 	ip(t, "-n", filepath.Base(kernel.NetNS), "neighbor", "delete", node.Gateway4.String(), "dev", "eth0")
 	if r := command(t, 3, "verify", kernel.NetNS); r.Verdict != "different" || len(r.Differences) != 1 || r.Differences[0].Dst != node.Gateway4.String() {

@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
-
 	"github.com/neighpin/neighpin/e2e/internal/datapath"
 	"github.com/neighpin/neighpin/e2e/internal/node"
 	"github.com/neighpin/neighpin/e2e/internal/wire"
@@ -213,30 +211,29 @@ func (r *rowRun) used(t *testing.T) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := map[string]string{}
-	for dst, lladdr := range copied {
-		found[dst.String()] = lladdr
-	}
-	return found
+	return byText(copied)
 }
 
-// entries are the permanent neighbors of the kernel's table in the pod.
+// entries are the permanent neighbors of the kernel's table in the pod, wherever its namespace is mounted.
 func (r *rowRun) entries(t *testing.T) map[string]string {
 	t.Helper()
-	found := map[string]string{}
-	err := datapath.Inside(r.pod.NetNS, func() error {
-		list, err := netlink.NeighList(0, netlink.FAMILY_ALL)
-		for _, n := range list {
-			if n.State == netlink.NUD_PERMANENT {
-				found[n.IP.String()] = n.HardwareAddr.String()
-			}
-		}
+	var found map[netip.Addr]string
+	err := datapath.Inside(r.pod.NetNS, func() (err error) {
+		found, err = permanentEntries(t.Context())
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return found
+	return byText(found)
+}
+
+func byText(neighbors map[netip.Addr]string) map[string]string {
+	plain := map[string]string{}
+	for dst, lladdr := range neighbors {
+		plain[dst.String()] = lladdr
+	}
+	return plain
 }
 
 // annotated are the neighbors of a container's annotation; none if there is no annotation.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/e2e/internal/await"
 	"github.com/neighpin/neighpin/e2e/internal/node"
@@ -141,22 +142,27 @@ func TestRowUdevBeforeGVisorReads(t *testing.T) {
 
 // rewriteOncePinned changes the MAC of the one pod's host end when both of its gateways are pinned.
 func rewriteOncePinned(ctx context.Context, watch *nsid.Watcher, begin time.Time) error {
+	mac, err := net.ParseMAC(laterMAC)
+	if err != nil {
+		return err
+	}
+	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	defer handle.Close()
 	return await.Within(ctx, 20*time.Second, "the pins", func() error {
 		seen := watch.Permanent(nsid.Anywhere, begin)
 		if len(seen) < len(gateways) {
 			return fmt.Errorf("seen so far: %v", seen)
 		}
-		links, err := netlink.LinkList()
-		if err != nil {
-			return err
-		}
-		mac, err := net.ParseMAC(laterMAC)
+		links, err := handle.LinkList()
 		if err != nil {
 			return err
 		}
 		for _, link := range links {
 			if link.Attrs().NetNsID == seen[0].Namespace && strings.HasPrefix(link.Attrs().Name, "veth") {
-				return netlink.LinkSetHardwareAddr(link, mac)
+				return handle.LinkSetHardwareAddr(link, mac)
 			}
 		}
 		return fmt.Errorf("no link leads to namespace %d", seen[0].Namespace)

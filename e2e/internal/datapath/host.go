@@ -47,12 +47,17 @@ func single(result *current.Result, gateway4, gateway6 string) (pod4, pod6 net.I
 // settle waits until no IPv6 address of a link of the calling thread's namespace is tentative any more, as plugins do that leave duplicate
 // address detection on.
 func settle(ifName string) error {
-	link, err := netlink.LinkByName(ifName)
+	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	defer handle.Close()
+	link, err := handle.LinkByName(ifName)
 	if err != nil {
 		return fmt.Errorf("find %s: %w", ifName, err)
 	}
 	return await.Within(context.Background(), 10*time.Second, "duplicate address detection on "+ifName, func() error {
-		addresses, err := netlink.AddrList(link, netlink.FAMILY_V6)
+		addresses, err := handle.AddrList(link, netlink.FAMILY_V6)
 		for _, a := range addresses {
 			if a.Flags&unix.IFA_F_TENTATIVE != 0 {
 				err = fmt.Errorf("%s is tentative", a.IP)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -43,9 +44,8 @@ type responder struct {
 func (r responder) attach(index int) error {
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "responder", Type: ebpf.SchedCLS, License: "Apache-2.0", Instructions: r.instructions()})
 	if err != nil {
-		var verifier *ebpf.VerifierError
-		if errors.As(err, &verifier) {
-			return fmt.Errorf("load the responder: %+v", verifier)
+		if verifier, ok := errors.AsType[*ebpf.VerifierError](err); ok {
+			return fmt.Errorf("load the responder: %w\n%s", err, strings.Join(verifier.Log, "\n"))
 		}
 		return fmt.Errorf("load the responder: %w", err)
 	}
