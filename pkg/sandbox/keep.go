@@ -31,85 +31,112 @@ const (
 // before the RTM_DELADDR were in time, whenever this process was scheduled. For
 // a pod that goes on using the kernel's stack the moment is its first container.
 func (l *life) keep(ctx context.Context) error {
-	s := l.sandbox
-	shrink := time.NewTimer(time.Hour)
-	defer shrink.Stop()
-	again := time.NewTimer(time.Hour)
-	defer again.Stop()
-	started, container := s.started.opened(), s.container.opened()
-	// What is asked for on the wire counts among the first pins, if it is answered.
-	unanswered := time.NewTimer(nriWait)
-	defer unanswered.Stop()
+	w := newWaits(l.sandbox)
+	defer w.stop()
 	for {
-		var err error
-		select {
-		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				l.conclude(Unproven, 0) // pinned, but it takes too long to start
-			}
-			return nil
-		case b, ok := <-l.batches:
-			if !ok {
-				return errEventsEnded
-			}
-			dirty, taken := l.observe(b.events)
-			if taken {
-				l.decide(b.at)
-				return nil
-			}
-			if !dirty {
-				continue
-			}
-			if err = l.reapply(ctx, false); l.shrunk {
-				shrink.Reset(shrinkDelay)
-			}
-		case <-l.nudge:
-			again.Reset(l.pace.wait(time.Now()))
-		case <-again.C:
-			began := time.Now()
-			l.applies-- // the namespace has not changed, and pace bounds these
-			if err = l.reapply(ctx, false); l.shrunk {
-				shrink.Reset(shrinkDelay)
-			}
-			if first, _ := s.toAsk(); !first {
-				l.firstPinned()
-			}
-			l.pace.spend(time.Now(), min(time.Since(began), time.Millisecond)) // at most: see credit
-		case <-unanswered.C:
-			l.firstPinned()
-		case <-shrink.C:
-			if l.shrunk {
-				err = l.reapply(ctx, true)
-			}
-		case <-started:
-			started = nil
-			if s.id.stack() == stackGuest || s.adopted && s.id.stack() != stackTaken {
-				// Nothing will show when the runtime read the namespace, or
-				// its containers were there before us.
-				l.conclude(Unproven, 0)
-				return nil
-			}
-		case <-container:
-			container = nil
-			if s.id.stack() == stackKernel {
-				return l.verify(ctx)
-			}
-			if err = l.reapply(ctx, false); err == nil {
-				// It runs and has taken nothing, as gVisor with the host's
-				// network; what it read, and when, nothing shows.
-				l.conclude(Unproven, 0)
-				return nil
-			}
-		}
+		over, err := l.await(ctx, w)
 		switch {
+		case over, errors.Is(err, errRestless):
+			return err
 		case errors.Is(err, errTaken):
 			return l.awaitTaken(ctx)
-		case errors.Is(err, errRestless):
-			return err
 		case err != nil: // the next event tries again
-			l.engine.fail(s, err)
+			l.engine.fail(l.sandbox, err)
 		}
 	}
+}
+
+// waits are what keep waits for beside events.
+type waits struct {
+	started, container <-chan struct{} // nil when it has been seen
+
+	shrink     *time.Timer // a gateway's route is gone, and should be back by then
+	again      *time.Timer // for another look, because of something outside
+	unanswered *time.Timer // what is asked for on the wire counts among the first pins until then
+}
+
+func newWaits(s *sandbox) *waits {
+	return &waits{
+		started: s.started.opened(), container: s.container.opened(),
+		shrink: time.NewTimer(time.Hour), again: time.NewTimer(time.Hour), unanswered: time.NewTimer(nriWait),
+	}
+}
+
+func (w *waits) stop() {
+	w.shrink.Stop()
+	w.again.Stop()
+	w.unanswered.Stop()
+}
+
+// await waits for one thing and does what it asks for. It is over when the
+// sandbox has started, or nothing can be told any more.
+func (l *life) await(ctx context.Context, w *waits) (over bool, err error) {
+	stack := l.sandbox.id.stack()
+	select {
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			l.conclude(Unproven, 0) // pinned, but it takes too long to start
+		}
+		return true, nil
+	case b, ok := <-l.batches:
+		if !ok {
+			return true, errEventsEnded
+		}
+		dirty, taken := l.observe(b.events)
+		if taken {
+			l.decide(b.at)
+			return true, nil
+		}
+		if dirty {
+			err = l.look(ctx, w)
+		}
+	case <-l.nudge:
+		w.again.Reset(l.pace.wait(time.Now()))
+	case <-w.again.C:
+		began := time.Now()
+		l.applies-- // the namespace has not changed, and pace bounds these
+		err = l.look(ctx, w)
+		if first, _ := l.sandbox.toAsk(); !first {
+			l.firstPinned()
+		}
+		l.pace.spend(time.Now(), min(time.Since(began), time.Millisecond)) // at most: see credit
+	case <-w.unanswered.C:
+		l.firstPinned()
+	case <-w.shrink.C:
+		if l.shrunk {
+			err = l.reapply(ctx, true)
+		}
+	case <-w.started:
+		w.started = nil
+		if stack == stackGuest || l.sandbox.adopted && stack != stackTaken {
+			// Nothing will show when the runtime read the namespace, or its
+			// containers were there before us.
+			l.conclude(Unproven, 0)
+			return true, nil
+		}
+	case <-w.container:
+		w.container = nil
+		if stack == stackKernel {
+			return true, l.verify(ctx)
+		}
+		if err = l.reapply(ctx, false); err == nil {
+			// It runs and has taken nothing, as gVisor with the host's network;
+			// what it read, and when, nothing shows.
+			l.conclude(Unproven, 0)
+			return true, nil
+		}
+	}
+	return false, err
+}
+
+// look applies anew. A gateway that is missing then is believed to be gone a while
+// later.
+func (l *life) look(ctx context.Context, w *waits) error {
+	err := l.reapply(ctx, false)
+	if l.shrunk {
+		w.shrink.Reset(shrinkDelay)
+	}
+	return err
 }
 
 // observe takes events in the kernel's order. It reports whether something
@@ -120,12 +147,15 @@ func (l *life) observe(events []neighbor.Event) (dirty, taken bool) {
 		switch ev.Kind {
 		case neighbor.NeighborChanged:
 			if _, ours := l.held[key]; ours {
-				l.held[key] = l.right(ev)
-				dirty = dirty || !l.held[key]
+				if l.held[key] = l.right(ev); !l.held[key] {
+					l.lost(key)
+					dirty = true
+				}
 			}
 		case neighbor.NeighborRemoved:
 			if _, ours := l.held[key]; ours {
 				l.held[key] = false
+				l.lost(key)
 				dirty = true
 			}
 		case neighbor.AddrRemoved:
@@ -147,6 +177,15 @@ func (l *life) observe(events []neighbor.Event) (dirty, taken bool) {
 	return dirty, false
 }
 
+// lost takes the event of a pin's loss. If that was found and mended before, the
+// pin stands since then.
+func (l *life) lost(key pinKey) {
+	if at, ok := l.again[key]; ok && at.After(l.ackedAt) {
+		l.ackedAt = at
+	}
+	delete(l.again, key)
+}
+
 // right tells whether a changed neighbor is as it was pinned.
 func (l *life) right(ev neighbor.Event) bool {
 	for _, n := range l.sandbox.record().Neighbors {
@@ -159,7 +198,7 @@ func (l *life) right(ev neighbor.Event) bool {
 
 // reapply applies anew and reports when that wrote something.
 func (l *life) reapply(ctx context.Context, shrink bool) error {
-	before := l.ackedAt
+	before := l.writes
 	was := l.sandbox.record()
 	if err := l.apply(ctx, shrink); err != nil {
 		return err
@@ -167,7 +206,7 @@ func (l *life) reapply(ctx context.Context, shrink bool) error {
 	if is := l.sandbox.record(); !equal(was.Doubts, is.Doubts, sameDoubt) || !slices.Equal(was.Probes, is.Probes) {
 		l.engine.save(l.sandbox)
 	}
-	if l.ackedAt != before && l.announced {
+	if l.writes != before && l.announced {
 		l.sandbox.update(func(r *Record) { r.Repins++ })
 		l.engine.save(l.sandbox)
 		l.engine.report(Event{Kind: KindRepinned, Record: l.sandbox.record()})
@@ -229,6 +268,9 @@ func (l *life) decide(at time.Time) {
 // first container comes: the kernel is asked, not the memory of events.
 func (l *life) verify(ctx context.Context) error {
 	at := l.sandbox.containerCame()
+	for key := range l.again { // their events are not waited for
+		l.lost(key)
+	}
 	differences, err := l.table.Verify(ctx, l.sandbox.record().Neighbors)
 	if err != nil {
 		return err

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -60,7 +59,7 @@ func (g *guard) scheduleAsk(w *ward) {
 	if interval <= 0 {
 		interval = DefaultLearnInterval
 	}
-	pause := interval - interval/10 + rand.N(interval/5+1)
+	pause := jittered(interval)
 	if first {
 		pause = 0
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
@@ -146,13 +147,15 @@ type life struct {
 	batches chan batch
 	nudge   <-chan struct{} // something outside the namespace concerns it
 
-	asked       bool            // the runtime had asked, through NRI, before the first look
-	ahead       time.Time       // ackedAt of the pins that stood before it was answered
-	lastWithout time.Time       // when the record was last read without a CNI result
-	early       bool            // an address went between that and CNI's result
-	down        map[string]bool // links that are down
-	held        map[pinKey]bool // desired pins: seen in the kernel and not lost since
-	ackedAt     time.Time       // when the kernel acknowledged the last pin
+	asked       bool                 // the runtime had asked, through NRI, before the first look
+	ahead       time.Time            // ackedAt of the pins that stood before it was answered
+	lastWithout time.Time            // when the record was last read without a CNI result
+	early       bool                 // an address went between that and CNI's result
+	down        map[string]bool      // links that are down
+	held        map[pinKey]bool      // desired pins: seen in the kernel and not lost since
+	ackedAt     time.Time            // when the kernel acknowledged the last pin
+	again       map[pinKey]time.Time // and of one whose loss was found before its event was read
+	writes      int                  // how often something had to be written
 	applies     int
 	pace        pace // of the looks that nudges lead to
 	shrunk      bool // the last resolution misses a gateway that is pinned
@@ -267,21 +270,7 @@ func (l *life) apply(ctx context.Context, shrink bool) error {
 		return nil
 	}
 	written, err := Write(ctx, l.table, found)
-	if len(written.New) > 0 || l.ackedAt.IsZero() {
-		l.ackedAt = time.Now()
-	}
-	// The events of what was written wait to be read by this goroutine.
-	l.overran = false
-	l.held = make(map[pinKey]bool, len(found.Neighbors))
-	for _, n := range found.Neighbors {
-		l.held[keyOf(n)] = false
-	}
-	for _, n := range written.Neighbors {
-		l.held[keyOf(n)] = true
-	}
-	for _, n := range written.New {
-		l.held[keyOf(n)] = false // until its RTM_NEWNEIGH has come
-	}
+	l.wrote(before, found.Neighbors, written)
 	s.update(func(r *Record) {
 		r.Probes, r.Doubts, written.Skipped = heard.settle(before, written.Neighbors, written.Skipped, found.Unknown)
 		r.capture(written)
@@ -292,6 +281,42 @@ func (l *life) apply(ctx context.Context, shrink bool) error {
 	l.engine.tellHeard(s, before)
 	l.engine.guard.base(s, basis{links: found.Basis, gateways: s.record().gateways()})
 	return err
+}
+
+// wrote notes what is held now. The events of what was written wait to be read by
+// this goroutine, and a pin counts as held when its own has been.
+//
+// One that was held and is found gone before the event that tells of it was read
+// goes on counting as held: where that event stands among the others says whether
+// the pin was lost before the runtime came, or is what the runtime took.
+func (l *life) wrote(before Record, found []neighbor.Neighbor, written Written) {
+	now := time.Now()
+	was, overran := l.held, l.overran
+	l.overran = false
+	l.held = make(map[pinKey]bool, len(found))
+	if l.again == nil {
+		l.again = make(map[pinKey]time.Time)
+	}
+	for _, n := range found {
+		l.held[keyOf(n)] = false
+	}
+	for _, n := range written.Neighbors {
+		l.held[keyOf(n)] = true
+	}
+	anew := l.ackedAt.IsZero()
+	for _, n := range written.New {
+		if was[keyOf(n)] && !overran && slices.ContainsFunc(before.Neighbors, n.Same) {
+			l.again[keyOf(n)] = now
+			continue
+		}
+		l.held[keyOf(n)], anew = false, true
+	}
+	if len(written.New) > 0 {
+		l.writes++
+	}
+	if anew {
+		l.ackedAt = now
+	}
 }
 
 // missing tells whether a pinned gateway is absent from a new resolution.

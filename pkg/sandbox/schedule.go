@@ -226,15 +226,19 @@ func (g *guard) all(cause urgency) {
 	}
 }
 
+// jittered is an interval give or take a tenth, so that neither a node's sandboxes
+// nor the nodes of a cluster act all at once.
+func jittered(interval time.Duration) time.Duration {
+	return interval - interval/10 + rand.N(interval/5+1) //nolint:gosec // no secret
+}
+
 // rounds has everything compared at intervals, whatever events have said.
 func (g *guard) rounds(interval time.Duration) {
 	for {
-		// Jitter, so that the nodes of a cluster do not do it at once.
-		pause := interval - interval/10 + rand.N(interval/5+1)
 		select {
 		case <-g.engine.ctx.Done():
 			return
-		case <-time.After(pause):
+		case <-time.After(jittered(interval)):
 		}
 		g.mu.Lock()
 		g.all(slow)

@@ -4,6 +4,7 @@ package sandbox
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/neighpin/neighpin/internal/nstest"
 	"github.com/neighpin/neighpin/pkg/annotation"
+	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
 )
 
@@ -244,5 +246,39 @@ func TestBrokenRecordOfATakenSandboxIsNoVerdictOfLate(t *testing.T) {
 	n.start()
 	if rec := n.awaitVerdict(Unproven); rec.Error == "" {
 		t.Error("the loss is not said")
+	}
+}
+
+// A look at the wrong moment finds the pins gone that the runtime has just taken.
+func TestPinsThatTheRuntimeTookUnderALookWereInTime(t *testing.T) {
+	for name, tc := range map[string]struct {
+		events []neighbor.Event
+		want   Verdict
+	}{
+		"taken with its address": {nil, InTime},
+		"lost and written again": {[]neighbor.Event{
+			{Kind: neighbor.NeighborRemoved, Dst: netip.MustParseAddr(gateway4), Dev: "eth0"},
+			{Kind: neighbor.NeighborChanged, Dst: netip.MustParseAddr(gateway4), Dev: "eth0", LLAddr: otherMAC, State: []string{"PERMANENT"}},
+		}, InTime},
+		"lost": {[]neighbor.Event{{Kind: neighbor.NeighborRemoved, Dst: netip.MustParseAddr(gateway4), Dev: "eth0"}}, Late},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			s := newSandbox(Identity{ID: podID, Runtime: typeGVisor})
+			l := &life{engine: n.engine, sandbox: s, held: map[pinKey]bool{{gateway4, "eth0"}: true}, down: map[string]bool{},
+				ackedAt: time.Now().Add(-time.Second)}
+			pin := neighbor.Neighbor{Dst: netip.MustParseAddr(gateway4), Dev: "eth0", LLAddr: otherMAC, Source: neighbor.SourcePeer}
+			rec := Record{Neighbors: []neighbor.Neighbor{pin}, CapturedAt: time.Now(), Timing: Timing{Verdict: Pending}}
+			s.update(func(r *Record) { *r = rec })
+			l.wrote(rec, rec.Neighbors, Written{Neighbors: rec.Neighbors, New: rec.Neighbors})
+			taken := time.Now().Add(2 * minMargin)
+			if _, took := l.observe(append(tc.events, neighbor.Event{Kind: neighbor.AddrRemoved, Dev: "eth0", Global: true})); !took {
+				t.Fatal("the hand-over was not seen")
+			}
+			l.decide(taken)
+			if got := s.record().Timing; got.Verdict != tc.want {
+				t.Errorf("%+v, want %s", got, tc.want)
+			}
+		})
 	}
 }
