@@ -35,6 +35,7 @@ func core() []func(*testing.T) {
 		TestOddWishesDoNotSelect,
 		// Refusals.
 		TestEnforceRefusesAPodWhoseGatewaysHaveNoTruth,
+		TestEnforceStartsWhatIsPinnedAndWhatHasNothingToPin,
 		TestEnforceRefusesAfterARestart,
 		// Restarts.
 		TestKilledBetweenSandboxAndContainer,
@@ -45,10 +46,6 @@ func core() []func(*testing.T) {
 		TestControlAHeldNamespaceIsSeen,
 		TestRemovedPodsLeaveNothing,
 		TestPodsRemovedWhileNobodyWatched,
-		// Refusals, for which a release has to clean up.
-		TestEnforceRefusesAPodWhoseGatewaysHaveNoTruth,
-		TestEnforceStartsWhatIsPinnedAndWhatHasNothingToPin,
-		TestEnforceRefusesAfterARestart,
 	}
 }
 
