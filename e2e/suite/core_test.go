@@ -33,6 +33,10 @@ func core() []func(*testing.T) {
 		TestAForgedAnnotationIsOverwritten,
 		TestHostilePodsAreServedLikeOthersAndBreakNoLog,
 		TestOddWishesDoNotSelect,
+		// The live file.
+		TestContainersSeeTheLiveFileAndCannotChangeIt,
+		TestTheLiveFileFollowsTheTruth,
+		TestACounterInAnInteriorNamespaceGoesOnInAnotherPod,
 		// Refusals.
 		TestEnforceRefusesAPodWhoseGatewaysHaveNoTruth,
 		TestEnforceStartsWhatIsPinnedAndWhatHasNothingToPin,

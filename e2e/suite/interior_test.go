@@ -43,8 +43,9 @@ type worker struct {
 // runWorker runs a worker on the datapath where nobody answers for the gateways. Checkpoints is a folder that workers share.
 func runWorker(t *testing.T, name, checkpoints string, flags ...string) *worker {
 	t.Helper()
-	w := &worker{begin: time.Now(), logs: filepath.Join(bed.LogDir(), "worker", name), pipe: filepath.Join(t.TempDir(), "hold")}
-	if err := os.MkdirAll(w.logs, 0o755); err != nil {
+	w := &worker{begin: time.Now(), pipe: filepath.Join(t.TempDir(), "hold")}
+	var err error
+	if w.logs, err = os.MkdirTemp(bed.LogDir(), name+"-"); err != nil {
 		t.Fatal(err)
 	}
 	if err := unix.Mkfifo(w.pipe, 0o600); err != nil {
@@ -53,7 +54,6 @@ func runWorker(t *testing.T, name, checkpoints string, flags ...string) *worker 
 	w.pod = runPod(t, node.PodSpec{Name: name, Namespace: "cilium-silent", Handler: "runc", Privileged: true,
 		Annotations: asksForFile})
 	programs := bed.Programs()
-	var err error
 	w.container, err = w.pod.Run(t.Context(), node.ContainerSpec{
 		Program: "/opt/worker", Args: append(flags, "--hold", "/hold", "/workload", "count", ":8080"), Privileged: true,
 		Mounts: []node.Mount{

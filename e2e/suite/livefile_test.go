@@ -89,6 +89,35 @@ func TestContainersSeeTheLiveFileAndCannotChangeIt(t *testing.T) {
 	}
 }
 
+// During a rolling update both daemons are asked, and NRI fails a container for which two plugins set one mount.
+func TestContainersSeeTheLiveFileWhileTwoDaemonsServe(t *testing.T) {
+	keepLogs(t)
+	first := startDaemon(t)
+	startDaemon(t)
+	pod := runPod(t, node.PodSpec{Handler: "runc", Annotations: asksForFile})
+	sees := func(name string) {
+		t.Helper()
+		container, err := pod.Run(t.Context(), node.ContainerSpec{Name: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := liveText(container)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// They agree about everything but when they looked.
+		a, err := parseAnnotation(text)
+		if err := errors.Join(err, hasAnnotation(pod, container)); err != nil || len(a.Neighbors) != len(gateways) {
+			t.Errorf("container %s: %v; the file says %s", name, err, text)
+		}
+	}
+	sees("served-by-both")
+	if err := first.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	sees("served-by-one")
+}
+
 // A pod that has something of its own at the place keeps it.
 func TestAContainerWithItsOwnMountAtTheLiveFilesPlaceStarts(t *testing.T) {
 	keepLogs(t)

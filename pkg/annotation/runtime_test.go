@@ -16,6 +16,7 @@ import (
 
 	"github.com/neighpin/neighpin/internal/nstest"
 	"github.com/neighpin/neighpin/pkg/annotation"
+	"github.com/neighpin/neighpin/pkg/neighbor"
 )
 
 // A runtime moves the pod's link into a namespace of its own, where the neighbor
@@ -71,6 +72,33 @@ func TestARuntimeAppliesTheAnnotationInItsOwnNamespace(t *testing.T) {
 			t.Errorf("the pod's own namespace was changed: %s", got)
 		}
 	})
+}
+
+// A runtime that lets the kernel do the networking keeps its table open and pins
+// again what the live file says.
+func TestATableThatIsKeptOpenFollowsTheLiveFile(t *testing.T) {
+	host, pod, own := nstest.New(t), nstest.New(t), nstest.New(t)
+	own.Veth("eth0", host, "veth0")
+	own.IP("addr add 10.88.0.2/24 dev eth0")
+	table, err := neighbor.Open(own.NS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer table.Close()
+	for _, lladdr := range []annotation.HardwareAddr{"0a:00:00:00:00:01", "0a:00:00:00:00:02"} {
+		value := mustMarshal(t, &annotation.Annotation{Cookie: pod.Cookie(), CapturedAt: time.Now(), Neighbors: []annotation.Entry{
+			{Dst: netip.MustParseAddr("10.88.0.1"), Dev: "eth0", LLAddr: lladdr, Source: annotation.SourcePeer}}})
+		neighbors, err := neighborsOf(value, pod.NS)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := table.Pin(t.Context(), neighbors); err != nil {
+			t.Fatal(err)
+		}
+		if got := own.Output("neigh", "show", "nud", "permanent"); !strings.Contains(got, "10.88.0.1 dev eth0 lladdr "+string(lladdr)) {
+			t.Errorf("pinned %s, have %q", lladdr, got)
+		}
+	}
 }
 
 // The page for runtime authors shows code that compiles and is tested above.
