@@ -291,12 +291,14 @@ func (r *rowRun) silent(t *testing.T, gateways ...string) {
 }
 
 // asked are the pod's questions for the gateways since it was run.
-func (r *rowRun) asked(gateways ...string) []wire.Message {
+func (r *rowRun) asked(gateways ...string) []wire.Message { return r.askedSince(r.begin, gateways...) }
+
+func (r *rowRun) askedSince(since time.Time, gateways ...string) []wire.Message {
 	var targets []netip.Addr
 	for _, gateway := range gateways {
 		targets = append(targets, netip.MustParseAddr(gateway))
 	}
-	return r.wire.Messages(wire.Asks(r.pod.HostLink, r.begin, targets...))
+	return r.wire.Messages(wire.Asks(r.pod.HostLink, since, targets...))
 }
 
 // answered are the answers for a gateway that the pod was sent since it was run.

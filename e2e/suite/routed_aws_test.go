@@ -3,6 +3,8 @@
 package suite
 
 import (
+	"context"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -12,7 +14,20 @@ import (
 
 // The CNI's own entries are taken as they are.
 func TestRowAWS(t *testing.T) {
-	row(t, rowSpec{name: "aws-vpc"}, awsPinned)
+	row(t, rowSpec{name: "aws-vpc", before: rulesGo}, awsPinned)
+}
+
+// rulesGo checks, when the pod is gone, that the CNI has taken its rules away: the row is then as if it had not been.
+func rulesGo(t *testing.T, _ *rowRun) {
+	t.Helper()
+	t.Cleanup(func() {
+		for _, family := range []string{"-4", "-6"} {
+			out, err := exec.CommandContext(context.Background(), "ip", family, "rule", "show", "pref", "512").CombinedOutput()
+			if err != nil || len(out) != 0 {
+				t.Errorf("rules are left: %v\n%s", err, out)
+			}
+		}
+	})
 }
 
 func awsPinned(t *testing.T, r *rowRun) {
