@@ -68,7 +68,7 @@ for fd in 0 1 2 3 4 5 6 7 8 9; do readlink /proc/$$/fd/$fd || echo "no $fd"; don
 ulimit -n
 ulimit -c
 umask
-grep -E '^(Sig(Blk|Ign|Cgt)|Threads|NoNewPrivs|Cap.*|Uid):' /proc/$$/status
+grep -E '^(Sig(Blk|Ign)|NoNewPrivs|Cap.*|Uid):' /proc/self/status
 cat
 exit 42
 `

@@ -24,6 +24,11 @@ import (
 // belong to, because the sentence around them does.
 var foreignFlags = map[string]string{
 	"--privileged": "docker run",
+	"--runtime":    "podman",
+	"--hooks-dir":  "podman",
+	"--log":        "an OCI runtime",
+	"--log-format": "an OCI runtime",
+	"--root":       "an OCI runtime",
 }
 
 // document is a Markdown file, taken apart as far as the rules need it.

@@ -48,6 +48,10 @@ var walls = []wall{
 		why: "NRI logs with logrus, so hooks may; a library is given a log/slog logger or returns errors",
 	},
 	{
+		from: []string{"hooks/oci"}, to: []string{"github.com/sirupsen/logrus/...", "github.com/containerd/nri/...", "google.golang.org/..."}, direct: true,
+		why: "the wrapper's messages are the runtime's in form and place, and it knows no daemon",
+	},
+	{
 		// containerd's API module brings logrus with its ttrpc variants, and
 		// pkg/sandbox, the daemon's engine, stands on it, as do its metrics.
 		from: []string{"pkg/..."}, except: []string{"pkg/containerd", "pkg/sandbox", "pkg/metrics"}, to: []string{"github.com/sirupsen/logrus/..."},
