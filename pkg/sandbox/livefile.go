@@ -56,8 +56,12 @@ func (e *Engine) LiveFile(id string) string {
 			return ""
 		}
 	}
-	folder := filepath.Join(e.liveFiles(), id)
-	if info, err := os.Lstat(folder); err != nil || !info.IsDir() || !idPattern.MatchString(id) {
+	// Where the runtime is does not matter to a path that is absolute.
+	folder, err := filepath.Abs(filepath.Join(e.liveFiles(), id))
+	if err != nil || !idPattern.MatchString(id) {
+		return ""
+	}
+	if info, err := os.Lstat(folder); err != nil || !info.IsDir() {
 		return ""
 	}
 	return folder

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"testing"
+
+	"github.com/neighpin/neighpin/pkg/sandbox"
+)
+
+// Kata's confidential guests refuse a container with an annotation that their
+// policy does not know (kata-containers 4.1.0, src/tools/genpolicy/rules.rego,
+// allow_anno), and one with a mount more (allow_mount). Its ordinary guests read
+// neither.
+func TestKataIsPinnedAndNothingElseByDefault(t *testing.T) {
+	c := defaultConfig()
+	selector := sandbox.Selector{Handlers: c.Handlers, Annotate: c.Annotate, PodAnnotations: sandbox.AnnotationPolicy(c.PodAnnotations)}
+	for _, handler := range []string{"kata", "kata-qemu", "kata-clh", "kata-qemu-snp", "kata-qemu-coco-dev"} {
+		for name, wishes := range map[string]map[string]string{
+			"no wish": nil,
+			"all":     {sandbox.PinAnnotation: "true", sandbox.FileAnnotation: "true"},
+		} {
+			id := sandbox.Identity{Handler: handler, Runtime: "io.containerd." + handler + ".v2", NetNSPath: "/var/run/netns/x", Annotations: wishes}
+			if got := selector.Select(id); got != (sandbox.Selection{Pin: true}) {
+				t.Errorf("%s, %s: %+v, want it pinned and nothing else", handler, name, got)
+			}
+		}
+	}
+}
+
+// The two ways out for pods of Kata's l3forwarding, in whose guests a pin of the
+// host's end is wrong (docs/runtime-authors.md).
+func TestKataCanBeLeftAlone(t *testing.T) {
+	c := defaultConfig()
+	selector := sandbox.Selector{Handlers: c.Handlers, Annotate: c.Annotate, PodAnnotations: sandbox.AllowAnnotation}
+	pod := sandbox.Identity{Handler: "kata-rs", NetNSPath: "/var/run/netns/x"}
+	listed := selector
+	listed.Handlers = []string{"runsc*", "gvisor*", "kata-qemu"}
+	if got := listed.Select(pod); got.Pin {
+		t.Errorf("a handler that is not listed: %+v", got)
+	}
+	pod.Annotations = map[string]string{sandbox.PinAnnotation: "false"}
+	if got := selector.Select(pod); got.Pin {
+		t.Errorf("a pod that asks to be left alone: %+v", got)
+	}
+}
