@@ -109,7 +109,7 @@ func (r Record) gateways() (list []netip.Addr) {
 func (c *comparison) judge(ctx context.Context) error {
 	c.after = c.before
 	stack := c.sandbox.id.stack()
-	if stack != stackGuest || c.before.CapturedAt.IsZero() {
+	if !c.before.Taken && (stack != stackGuest || c.before.CapturedAt.IsZero()) {
 		found, err := c.table.Resolve(ctx, neighbor.Query{
 			Known: c.before.Neighbors, Limit: c.engine.opts.MaxNeighbors, Learned: c.heard.addresses, Running: true,
 		})

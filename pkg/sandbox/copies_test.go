@@ -56,6 +56,30 @@ func TestCopyThatIsNotTrueAnyMoreIsStaleAndThenFresh(t *testing.T) {
 	}
 }
 
+// gVisor takes one address after another, and at the first of them its sandbox has started.
+func TestHandOverThatTakesAWhileIsNoDrift(t *testing.T) {
+	n := newNode(t)
+	p := n.newPod("runsc", typeGVisor).listed().cni().ready()
+	n.awaitPinned()
+	p.marginToCount()
+	p.IP("address del 10.88.0.2/24 dev eth0")
+	n.awaitVerdict(InTime)
+	n.settled(podID)
+	if got := p.permanent(); strings.Contains(got, gateway4+" ") {
+		t.Errorf("entries between two addresses: %q", got)
+	}
+	p.IP("address del fd00:88::2/64 dev eth0")
+	n.engine.Close() // and over a restart
+	n.start()
+	n.settled(podID)
+	if got := p.permanent(); strings.Contains(got, gateway4+" ") {
+		t.Errorf("entries after the hand-over: %q", got)
+	}
+	if rec := n.record(); rec.Repins != 0 || len(rec.Neighbors) != 2 || n.log.count(KindRepinned) != 0 {
+		t.Errorf("told as drift %d times: %+v", n.log.count(KindRepinned), rec)
+	}
+}
+
 func TestCopyThatLostItsTruthIsStaleWithTheReason(t *testing.T) {
 	n := newNode(t)
 	n.bridge()

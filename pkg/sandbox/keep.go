@@ -261,6 +261,8 @@ func (l *life) decide(at time.Time) {
 	case verdict == Late:
 		margin = min(margin, 0) // a pin that was there, and lost, has none
 	}
+	// It takes its other addresses in a moment, and is not to find more of ours.
+	l.sandbox.update(func(r *Record) { r.Taken = l.sandbox.id.stack() == stackTaken })
 	l.conclude(verdict, margin)
 }
 

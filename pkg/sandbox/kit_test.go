@@ -279,14 +279,19 @@ func (p *pod) ready() *pod {
 	return p
 }
 
-// take does what gVisor does when it starts: it removes the addresses. What was
-// pinned before has been there for long enough to prove something.
+// take does what gVisor does when it starts: it removes the addresses.
 func (p *pod) take() {
+	p.node.t.Helper()
+	p.marginToCount()
+	p.IP("address del 10.88.0.2/24 dev eth0", "address del fd00:88::2/64 dev eth0")
+}
+
+// marginToCount waits until what is pinned has been there for long enough to prove something.
+func (p *pod) marginToCount() {
 	p.node.t.Helper()
 	p.node.eventually("the margin to be one that counts", func() bool {
 		return time.Since(p.node.record().Timing.PinnedAt) > 2*minMargin
 	})
-	p.IP("address del 10.88.0.2/24 dev eth0", "address del fd00:88::2/64 dev eth0")
 }
 
 // remove takes the namespace away as containerd does.

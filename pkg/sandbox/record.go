@@ -115,6 +115,9 @@ type Record struct {
 	Ends map[string]int `json:"ends,omitempty"`
 	// CapturedAt is when Neighbors and Skipped came to be what they are.
 	CapturedAt time.Time `json:"capturedAt,omitzero"`
+	// Taken tells that the runtime was seen to take the namespace's addresses into
+	// a network stack of its own: from then on nothing is missing in the namespace.
+	Taken bool `json:"taken,omitempty"`
 	// Timing is the proof of time.
 	Timing Timing `json:"timing"`
 	// Repins counts how often lost pins were written again.
@@ -158,6 +161,7 @@ func (r *Record) leadTo(ends map[string]int) {
 func (r *Record) takeFrom(old Record) {
 	r.Neighbors, r.Skipped, r.CapturedAt, r.Timing = old.Neighbors, old.Skipped, old.CapturedAt, old.Timing
 	r.Stale, r.Doubts, r.Probes, r.Ends = old.Stale, old.Doubts, old.Probes, old.Ends
+	r.Taken = r.Taken || old.Taken
 }
 
 // Owned are the neighbors that neighpin itself wrote.
