@@ -82,7 +82,8 @@ func (s Selector) Validate() error {
 // Select decides about one sandbox. A pod on the host's network is never
 // selected. The live file is for pods that use the kernel's stack: a mount more
 // than there was at the checkpoint keeps gVisor from restoring a container (gvisor
-// runsc/boot/restore.go, validateSpecs).
+// runsc/specutils/restore.go, validateMounts; annotations other than its own may
+// differ).
 func (s Selector) Select(id Identity) Selection {
 	if id.NetNSPath == "" {
 		return Selection{}
