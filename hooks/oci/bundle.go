@@ -104,10 +104,10 @@ func (s *spec) network() (kind network, path string, err error) {
 	return kind, path, nil
 }
 
-// The annotations by which engines tell containers from sandboxes. The engines
-// set them after those that a pod may bring (containerd
-// internal/cri/annotations, CRI-O internal/annotations, which podman uses as
-// well).
+// The annotations by which engines tell containers from sandboxes. Each engine
+// sets its own after those that a pod may bring (containerd
+// internal/cri/server/container_create.go, CRI-O internal/factory/container,
+// whose names podman uses as well), but leaves a pod the other's.
 const (
 	containerdType    = "io.kubernetes.cri.container-type"
 	containerdSandbox = "io.kubernetes.cri.sandbox-id"
@@ -135,13 +135,33 @@ const (
 	roleMayJoin
 )
 
+// managed tells whose keys there are: an engine's that lets pods write
+// annotations.
+func (s *spec) managed() (byContainerd, byCRIO bool) {
+	_, byContainerd = s.Annotations[containerdType]
+	_, byCRIO = s.Annotations[crioType]
+	return byContainerd, byCRIO
+}
+
 // role also returns the sandbox's id, empty where the engine names none.
 func (s *spec) role() (is role, sandbox string) {
+	byContainerd, byCRIO := s.managed()
 	switch {
+	case byContainerd && byCRIO:
+		// One of them is the pod's word, which must not keep it from being pinned.
+		return roleOwn, ""
 	case s.Annotations[containerdType] == typeContainer:
 		return roleJoins, s.Annotations[containerdSandbox]
 	case s.Annotations[crioType] == typeContainer:
 		return roleMayJoin, s.Annotations[crioSandbox]
 	}
 	return roleOwn, ""
+}
+
+// word is the value of an annotation that is a plain name, empty for any other.
+func (s *spec) word(key string) string {
+	if value := s.Annotations[key]; plain(value) {
+		return value
+	}
+	return ""
 }

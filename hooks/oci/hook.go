@@ -70,10 +70,12 @@ func (w *worker) hook(s state) error {
 	return err
 }
 
-// handedOn is the annotation that the bundle brings, nil if it has none.
+// handedOn is the annotation that the bundle brings, nil if it has none. Where pods
+// can write annotations, nothing is taken from there.
 func (w *worker) handedOn(b *bundle) *annotation.Annotation {
 	value := b.Annotations[annotation.Key]
-	if value == "" {
+	byContainerd, byCRIO := b.managed()
+	if value == "" || byContainerd || byCRIO {
 		return nil
 	}
 	a, err := annotation.Parse(value)

@@ -109,6 +109,14 @@ func TestHookAppliesTheAnnotationWhereTheHostKnowsNothing(t *testing.T) {
 	if shown := known.Output("neigh", "show", "10.88.0.1"); !strings.Contains(shown, outside.MAC("veth0")) {
 		t.Errorf("the annotation went over the truth: %s", shown)
 	}
+	// Where pods write annotations, anybody may have written this one.
+	for _, kind := range []string{containerdType, crioType} {
+		pods := newSegment(t)
+		bundle := newBundle(t, pods.Mount(), map[string]string{annotation.Key: value, kind: "sandbox"})
+		if code, said := b.hook(strings.Replace(creating(bundle, 0), "abc", "ghi", 1)); code != exitError || permanent(pods) != 0 {
+			t.Errorf("%s: exit %d, %q, %d entries", kind, code, said, permanent(pods))
+		}
+	}
 	broken := newBundle(t, newSegment(t).Mount(), map[string]string{annotation.Key: "{"})
 	if code, said := b.hook(creating(broken, 0)); code != exitError || !strings.Contains(said, "annotation is not used") {
 		t.Errorf("exit %d, %q", code, said)

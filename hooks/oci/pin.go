@@ -29,8 +29,8 @@ type subject struct {
 
 // name is what the container is called in messages.
 func (s subject) name() string {
-	if pod := s.spec.Annotations[podName]; pod != "" {
-		return fmt.Sprintf("pod %s/%s", s.spec.Annotations[podNamespace], pod)
+	if namespace, pod := s.spec.word(podNamespace), s.spec.word(podName); namespace != "" && pod != "" {
+		return "pod " + namespace + "/" + pod
 	}
 	return fmt.Sprintf("container %.64q", s.id)
 }
@@ -39,16 +39,17 @@ func (s subject) name() string {
 // daemon knows it, too, or the container's own.
 func (s subject) recordID(cookie uint64) string {
 	for _, id := range []string{s.sandbox, s.id} {
-		if plain(id) {
+		if plain(id) && len(id) <= 128 {
 			return id
 		}
 	}
 	return sandbox.ByHandID(cookie)
 }
 
-// plain tells whether an id can be a record's: every engine's can.
+// plain tells whether a text is made of what ids and names of Kubernetes are made
+// of, and can be a file's name.
 func plain(id string) bool {
-	return len(id) <= 128 && regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`).MatchString(id)
+	return len(id) <= 253 && regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`).MatchString(id)
 }
 
 // refusal says why a container may not start under enforce.
@@ -177,8 +178,8 @@ func (w *worker) record(s subject, ns *netns.NS, written sandbox.Written) sandbo
 	now := time.Now().UTC()
 	rec := sandbox.Record{
 		ID:   s.recordID(ns.Cookie()),
-		Name: s.spec.Annotations[podName], Namespace: s.spec.Annotations[podNamespace], UID: s.spec.Annotations[podUID],
-		Handler: s.spec.Annotations[podHandler],
+		Name: s.spec.word(podName), Namespace: s.spec.word(podNamespace), UID: s.spec.word(podUID),
+		Handler: s.spec.word(podHandler),
 		NetNS:   sandbox.NetNS{Path: ns.Path(), Cookie: ns.Cookie()}, Phase: sandbox.Started,
 		Neighbors: written.Neighbors, Skipped: written.Skipped, CapturedAt: now, Annotated: w.Annotate,
 		// In line, before the runtime ran: but nobody watches the pins from here

@@ -5,6 +5,7 @@ package oci
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/neighpin/neighpin/internal/nstest"
@@ -47,6 +48,25 @@ func TestAContainerThatJoinsIsAnnotatedAndNotPinnedAgain(t *testing.T) {
 				t.Errorf("%d entries, want them: %t", permanent(ns), tc.pinsUnknown)
 			}
 		})
+	}
+}
+
+// A pod can write the key of an engine that is not there; it must not get around
+// its pins by it, nor into another's record.
+func TestAPodThatSaysItJoins(t *testing.T) {
+	for own, foreign := range map[string]string{containerdType: crioType, crioType: containerdType} {
+		ns := newSegment(t)
+		b := newBed(t)
+		b.options.Enforce = true
+		bundle := newBundle(t, ns.Mount(), map[string]string{
+			own: "sandbox", foreign: typeContainer, crioSandbox: "victim", containerdSandbox: "victim", podName: "a\nb", podNamespace: "shop",
+		})
+		if got := b.begin(cmdCreate, bundle, "abc"); ran(got) || !strings.Contains(b.messages()[levelError], `container "abc" refused`) {
+			t.Errorf("%+v, said %v", got, b.messages())
+		}
+		if _, err := b.record("victim"); err == nil {
+			t.Error("the record of another sandbox was written")
+		}
 	}
 }
 
