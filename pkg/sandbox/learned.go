@@ -142,16 +142,21 @@ func (e *Engine) ask(rec Record, s *sandbox) ([]neighbor.Answer, error) {
 }
 
 // toAsk tells whether there are gateways to ask for, and whether one of them was
-// never asked for.
+// never asked for, or not from the address that is there now.
 func (s *sandbox) toAsk() (first, any bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, ask := range s.rec.Probes {
-		_, heard := s.heard[keyOfAsk(ask)]
-		first, any = first || !heard, true
+		h, ok := s.heard[keyOfAsk(ask)]
+		first, any = first || askable(ask) && (!ok || h.Ask != ask), any || askable(ask)
 	}
 	return first, any
 }
+
+// askable tells whether a question can be put. IPv6 asks from no address that is
+// still being made sure of; that it has been is an event, after which the sandbox
+// is looked at again.
+func askable(ask neighbor.Ask) bool { return ask.Dst.Is4() || ask.Src.IsValid() }
 
 // hear takes what came of questions and reports whether that is news.
 func (s *sandbox) hear(asked []neighbor.Ask, answers []neighbor.Answer, err error) (news bool) {
@@ -162,9 +167,12 @@ func (s *sandbox) hear(asked []neighbor.Ask, answers []neighbor.Answer, err erro
 	}
 	now := time.Now()
 	for _, ask := range asked {
+		if !askable(ask) {
+			continue
+		}
 		key := keyOfAsk(ask)
 		old, heard := s.heard[key]
-		next := hearing{since: now}
+		next := hearing{since: now, Answer: neighbor.Answer{Ask: ask}}
 		if i := slices.IndexFunc(answers, func(a neighbor.Answer) bool { return keyOfAsk(a.Ask) == key }); i >= 0 {
 			next.Answer = answers[i]
 		}

@@ -250,3 +250,30 @@ func TestSilenceIsADoubtOnlyAfterAWhileAndMovesNothing(t *testing.T) {
 		t.Errorf("after one answer: %+v, %+v", learned, doubts)
 	}
 }
+
+// IPv6 may not ask before its own address is made sure of, and asks at once then.
+func TestAddressThatIsStillTentativeAsksWhenItMay(t *testing.T) {
+	n := newNodeWith(t, func(n *node) { n.learn = time.Hour })
+	n.segment()
+	n.machine("router", routerMAC, gateway4+"/24", gateway6+"/64")
+	p := n.newPod("", typeRunc)
+	p.rec.Annotations = map[string]string{PinAnnotation: "true"}
+	p.listed()
+	n.veth(p.NS, "veth0")
+	n.outside.IP("link set veth0 master br0")
+	// Nor is there an address of the link's own to ask from.
+	p.IP("link set eth0 down", "link set eth0 addrgenmode none", "link set eth0 up")
+	p.Sysctl("net/ipv6/conf/eth0/accept_dad", "1")
+	p.Sysctl("net/ipv6/conf/eth0/dad_transmits", "1")
+	p.IP("address add 10.88.0.2/24 dev eth0", "address add fd00:88::2/64 dev eth0",
+		"route add default via "+gateway4, "route add default via "+gateway6)
+	p.ready()
+	n.awaitPinned()
+	if got := p.permanent(); !strings.Contains(got, gateway4+" ") || strings.Contains(got, gateway6) {
+		t.Fatalf("entries %q while the address is tentative", got)
+	}
+	if rec := n.record(); len(rec.Skipped) != 1 || rec.Skipped[0].Reason != neighbor.ReasonRouterBeyondBridge {
+		t.Errorf("record %+v", rec)
+	}
+	n.eventually("both to be pinned", func() bool { return strings.Count(p.permanent(), routerMAC) == 2 })
+}
