@@ -35,7 +35,7 @@ func install(tb testing.TB, script string) wrapped {
 	if err := os.Symlink("neighpin", w.wrapper); err != nil {
 		tb.Fatal(err)
 	}
-	if err := os.WriteFile(w.real, []byte(script), 0o700); err != nil { //nolint:gosec // it is to be executed
+	if err := os.WriteFile(w.real, []byte(script), 0o700); err != nil {
 		tb.Fatal(err)
 	}
 	config := filepath.Join(dir, "runtime.yaml")
@@ -137,7 +137,7 @@ func TestAWrapperThatPointsAtItself(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(copied, program, 0o700); err != nil { //nolint:gosec // it is to be executed
+	if err := os.WriteFile(copied, program, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	log := filepath.Join(t.TempDir(), "log.json")

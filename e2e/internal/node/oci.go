@@ -83,7 +83,7 @@ func (n *Node) Command(ctx context.Context, program string, args ...string) (Res
 		if err != nil {
 			return result, err
 		}
-		defer os.Remove(file.Name())
+		defer os.RemoveAll(file.Name())
 		defer file.Close()
 		files[i] = file
 	}
