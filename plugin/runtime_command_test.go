@@ -224,6 +224,13 @@ func TestEveryKeyOfTheRuntimeIsDocumented(t *testing.T) {
 	}
 }
 
+func TestTheConfigurationOfDeployIsOne(t *testing.T) {
+	got, err := loadRuntimeConfig(func(string) (string, bool) { return "../deploy/oci/runtime.yaml", true })
+	if err != nil || len(got.Runtimes) != 2 || got.Enforce {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 // What the binary is by the name that it is called by.
 func TestNames(t *testing.T) {
 	for program, want := range map[string]string{

@@ -50,6 +50,10 @@ func core() []func(*testing.T) {
 		TestControlAHeldNamespaceIsSeen,
 		TestRemovedPodsLeaveNothing,
 		TestPodsRemovedWhileNobodyWatched,
+		// The OCI runtime wrapper, for which a shim is a shim.
+		TestWrapperServesGVisorWithoutADaemon,
+		TestWrapperServesRuncWithoutADaemon,
+		TestWrapperRefusesUnderEnforce,
 	}
 }
 
