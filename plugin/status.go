@@ -26,7 +26,15 @@ type Status struct {
 	StartedAt  time.Time        `json:"startedAt"`
 	NRI        NRIStatus        `json:"nri"`
 	Containerd ContainerdStatus `json:"containerd"`
+	Host       HostStatus       `json:"host"`
 	Sandboxes  []sandbox.Record `json:"sandboxes"`
+}
+
+// HostStatus tells whether changes of the host's links are heard, by which pins
+// follow the truth at once.
+type HostStatus struct {
+	Heard bool   `json:"heard"`
+	Error string `json:"error,omitempty"`
 }
 
 // NRIStatus is the connection to NRI.
@@ -60,6 +68,7 @@ func (d *daemon) snapshot(config Config) Status {
 		Containerd: ContainerdStatus{
 			Connected: engine.StoreConnected, Socket: config.ContainerdSocket, Error: text(engine.StoreError),
 		},
+		Host:      HostStatus{Heard: engine.Listening, Error: text(engine.ListenError)},
 		Sandboxes: engine.Sandboxes,
 	}
 	if status.Sandboxes == nil {

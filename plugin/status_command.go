@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -61,10 +62,9 @@ func (a *app) statusCommand() *cobra.Command {
 
 // asItShouldBe tells that a sandbox is pinned, or on its way to be.
 func asItShouldBe(rec sandbox.Record) bool {
-	missing := func(s neighbor.Skipped) bool {
-		return s.Reason != neighbor.ReasonNoARP && s.Reason != neighbor.ReasonZeroMAC // nothing to pin
-	}
-	return rec.Error == "" && rec.Timing.Verdict != sandbox.Late && !slices.ContainsFunc(rec.Skipped, missing)
+	missing := func(s neighbor.Skipped) bool { return s.Reason.NoTruth() }
+	return rec.Error == "" && rec.Timing.Verdict != sandbox.Late && !slices.ContainsFunc(rec.Skipped, missing) &&
+		len(rec.Stale)+len(rec.Doubts) == 0
 }
 
 // stateFlag gives a command the flag for the state directory, which the
@@ -111,7 +111,12 @@ func printStatus(w io.Writer, status Status) {
 	}
 	fmt.Fprintf(w, "neighpin %s since %s\n", status.Version, status.StartedAt.Format("2006-01-02 15:04:05 MST"))
 	fmt.Fprintf(w, "NRI: %s (%s)%s\n", nri, status.NRI.Socket, because(status.NRI.Error))
-	fmt.Fprintf(w, "containerd: %s (%s)%s\n\n", store, status.Containerd.Socket, because(status.Containerd.Error))
+	fmt.Fprintf(w, "containerd: %s (%s)%s\n", store, status.Containerd.Socket, because(status.Containerd.Error))
+	host := "not heard"
+	if status.Host.Heard {
+		host = "heard"
+	}
+	fmt.Fprintf(w, "changes of the host's links: %s%s\n\n", host, because(status.Host.Error))
 	fmt.Fprintln(w, "POD\tHANDLER\tGATEWAY\tLLADDR\tDEV\tSOURCE\tTIMING\tMARGIN\tREPINS")
 	for _, rec := range status.Sandboxes {
 		margin := "-"
@@ -125,6 +130,12 @@ func printStatus(w io.Writer, status Status) {
 		}
 		for _, s := range rec.Skipped {
 			fmt.Fprintf(w, "%s\t%s\t%s\t-\t%s\tskipped: %s\t%s\n", pod, quoteOdd(rec.Handler), s.Dst, s.Dev, s.Reason, tail)
+		}
+		for _, s := range rec.Stale {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\tstale copy, true is %s\t%s\n", pod, quoteOdd(rec.Handler), s.Dst, s.Copied, s.Dev, cmp.Or(string(s.LLAddr), string(s.Reason)), tail)
+		}
+		for _, d := range rec.Doubts {
+			fmt.Fprintf(w, "%s\t%s\t%s\t-\t%s\tin doubt: %s %v\t%s\n", pod, quoteOdd(rec.Handler), d.Dst, d.Dev, d.Reason, d.Claims, tail)
 		}
 		if len(rec.Neighbors)+len(rec.Skipped) == 0 {
 			fmt.Fprintf(w, "%s\t%s\t-\t-\t-\t-\t%s\n", pod, quoteOdd(rec.Handler), tail)
