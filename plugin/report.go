@@ -96,7 +96,12 @@ func drifted(log logrus.FieldLogger, event sandbox.Event) {
 		case sandbox.KindInsists:
 			log.Warn("somebody in the pod insists on another entry; the gateway is given up and not annotated any more")
 		case sandbox.KindConflict:
-			log.WithField("claims", c.Claims).Warn("more than one station claims the gateway; its pin stays as it is")
+			log = log.WithField("claims", c.Claims)
+			if c.Was == "" {
+				log.Warn("more than one station claims the gateway; it is not pinned")
+			} else {
+				log.Warn("more than one station claims the gateway; its pin stays as it is")
+			}
 		default:
 			log.Warn("nobody answers for a gateway that was learned by asking; its pin stays as it is")
 		}
