@@ -17,6 +17,12 @@ var (
 	// namespace.
 	ErrNotNamespace = errors.New("not a network namespace")
 
+	// ErrNoCookie says that the kernel does not know SO_NETNS_COOKIE. There is no
+	// fallback: device and inode number of a namespace's file, all that an older
+	// kernel tells, are given to the next namespace as soon as one has ended, and
+	// a sandbox's pins would be taken for another's.
+	ErrNoCookie = errors.New("this kernel cannot tell network namespaces apart (it has no SO_NETNS_COOKIE): Linux 5.14 or newer is needed")
+
 	errOtherKind = fmt.Errorf("%w but one of another kind", ErrNotNamespace)
 	errGoexit    = errors.New("the function ended its goroutine")
 )

@@ -10,6 +10,7 @@
 package netns
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -39,7 +40,8 @@ type NS struct {
 // from what was opened, so a path that is replaced afterwards changes nothing.
 //
 // The error is an *Error. It wraps ErrNotNamespace when path is something else
-// than a network namespace, and fs.ErrNotExist when there is nothing at path.
+// than a network namespace, fs.ErrNotExist when there is nothing at path, and
+// ErrNoCookie on a kernel before Linux 5.14.
 func Open(path string) (*NS, error) {
 	// O_NONBLOCK, because path may name a FIFO, whose open would wait for a
 	// writer for ever. A namespace file does not know the flag.
@@ -201,10 +203,22 @@ func threadCookie() (uint64, error) {
 	}
 	defer unix.Close(fd)
 	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
-	if err != nil {
-		return 0, fmt.Errorf("read SO_NETNS_COOKIE (needs Linux 5.14): %w", err)
+	switch {
+	case errors.Is(err, unix.ENOPROTOOPT):
+		return 0, fmt.Errorf("%w, this is %s", ErrNoCookie, release())
+	case err != nil:
+		return 0, fmt.Errorf("read SO_NETNS_COOKIE: %w", err)
 	}
 	return cookie, nil
+}
+
+// release is the version of the kernel, for messages.
+func release() string {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return "one of unknown version"
+	}
+	return unix.ByteSliceToString(name.Release[:])
 }
 
 // checkNetwork tells whether fd is a network namespace. The file system is
