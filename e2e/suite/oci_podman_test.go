@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/neighpin/neighpin/e2e/internal/enclosure"
 	"github.com/neighpin/neighpin/e2e/internal/node"
 )
 
@@ -238,5 +239,43 @@ func TestPodmanWithTheHook(t *testing.T) {
 	}
 	if pinned, err := permanentIn(path); err != nil || len(pinned) != 0 {
 		t.Errorf("pinned without the hook: %v, %v", pinned, err)
+	}
+}
+
+// A pod's infra container is pinned for, and those that join it are not: podman names the pod as their sandbox, which no
+// record is of, but they have the namespace of one.
+func TestPodmanPodBehindTheWrapper(t *testing.T) {
+	keepLogs(t)
+	p := startPodman(t, podmanRuntimes())
+	p.Flags = append(p.Flags, "--runtime", node.WrapperRunc)
+	pod := podman(t, p, "pod", "create", "--cgroup-parent", enclosure.CgroupParent(), "--infra-image", node.Image)
+	t.Cleanup(func() {
+		if _, err := p.Do(context.Background(), "pod", "rm", "--force", "--time", "0", pod); err != nil {
+			t.Error(err)
+		}
+		if records, err := bed.Said(node.StateDir).Records(); err != nil || len(records) != 0 {
+			t.Errorf("records left behind: %v, %v", records, err)
+		}
+	})
+	podman(t, p, "pod", "start", pod)
+	record := podmanRecord(t, podman(t, p, "pod", "inspect", "--format", "{{.InfraContainerID}}", pod))
+	pinned, err := permanentIn(record.NetNS.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if truth := portMAC(t, record.Neighbors); !same(pinned, truth) {
+		t.Errorf("pinned %v, want %v", pinned, truth)
+	}
+	id := podman(t, p, "run", "--detach", "--pull", "never", "--pod", pod, node.Image)
+	annotations, err := podmanAnnotations(t, p, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, err := parseAnnotation(annotations[annotationKey]); err != nil || a.Cookie != record.NetNS.Cookie {
+		t.Errorf("annotation %+v, %v", a, err)
+	}
+	connected(t, p, id)
+	if records, err := bed.Said(node.StateDir).Records(); err != nil || len(records) != 1 {
+		t.Errorf("records %v, %v, want that of the infra container", records, err)
 	}
 }

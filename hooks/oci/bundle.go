@@ -129,9 +129,8 @@ const (
 	roleOwn role = iota
 	// roleJoins: it joins the namespace of a sandbox that was created before.
 	roleJoins
-	// roleMayJoin: it belongs to a sandbox that may have no container of its own:
-	// CRI-O drops it by default (drop_infra_ctr), and podman calls it a container
-	// as well (pkg/specgen/generate/container.go).
+	// roleMayJoin: it belongs to a sandbox that may have no container of its own,
+	// which CRI-O drops by default (drop_infra_ctr).
 	roleMayJoin
 )
 
