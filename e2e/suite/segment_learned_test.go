@@ -83,7 +83,7 @@ func TestRowRouterBeyondTheBridgeContested(t *testing.T) {
 		r.eventually(t, 5*time.Second, "the conflict to be reported", func() error { return r.doubted(router.mac(), spoofer.MAC()) })
 		t.Logf("doubts %+v", r.sandbox.Doubts)
 		r.unpinned(t, "Conflict")
-		r.logged(t, "more than one station claims", segmentGateways[0])
+		r.logged(t, "more than one station claims the gateway; it is not pinned", segmentGateways[0])
 
 		if r.gvisor {
 			return // it has taken what there was, which is nothing: nobody asks on for its sake
@@ -112,7 +112,7 @@ func TestRowRouterBeyondTheBridgeContestedLater(t *testing.T) {
 		r.pinned(t, want)
 		spoofer := other.claimGateways(t)
 		r.eventually(t, 5*time.Second, "the conflict to be reported", func() error { return r.doubted(router.mac(), spoofer.MAC()) })
-		r.logged(t, "more than one station claims", segmentGateways[0])
+		r.logged(t, "more than one station claims the gateway; its pin stays", segmentGateways[0])
 		spoofer.announces(t)
 		r.refresh(t)
 		r.pinned(t, want)
