@@ -45,8 +45,9 @@ type guard struct {
 	byNSID    map[int32]*ward
 	byLink    map[int]map[*ward]bool
 	byGateway map[netip.Addr]map[*ward]bool
-	urgent    []*ward // to be compared, in order
-	patient   []*ward // when nothing is urgent
+	strangers map[int32]*pace // namespaces of nobody in care, by number
+	urgent    []*ward         // to be compared, in order
+	patient   []*ward         // when nothing is urgent
 	swept     time.Time
 	sweeping  *time.Timer // when everything is to be compared again, or nil
 
@@ -58,6 +59,7 @@ func newGuard(e *Engine) *guard {
 	g := &guard{
 		engine: e, wards: make(map[*sandbox]*ward), byNSID: make(map[int32]*ward),
 		byLink: make(map[int]map[*ward]bool), byGateway: make(map[netip.Addr]map[*ward]bool),
+		strangers: make(map[int32]*pace),
 	}
 	g.ready, g.askable = sync.NewCond(&g.mu), sync.NewCond(&g.mu)
 	return g
@@ -273,6 +275,7 @@ func (g *guard) heard(events []neighbor.HostEvent) {
 			g.sweep()
 			continue
 		case neighbor.NamespaceGone:
+			delete(g.strangers, ev.NSID)
 			// The number may be another namespace's by now: who has it is asked
 			// at the next look.
 			if w := g.byNSID[ev.NSID]; w != nil {
@@ -288,17 +291,42 @@ func (g *guard) heard(events []neighbor.HostEvent) {
 			}
 			continue
 		}
+		concerned := g.byGateway[ev.Dst]
 		switch ev.Kind {
 		case neighbor.LinkChanged, neighbor.LinkRemoved:
-			for w := range g.byLink[ev.Index] {
-				g.mark(w, event)
-			}
+			concerned = g.byLink[ev.Index]
 		case neighbor.AddrAdded, neighbor.AddrRemoved:
-			for w := range g.byGateway[ev.Dst] {
-				g.mark(w, event)
-			}
+		default:
+			continue
+		}
+		if len(concerned) == 0 || !g.trusts(ev.NSID) {
+			continue
+		}
+		for w := range concerned {
+			g.mark(w, event)
 		}
 	}
+}
+
+// trusts tells whether an event from a namespace may have sandboxes compared that
+// are not in it. Other ends can be in namespaces that are neither the host's nor a
+// sandbox's, and their numbers are all that can be matched; but somebody who gives
+// a link of his own the right number must not use up the time of others.
+func (g *guard) trusts(nsid int32) bool {
+	if nsid == neighbor.HostNSID {
+		return true
+	}
+	p := g.strangers[nsid]
+	if p == nil {
+		p = &pace{}
+		g.strangers[nsid] = p
+	}
+	now := time.Now()
+	if p.wait(now) > 0 {
+		return false
+	}
+	p.spend(now, strangerCost)
+	return true
 }
 
 // concerns tells whether something that happened inside a sandbox which has

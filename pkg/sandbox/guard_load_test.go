@@ -313,3 +313,53 @@ func BenchmarkEventToRepair(b *testing.B) {
 	b.ReportMetric(took[len(took)*99/100], "p99-ms")
 	b.ReportMetric(took[len(took)-1], "max-ms")
 }
+
+// A pod that is not in care can give a link of its own any number, and with it the
+// one that another pod's other end has on the host.
+func TestStrangerWithTheRightLinkNumberCostsOthersLittle(t *testing.T) {
+	n := newNode(t)
+	p := n.running()
+	s, _ := n.engine.find(podID)
+	n.engine.guard.mu.Lock()
+	links := slices.Clone(n.engine.guard.wards[s].basis.links)
+	n.engine.guard.mu.Unlock()
+	if len(links) == 0 {
+		t.Fatal("the pod rests on no link of the host")
+	}
+	count := n.compared(podID)
+	var storm []neighbor.HostEvent
+	for range 1000 {
+		storm = append(storm, neighbor.HostEvent{Event: neighbor.Event{Kind: neighbor.LinkChanged, Index: links[0]}, NSID: 4711})
+	}
+	for range 100 {
+		n.engine.guard.heard(storm)
+		n.settled(podID)
+	}
+	if got := count(); got == 0 || got > int(2*credit/strangerCost) {
+		t.Errorf("compared %d times", got)
+	}
+	p.IP("neigh del " + gateway4 + " dev eth0")
+	n.eventually("the pin to be back", func() bool { return strings.Contains(p.permanent(), gateway4+" ") })
+}
+
+func TestFloodOfEventsInOnePodDelaysNobody(t *testing.T) {
+	n := newNode(t)
+	pods := n.many(2)
+	hostile, other := pods[0], pods[1]
+	var lines []string
+	for i := range 2000 {
+		lines = append(lines, fmt.Sprintf("neigh replace 10.88.%d.%d dev eth0 lladdr %s nud permanent", 1+i/250, 1+i%250, foreignMAC))
+	}
+	for i := range 2000 {
+		lines = append(lines, fmt.Sprintf("neigh del 10.88.%d.%d dev eth0", 1+i/250, 1+i%250))
+	}
+	n.during(func(context.Context) { _, _ = hostile.TryIP(lines...) })
+	for round := range 20 {
+		other.IP("neigh del " + gateway4 + " dev eth0")
+		removed := time.Now()
+		n.eventually("the other's pin to be back", func() bool { return strings.Contains(other.permanent(), gateway4+" ") })
+		if took := time.Since(removed); took > 2*time.Second {
+			t.Errorf("round %d took %s", round, took)
+		}
+	}
+}

@@ -25,6 +25,9 @@ const (
 	credit    = 50 * time.Millisecond
 	share     = 100
 	elsewhere = 200 * time.Microsecond
+	// strangerCost is what an event of a namespace that is not in care is charged
+	// with: some ten of them at once, and two in a second, may cost others a look.
+	strangerCost = 5 * time.Millisecond
 	// firstRetry is the pause after a comparison that failed; it doubles.
 	firstRetry = 100 * time.Millisecond
 	// sweepPause is the least time between two comparisons of everything after
