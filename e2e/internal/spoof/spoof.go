@@ -61,7 +61,7 @@ func Start(name string, ips ...netip.Addr) (*Spoofer, error) {
 // MAC is the address that the spoofer claims everything for.
 func (s *Spoofer) MAC() string { return s.mac.String() }
 
-// Answered is how many questions the spoofer has answered, Announced how many frames it sent unasked.
+// Answered is how many questions the spoofer has answered.
 func (s *Spoofer) Answered() int64 { return s.answered.Load() }
 
 // Announced is how many claims the spoofer sent that nobody had asked for.
