@@ -189,9 +189,10 @@ func (l *liar) announces(t *testing.T) {
 // answers.
 func muteBridge(t *testing.T) {
 	t.Helper()
+	const neighborSolicitation = "135" // ICMPv6's number of it
 	rules := [][]string{
 		{"-p", "ARP", "--arp-opcode", "Request", "--arp-ip-dst", node.Gateway4.String()},
-		{"-p", "IPv6", "--ip6-proto", "ipv6-icmp", "--ip6-icmp-type", "neighbour-solicitation"},
+		{"-p", "IPv6", "--ip6-proto", "ipv6-icmp", "--ip6-icmp-type", neighborSolicitation},
 	}
 	for _, rule := range rules {
 		ebtables(t, append(append([]string{"-A", "INPUT"}, rule...), "-j", "DROP")...)
