@@ -41,6 +41,9 @@ func (e *Engine) compare(s *sandbox, b basis, cause urgency) (basis, error) {
 	c := &comparison{engine: e, sandbox: s, cause: cause, before: s.record(), links: b.links}
 	ns, err := e.host.Open(c.before.NetNS.Path)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && cause == slow:
+		e.forget(s) // nobody has told: its directory is not watched
+		return b, nil
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, netns.ErrNotNamespace):
 		return b, nil // gone; its file's removal tells the rest
 	case err == nil && ns.Cookie() != c.before.NetNS.Cookie:

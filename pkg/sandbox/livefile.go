@@ -124,7 +124,7 @@ func (e *Engine) withdraw(s *sandbox) {
 	s.live.mu.Lock()
 	defer s.live.mu.Unlock()
 	s.live.gone = true
-	if !s.selected.File || !idPattern.MatchString(s.id.ID) {
+	if !s.selected.File || !idPattern.MatchString(s.id.ID) || e.succeeded(s) {
 		return
 	}
 	if err := os.RemoveAll(filepath.Join(e.liveFiles(), s.id.ID)); err != nil {

@@ -48,15 +48,27 @@ func (e *Engine) inherit(s *sandbox) {
 	}
 }
 
+// succeeded tells that another sandbox has the id by now: what is on disk under
+// it is that one's. Ids are unique, but the end of a sandbox that was removed may
+// still be under way when somebody says that it is there.
+func (e *Engine) succeeded(s *sandbox) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	other, ok := e.sandboxes[s.id.ID]
+	return ok && other != s
+}
+
 // removeRecord removes the sandbox's record for good.
 func (e *Engine) removeRecord(s *sandbox) {
 	e.withdraw(s)
 	s.file.Lock()
 	defer s.file.Unlock()
 	s.removed = true
-	if err := e.records.Delete(s.id.ID); err != nil {
-		e.report(Event{Kind: KindState, Record: s.record(), Err: err})
-		return
+	if !e.succeeded(s) {
+		if err := e.records.Delete(s.id.ID); err != nil {
+			e.report(Event{Kind: KindState, Record: s.record(), Err: err})
+			return
+		}
 	}
 	e.report(Event{Kind: KindReleased, Record: s.record()})
 }
@@ -66,7 +78,7 @@ func (e *Engine) removeRecord(s *sandbox) {
 func (e *Engine) save(s *sandbox) {
 	s.file.Lock()
 	defer s.file.Unlock()
-	if s.removed {
+	if s.removed || e.succeeded(s) {
 		return
 	}
 	err := e.records.Merge(s.record(), func(old, rec Record) Record {
