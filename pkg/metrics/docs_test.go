@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package metrics
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/sandbox"
+)
+
+// The page lists the metrics that there are, and no others.
+func TestMetricsAreDocumented(t *testing.T) {
+	m, _ := newMetrics(State{Engine: sandbox.Status{Sandboxes: []sandbox.Record{{Skipped: []neighbor.Skipped{{Reason: neighbor.ReasonNoARP}}}}}})
+	m.Hook("CreateContainer", time.Millisecond, nil)
+	m.Report(sandbox.Event{Kind: sandbox.KindPinned, Record: sandbox.Record{Neighbors: []neighbor.Neighbor{{Family: "inet", Source: "peer"}}}})
+	page, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := names(regexp.MustCompile("(?m)^\\| `(neighpin_[a-z_]+)` \\|"), string(page))
+	present := names(regexp.MustCompile(`(?m)^# TYPE (neighpin_[a-z_]+) `), scrape(t, m))
+	if !slices.Equal(documented, present) {
+		t.Errorf("documented: %v\npresent:    %v", documented, present)
+	}
+	for _, kind := range counted {
+		if !strings.Contains(string(page), "`"+string(kind)+"`") {
+			t.Errorf("the kind of event %q is not documented", kind)
+		}
+	}
+}
+
+func names(pattern *regexp.Regexp, text string) (list []string) {
+	for _, match := range pattern.FindAllStringSubmatch(text, -1) {
+		list = append(list, match[1])
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
