@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hoststate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/neighpin/neighpin/pkg/neighbor"
+)
+
+// Kinds of finds.
+const (
+	// KindNeighbor: an entry of the host's neighbor tables.
+	KindNeighbor = "neighbor"
+	// KindRule: a rule of nftables' bridge family, as ebtables-nft or nft wrote it.
+	KindRule = "rule"
+)
+
+// Find is something on the host that leads what is for a pod's address to nobody.
+type Find struct {
+	Kind string `json:"kind"`
+	// Dst is the pod's address, and LLAddr the link-layer address that is not the
+	// pod's and that nobody has.
+	Dst    netip.Addr            `json:"dst"`
+	LLAddr neighbor.HardwareAddr `json:"lladdr"`
+	// Dev, State and Protocol are a neighbor entry's.
+	Dev      string   `json:"dev,omitempty"`
+	State    []string `json:"state,omitempty"`
+	Protocol uint8    `json:"protocol,omitempty"`
+	// Table, Chain, Handle and Rule are a rule's.
+	Table  string `json:"table,omitempty"`
+	Chain  string `json:"chain,omitempty"`
+	Handle uint64 `json:"handle,omitempty"`
+	Rule   string `json:"rule,omitempty"`
+	// Keeps says why Clean leaves it alone; empty when it does not.
+	Keeps string `json:"keeps,omitempty"`
+	// Restore is the command that puts it back, in the order of the finds.
+	Restore string `json:"restore,omitempty"`
+	// Removed says that Clean has removed it.
+	Removed bool `json:"removed,omitempty"`
+}
+
+// String is one line on it.
+func (f Find) String() string {
+	if f.Kind == KindNeighbor {
+		return fmt.Sprintf("neighbor %s lladdr %s dev %s %v", f.Dst, f.LLAddr, f.Dev, f.State)
+	}
+	return fmt.Sprintf("rule bridge %s %s handle %d: %s", f.Table, f.Chain, f.Handle, f.Rule)
+}
+
+// Report is what Look and Clean found.
+type Report struct {
+	Finds []Find `json:"finds"`
+	// Unread is what could not be looked at, with the reason.
+	Unread []string `json:"unread,omitempty"`
+}
+
+// Address is an address whose traces are looked for. LLAddr empty: whose it is,
+// nobody knows. End zero: where it is, nobody knows.
+type Address = neighbor.Address
+
+// Look finds what others left on the host for the addresses, and changes nothing.
+func Look(ctx context.Context, addresses []Address) (Report, error) {
+	report, err := work(ctx, addresses, false)
+	if err != nil {
+		return Report{}, fmt.Errorf("look at the host's state: %w", err)
+	}
+	return report, nil
+}
+
+// attempts is how often Clean looks again when the rules change meanwhile.
+const attempts = 5
+
+// Clean removes what Look finds: rules in one transaction, all or none, and then
+// entries. What it removed is in the report also when it returns an error.
+func Clean(ctx context.Context, addresses []Address) (report Report, err error) {
+	for range attempts {
+		if report, err = work(ctx, addresses, true); !errors.Is(err, errMoved) {
+			break
+		}
+	}
+	if err != nil {
+		return report, fmt.Errorf("clean the host's state: %w", err)
+	}
+	return report, nil
+}
+
+// survey is one look at the host.
+type survey struct {
+	host      *neighbor.Host
+	addresses []Address
+	ips       []netip.Addr
+	links     map[int]neighbor.HostLink
+	entries   []neighbor.HostEntry // as Report.Finds of kind neighbor
+	rules     []rule               // as Report.Finds of kind rule
+	report    Report
+}
+
+func work(ctx context.Context, addresses []Address, clean bool) (Report, error) {
+	s := &survey{report: Report{Finds: []Find{}}}
+	for _, a := range addresses {
+		// A link-local address is another on every link.
+		if a.Addr.IsValid() && !a.Addr.IsLinkLocalUnicast() {
+			s.addresses, s.ips = append(s.addresses, a), append(s.ips, a.Addr)
+		}
+	}
+	if len(s.ips) == 0 {
+		return s.report, nil
+	}
+	host, err := neighbor.OpenHost()
+	if err != nil {
+		return Report{}, err
+	}
+	defer func() { _ = host.Close() }()
+	s.host = host
+	filter, generation, all, err := s.read(ctx)
+	if err != nil {
+		return Report{}, err
+	}
+	if filter != nil {
+		defer func() { _ = filter.Close() }()
+	}
+	if err := s.judge(ctx, all); err != nil {
+		return Report{}, err
+	}
+	if clean {
+		err = s.clean(ctx, filter, generation)
+	}
+	return s.report, err
+}
+
+// read reads the host's state. filter is nil where the kernel has no nftables.
+func (s *survey) read(ctx context.Context) (filter *netfilter, generation []byte, all []rule, err error) {
+	if s.links, err = s.host.Links(ctx); err != nil {
+		return nil, nil, nil, err
+	}
+	if s.entries, err = s.host.Entries(ctx, s.ips); err != nil {
+		return nil, nil, nil, err
+	}
+	s.report.Unread = legacyTables(sysModule)
+	if filter, err = openNetfilter(); err == nil {
+		if generation, err = filter.generation(ctx); err == nil {
+			all, err = filter.rules(ctx)
+		}
+		if err != nil {
+			err = errors.Join(err, filter.Close())
+			filter = nil
+		}
+	}
+	switch {
+	case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EINVAL):
+		return nil, nil, nil, nil // a kernel without nftables has no rules of it
+	case err != nil && ctx.Err() == nil && !errors.Is(err, errMoved):
+		s.report.Unread = append(s.report.Unread, "rules of the bridge family: "+err.Error())
+		return nil, nil, nil, nil
+	}
+	return filter, generation, all, err
+}
+
+const sysModule = "/sys/module"
+
+// legacyTables says which tables of legacy ebtables the kernel has loaded. They have
+// an interface of their own, asking by which has the kernel load the table's module
+// where it is not loaded (net/bridge/netfilter/ebtables.c, find_table_lock): so they
+// are told of and not read.
+func legacyTables(modules string) (unread []string) {
+	for _, table := range []string{"nat", "filter", "broute"} {
+		if _, err := os.Stat(filepath.Join(modules, "ebtable_"+table)); err == nil {
+			unread = append(unread, "table "+table+" of legacy ebtables: not read; see ebtables-legacy -t "+table+" -L")
+		}
+	}
+	return unread
+}
+
+// judge turns what was read into finds.
+func (s *survey) judge(ctx context.Context, all []rule) error {
+	entries, err := s.suspects(ctx)
+	if err != nil {
+		return err
+	}
+	var macs []neighbor.HardwareAddr
+	for _, e := range entries {
+		macs = append(macs, e.LLAddr)
+	}
+	var rules []rule
+	for _, r := range all {
+		if s.about(r) {
+			rules = append(rules, r)
+			macs = append(macs, r.gives...)
+		}
+	}
+	if len(macs) == 0 {
+		return nil
+	}
+	claims, err := s.host.Claims(ctx, macs)
+	if err != nil {
+		return err
+	}
+	for _, r := range all { // frames to such an address are taken by a rule
+		for _, mac := range r.takes {
+			claims[mac] = "a rule for frames to it"
+		}
+	}
+	entries = slices.DeleteFunc(entries, func(e neighbor.HostEntry) bool { return claims[e.LLAddr] != "" })
+	rules = slices.DeleteFunc(rules, func(r rule) bool {
+		return slices.ContainsFunc(r.gives, func(mac neighbor.HardwareAddr) bool { return claims[mac] != "" })
+	})
+	s.entries, s.rules = entries, rules
+	for _, e := range entries {
+		s.report.Finds = append(s.report.Finds, s.entryFind(e))
+	}
+	for _, r := range rules {
+		s.report.Finds = append(s.report.Finds, s.ruleFind(r, all))
+	}
+	return nil
+}
+
+// is tells whether an address is one of those, and the link-layer address one that
+// it is known to have.
+func (s *survey) is(ip netip.Addr, mac neighbor.HardwareAddr) bool {
+	return slices.ContainsFunc(s.addresses, func(a Address) bool { return a.Addr == ip && a.LLAddr == mac })
+}
+
+// about tells whether a rule leads one of the addresses, each word of its own, to a
+// link-layer address that is not the pod's.
+func (s *survey) about(r rule) bool {
+	return slices.ContainsFunc(r.names, func(ip netip.Addr) bool {
+		return slices.Contains(s.ips, ip) && slices.ContainsFunc(r.gives, func(mac neighbor.HardwareAddr) bool { return !s.is(ip, mac) })
+	})
+}
+
+// suspects are the entries that are not the pod's: on the link over which the host
+// reaches the address, if that leads to the pod, any; on other links permanent ones
+// where nobody beyond this host can be.
+func (s *survey) suspects(ctx context.Context) (list []neighbor.HostEntry, err error) {
+	ways := make(map[netip.Addr]int)
+	for _, ip := range s.ips {
+		if ways[ip], err = s.host.RouteTo(ctx, ip); err != nil {
+			return nil, err
+		}
+	}
+	for _, e := range s.entries {
+		onTheWay := ways[e.Dst] == e.Index && s.leadsTo(e.Dst, e.Index)
+		if !s.is(e.Dst, e.LLAddr) && (onTheWay || e.Permanent() && s.closed(e.Index)) {
+			list = append(list, e)
+		}
+	}
+	return list, nil
+}
+
+// leadsTo tells whether a link of the host is where the pod with an address is: the
+// other end of its link, that end's master, or a link upon that.
+func (s *survey) leadsTo(ip netip.Addr, index int) bool {
+	l := s.links[index]
+	return slices.ContainsFunc(s.addresses, func(a Address) bool {
+		if a.Addr != ip || a.End == 0 {
+			return false
+		}
+		master := s.links[a.End].Master
+		return a.End == index || master != 0 && (master == index || l.Near && l.Other == master || l.Pair() && l.Near && s.links[l.Other].Master == master)
+	})
+}
+
+// closed tells whether nobody beyond this host can be on a link: a pair, or a bridge
+// all of whose ports are ends of pairs or of virtual machines.
+func (s *survey) closed(index int) bool {
+	l := s.links[index]
+	if l.Kind != "bridge" {
+		return l.Pair() && l.Master == 0
+	}
+	for _, port := range s.links {
+		if port.Master == index && !port.Pair() && port.Kind != "tun" {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *survey) entryFind(e neighbor.HostEntry) Find {
+	f := Find{Kind: KindNeighbor, Dst: e.Dst, LLAddr: e.LLAddr, Dev: s.links[e.Index].Name, State: e.State, Protocol: e.Protocol}
+	state := "stale"
+	if e.Permanent() {
+		state = "permanent"
+	}
+	f.Restore = fmt.Sprintf("ip neighbor replace %s lladdr %s dev %s nud %s", e.Dst, e.LLAddr, shell(f.Dev), state)
+	if e.Protocol != 0 {
+		f.Restore += fmt.Sprintf(" protocol %d", e.Protocol)
+	}
+	return f
+}
+
+func (s *survey) ruleFind(r rule, all []rule) Find {
+	f := Find{Kind: KindRule, Table: r.table, Chain: r.chain, Handle: r.handle, Rule: r.String(), LLAddr: r.gives[0]}
+	for _, ip := range r.names {
+		if slices.Contains(s.ips, ip) {
+			f.Dst = ip
+		}
+	}
+	if len(r.unknown) > 0 {
+		f.Keeps = "the rule has words that neighpin does not know"
+		return f
+	}
+	last := !slices.ContainsFunc(all, func(other rule) bool {
+		return other.table == r.table && other.chain == r.chain && other.place > r.place && !s.goes(other)
+	})
+	f.Restore = r.restore(last)
+	return f
+}
+
+// goes tells whether a rule is to be removed.
+func (s *survey) goes(r rule) bool {
+	return len(r.unknown) == 0 && slices.ContainsFunc(s.rules, func(o rule) bool { return o.table == r.table && o.handle == r.handle })
+}
+
+// clean removes the finds and notes which.
+func (s *survey) clean(ctx context.Context, filter *netfilter, generation []byte) error {
+	var going []rule
+	for _, r := range s.rules {
+		if s.goes(r) {
+			going = append(going, r)
+		}
+	}
+	if len(going) > 0 {
+		if err := filter.remove(ctx, generation, going); err != nil {
+			return err
+		}
+	}
+	var errs []error
+	for i := range s.report.Finds {
+		f := &s.report.Finds[i]
+		switch {
+		case f.Kind == KindRule:
+			f.Removed = f.Keeps == ""
+		default:
+			removed, err := s.host.Remove(ctx, s.entries[i]) // entries come first
+			if err != nil {
+				errs = append(errs, fmt.Errorf("remove %s: %w", f, err))
+			}
+			f.Removed = removed
+		}
+	}
+	return errors.Join(errs...)
+}
