@@ -164,6 +164,7 @@ type node struct {
 	compare  time.Duration               // the slow comparison's interval
 	learn    time.Duration               // how often is asked; zero: never
 	watch    func() (hostWatcher, error) // instead of the host's real events
+	handlers []string                    // instead of gVisor's
 }
 
 func newNode(t *testing.T) *node {
@@ -183,11 +184,13 @@ func newNodeWith(t testing.TB, set func(*node)) *node {
 
 func (n *node) options() Options {
 	n.log = &log{}
+	handlers := n.handlers
+	if handlers == nil {
+		handlers = []string{"runsc*"}
+	}
 	return Options{
-		Selector: Selector{
-			Handlers: []string{"runsc*"}, Annotate: []string{"runsc*"}, PodAnnotations: AllowAnnotation,
-		},
-		Store: n.store, StateDir: n.stateDir, NetNSDirs: []string{n.netnsDir}, MaxNeighbors: 16, Reporter: n.log,
+		Selector: Selector{Handlers: handlers, Annotate: handlers, PodAnnotations: AllowAnnotation},
+		Store:    n.store, StateDir: n.stateDir, NetNSDirs: []string{n.netnsDir}, MaxNeighbors: 16, Reporter: n.log,
 		CompareInterval: n.compare, LearnInterval: n.learn, Learn: n.learn > 0,
 	}
 }

@@ -3,9 +3,15 @@
 package sandbox
 
 import (
+	"os"
 	"testing"
 
 	"github.com/neighpin/neighpin/internal/nstest"
 )
 
-func TestMain(m *testing.M) { nstest.MainInside(m) }
+func TestMain(m *testing.M) {
+	if text, ok := os.LookupEnv(victimEnv); ok {
+		victim(text)
+	}
+	nstest.MainInside(m)
+}
