@@ -138,3 +138,42 @@ func TestRowBridgeVIP(t *testing.T) {
 		r.reaches(t, node.Targets()...)
 	})
 }
+
+// Where addresses may be learned, the pin follows to the other host and, when the host knows better again, back.
+func TestRowBridgeVIPLearned(t *testing.T) {
+	var other station
+	spec := learnedRow("bridge", func(t *testing.T) {
+		makeBridge(t, segmentPrefixes...)
+		other = join(t, "router0")
+		other.route(t)
+	})
+	row(t, spec, func(t *testing.T, r *rowRun) {
+		mac := r.hostEnd(t)
+		r.pinned(t, both(truth{mac, "port"}))
+
+		release(t, datapath.SegmentLink, segmentPrefixes...)
+		other.hold(segmentPrefixes...)
+		if r.gvisor {
+			took := r.eventually(t, 10*time.Second, "the copy to be reported as stale", func() error {
+				return r.stale(both(outdated{copied: mac, reason: "RouterBeyondBridge"}))
+			})
+			t.Logf("stale after %s: %+v", took, r.sandbox.Stale)
+		} else {
+			took := r.eventually(t, 10*time.Second, "the other host to be learned", func() error {
+				return r.pins(t, both(truth{other.mac(), "learned"}))
+			})
+			t.Logf("learned after %s", took)
+			r.reaches(t, node.Targets()...)
+		}
+
+		other.release(segmentPrefixes...)
+		hold(t, datapath.SegmentLink, segmentPrefixes...)
+		if r.gvisor {
+			r.eventually(t, 10*time.Second, "the copy to be true again", func() error { return r.stale(map[string]outdated{}) })
+		} else {
+			took := r.eventually(t, 10*time.Second, "the pin to be back", func() error { return r.pins(t, both(truth{mac, "port"})) })
+			t.Logf("pinned again after %s", took)
+		}
+		r.reaches(t, node.Targets()...)
+	})
+}
