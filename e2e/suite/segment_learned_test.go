@@ -14,7 +14,7 @@ import (
 // learnedRow is a row for an operator who asks for addresses that the host does not know. The wire is not silent then: neighpin asks, from
 // the pod's address. That takes some 50 ms of the 60 to 80 that gVisor leaves, so that another pod may be tried.
 func learnedRow(name string, before func(t *testing.T)) rowSpec {
-	return rowSpec{name: name, args: []string{"--learned", "probe", "--learned-interval", "1s"}, tries: 3, before: func(t *testing.T, _ *rowRun) {
+	return rowSpec{name: name, args: []string{"--learned", "probe", "--learned-interval", "1s", "--metrics-address", metricsAddress}, tries: 3, before: func(t *testing.T, _ *rowRun) {
 		under(t, "datapath "+name+", learned by asking")
 		before(t)
 	}}
@@ -84,6 +84,8 @@ func TestRowRouterBeyondTheBridgeContested(t *testing.T) {
 		t.Logf("doubts %+v", r.sandbox.Doubts)
 		r.unpinned(t, "Conflict")
 		r.logged(t, "more than one station claims the gateway; it is not pinned", segmentGateways[0])
+		r.counted(t, `neighpin_events_total{kind="conflict"}`, 1)
+		r.counted(t, `neighpin_gateways_skipped{reason="Conflict"}`, 2)
 
 		if r.gvisor {
 			return // it has taken what there was, which is nothing: nobody asks on for its sake
