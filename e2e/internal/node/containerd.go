@@ -117,6 +117,9 @@ func (n *Node) StopContainerd(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// KillContainerd ends containerd with SIGKILL, also while it serves calls, which fail. RestartContainerd brings it back.
+func (n *Node) KillContainerd() { n.containerd.kill() }
+
 // RestartContainerd stops and starts containerd, with other options if change is not nil.
 func (n *Node) RestartContainerd(ctx context.Context, change func(*Options)) error {
 	if err := n.StopContainerd(ctx); err != nil {
