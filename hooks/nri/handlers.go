@@ -89,11 +89,14 @@ func (h *handlers) abort(err error) {
 
 // Synchronize takes over the sandboxes that are there already. It prunes
 // nothing: a sandbox that is not listed may be one that is being created.
-func (h *handlers) Synchronize(ctx context.Context, pods []*api.PodSandbox, _ []*api.Container) ([]*api.ContainerUpdate, error) {
+func (h *handlers) Synchronize(ctx context.Context, pods []*api.PodSandbox, containers []*api.Container) ([]*api.ContainerUpdate, error) {
 	defer h.observed("Synchronize", time.Now(), nil)
 	ids := make([]sandbox.Identity, 0, len(pods))
 	for _, pod := range pods {
 		ids = append(ids, identify(pod))
+	}
+	for _, container := range containers {
+		h.engine.ContainerThere(container.GetPodSandboxId())
 	}
 	h.engine.Adopt(ctx, ids)
 	h.onSync()

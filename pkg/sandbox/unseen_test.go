@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"strings"
+	"testing"
+)
+
+// A container that is created while NRI is away, as when containerd restarts, is
+// told by nobody; the next Synchronize lists it.
+func TestFirstContainerThatCameWhileNRIWasAway(t *testing.T) {
+	n := newNode(t)
+	p := n.newPod("", typeRunc)
+	p.rec.Annotations = map[string]string{PinAnnotation: "true"}
+	p.listed().cni().ready()
+	n.awaitPinned()
+	n.engine.ContainerThere(podID)
+	n.engine.ContainerThere("another")
+	n.awaitVerdict(Unproven)
+	n.settled(podID)
+	p.IP("neigh del " + gateway4 + " dev eth0")
+	n.eventually("the guard to put the pin back", func() bool { return strings.Count(p.permanent(), "PERMANENT") == 2 })
+	n.engine.ContainerCreating(t.Context(), podID)
+	if rec := n.record(); rec.Phase != Started || rec.Timing.Verdict != Unproven {
+		t.Errorf("record %+v", rec)
+	}
+}
