@@ -108,7 +108,7 @@ type urgency int
 const (
 	idle   urgency = iota
 	slow           // everything is compared from time to time
-	resync         // events were lost
+	resync         // events were lost, or one concerns many
 	event          // something happened to it
 )
 
@@ -302,8 +302,12 @@ func (g *guard) heard(events []neighbor.HostEvent) {
 		if len(concerned) == 0 || !g.trusts(ev.NSID) {
 			continue
 		}
+		cause := event
+		if len(concerned) > workers {
+			cause = resync // so that what happens to a single one need not wait for all of them
+		}
 		for w := range concerned {
-			g.mark(w, event)
+			g.mark(w, cause)
 		}
 	}
 }
