@@ -214,7 +214,7 @@ func (runcStore) Get(_ context.Context, id string) (containerd.Record, error) {
 	return containerd.Record{ID: id, Runtime: "io.containerd.runc.v2"}, nil
 }
 
-func newEngine(t *testing.T, stateDir string, change ...func(*sandbox.Options)) *sandbox.Engine {
+func newEngine(t testing.TB, stateDir string, change ...func(*sandbox.Options)) *sandbox.Engine {
 	t.Helper()
 	options := sandbox.Options{
 		Store: runcStore{},

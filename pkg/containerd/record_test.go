@@ -6,8 +6,10 @@ import (
 	"strings"
 	"testing"
 
+	containers "github.com/containerd/containerd/api/services/containers/v1"
 	"github.com/containerd/containerd/api/types"
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
@@ -92,10 +94,12 @@ func TestDecodeRecordOfAnotherClient(t *testing.T) {
 }
 
 // FuzzDecode: whatever a store holds, decoding ends in a record or an error and
-// never claims a finished network that the record does not name.
+// never claims a finished network that the record does not name. The pause
+// container's record, which is all that containerd 1.7 has, is read the same way.
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"Version":"v1","Metadata":{"ID":"a","NetNSPath":"/p","CNIResult":{}}}`))
 	f.Add([]byte(`{"Version":"v1","Metadata":{"CNIResult":null}}`))
+	f.Add([]byte(`{"Version":"v1","Metadata":{"RuntimeHandler":"runsc","Config":{"metadata":{"name":"\u0000"},"annotations":{"a":"b"},"linux":{"security_context":{"namespace_options":{"network":2}}}}}}`))
 	f.Add([]byte(`[]`))
 	f.Fuzz(func(t *testing.T, meta []byte) {
 		rec, err := decode(sandboxWith(string(meta)))
@@ -104,6 +108,35 @@ func FuzzDecode(f *testing.F) {
 		}
 		if rec.NetworkReady && !strings.Contains(strings.ToLower(string(meta)), "cniresult") && !strings.Contains(string(meta), `\u`) {
 			t.Errorf("network ready without a CNI result in %q", meta)
+		}
+		pause, pauseErr := decodeContainer(&containers.Container{ID: rec.ID, Runtime: &containers.Container_Runtime{Name: rec.Runtime},
+			Extensions: map[string]*anypb.Any{containerExtension: {Value: meta}}})
+		pause.Stored = rec.Stored
+		if diff := cmp.Diff(rec, pause); diff != "" || (err == nil) != (pauseErr == nil) {
+			t.Errorf("%q is another in a container: %v, %v\n%s", meta, err, pauseErr, diff)
+		}
+	})
+}
+
+// FuzzSandbox: the same for whole messages, of which any part may be missing.
+func FuzzSandbox(f *testing.F) {
+	for _, s := range []*types.Sandbox{{}, {SandboxID: "x", Runtime: &types.Sandbox_Runtime{Name: "io.containerd.runsc.v1"}}, sandboxWith(`{"Version":"v1"}`)} {
+		data, err := proto.Marshal(s)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, message []byte) {
+		s := &types.Sandbox{}
+		_ = proto.Unmarshal(message, s) // as far as it goes
+		if rec, err := decode(s); rec.ID != s.GetSandboxID() || err != nil && rec.NetworkReady {
+			t.Errorf("%+v, %v", rec, err)
+		}
+		c := &containers.Container{}
+		_ = proto.Unmarshal(message, c)
+		if rec, err := decodeContainer(c); err == nil && rec.ID != c.GetID() || rec.Stored {
+			t.Errorf("%+v, %v", rec, err)
 		}
 	})
 }
