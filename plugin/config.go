@@ -32,6 +32,8 @@ type Config struct {
 	Learned             string   `json:"learned"`
 	LearnedInterval     duration `json:"learnedInterval"`
 	Enforce             bool     `json:"enforce"`
+	HostState           string   `json:"hostState"`
+	ReturnPath          bool     `json:"returnPath"`
 	StateDir            string   `json:"stateDir"`
 	NetNSDirs           []string `json:"netnsDirs"`
 	NRISocket           string   `json:"nriSocket"`
@@ -94,6 +96,7 @@ func defaultConfig() Config {
 		CompareInterval:     duration(sandbox.DefaultCompareInterval),
 		Learned:             learnedOff,
 		LearnedInterval:     duration(sandbox.DefaultLearnInterval),
+		HostState:           string(sandbox.HostStateReport),
 		StateDir:            defaultStateDir,
 		NetNSDirs:           []string{"/var/run/netns"},
 		NRISocket:           "/var/run/nri/nri.sock",
@@ -118,6 +121,8 @@ func (c *Config) flags() *pflag.FlagSet {
 	set.StringVar(&c.Learned, "learned", c.Learned, "gateways of which the host knows no address: off (not pinned) or probe (asked for on the wire, pinned when two answers agree, and watched; needs CAP_NET_RAW)")
 	set.Var(&c.LearnedInterval, "learned-interval", "time between two questions for a learned gateway; at least 100ms")
 	set.BoolVar(&c.Enforce, "enforce", c.Enforce, "refuse selected pods whose gateways cannot be pinned")
+	set.StringVar(&c.HostState, "host-state", c.HostState, "what others left on the host for a starting pod's addresses, neighbors and rules of the bridge family that lead to nobody: off, report or clean (remove it)")
+	set.BoolVar(&c.ReturnPath, "return-path", c.ReturnPath, "write the pod's addresses as permanent neighbors to the host's end of a link that leads to one pod alone, so that the host need not ask for the pod")
 	set.StringVar(&c.StateDir, "state-dir", c.StateDir, "directory of the records and of the status socket")
 	set.StringSliceVar(&c.NetNSDirs, "netns-dirs", c.NetNSDirs, "directories in which the runtime keeps network namespaces")
 	set.StringVar(&c.NRISocket, "nri-socket", c.NRISocket, "NRI's socket; mount its directory, since the runtime makes the socket anew at each start")
@@ -182,6 +187,9 @@ func (l loader) load(text string) (Config, error) {
 	if config.Learned == "false" {
 		config.Learned = learnedOff // "off" without quotes is YAML's word for false
 	}
+	if config.HostState == "false" {
+		config.HostState = string(sandbox.HostStateOff)
+	}
 	var errs []error
 	fromEnv := config.flags()
 	fromEnv.VisitAll(func(f *pflag.Flag) {
@@ -240,6 +248,11 @@ func (c Config) validate() error {
 	}
 	if c.LearnedInterval < duration(100*time.Millisecond) {
 		bad("learned-interval", "%s, want 100ms or more", c.LearnedInterval)
+	}
+	switch sandbox.HostStatePolicy(c.HostState) {
+	case sandbox.HostStateOff, sandbox.HostStateReport, sandbox.HostStateClean:
+	default:
+		bad("host-state", "%q, want %s, %s or %s", c.HostState, sandbox.HostStateOff, sandbox.HostStateReport, sandbox.HostStateClean)
 	}
 	for flag, path := range map[string]string{"state-dir": c.StateDir, "nri-socket": c.NRISocket} {
 		if !filepath.IsAbs(path) {

@@ -156,7 +156,7 @@ func (d *daemon) begin(config Config) (*sandbox.Engine, error) {
 		MaxNeighbors: config.MaxNeighbors, Reporter: d.metrics,
 		CompareInterval: time.Duration(config.CompareInterval),
 		Learn:           config.Learned == learnedProbe, LearnInterval: time.Duration(config.LearnedInterval),
-		Enforce: config.Enforce,
+		Enforce: config.Enforce, HostState: sandbox.HostStatePolicy(config.HostState), ReturnPath: config.ReturnPath,
 	}
 	if config.ContainerdSocket == "" {
 		d.log.Warn("no early path: containerdSocket is empty; pods are pinned at NRI's events, which come too late for gVisor on containerd 2.x")

@@ -59,6 +59,8 @@ func (r *reporter) Report(event sandbox.Event) {
 		drifted(log, event)
 	case sandbox.KindRefused:
 		log.Warn("pod refused: its gateways are not pinned, and enforce is set")
+	case sandbox.KindHostState:
+		hostState(log, event)
 	case sandbox.KindGuard:
 		if event.Err != nil {
 			log.Warn("changes of the host's links cannot be heard; pins are compared with what is true at intervals only (is CAP_NET_BROADCAST granted?)")

@@ -140,6 +140,14 @@ func printStatus(w io.Writer, status Status) {
 		if len(rec.Neighbors)+len(rec.Skipped) == 0 {
 			fmt.Fprintf(w, "%s\t%s\t-\t-\t-\t-\t%s\n", pod, quoteOdd(rec.Handler), tail)
 		}
+		if rec.HostState != nil {
+			for _, f := range rec.HostState.Finds {
+				fmt.Fprintf(w, "%s\t%s\ton the host, %s\n", pod, quoteOdd(rec.Handler), findLine(f))
+			}
+		}
+		for _, e := range rec.ReturnPath {
+			fmt.Fprintf(w, "%s\t%s\tway back to %s\t%s\t%s\t%s\n", pod, quoteOdd(rec.Handler), e.Dst, e.LLAddr, quoteOdd(e.Dev), e.Source)
+		}
 		if rec.Error != "" {
 			fmt.Fprintf(w, "%s\t%s\terror: %s\n", pod, quoteOdd(rec.Handler), quoteOdd(rec.Error))
 		}

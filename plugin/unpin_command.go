@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/neighpin/neighpin/pkg/hoststate"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
 	"github.com/neighpin/neighpin/pkg/sandbox"
@@ -25,6 +26,8 @@ type Undone struct {
 	Name      string              `json:"name"`
 	NetNS     sandbox.NetNS       `json:"netns"`
 	Released  []neighbor.Neighbor `json:"released"`
+	// ReturnPath are entries on the host.
+	ReturnPath []hoststate.Entry `json:"returnPath,omitempty"`
 }
 
 // unpinCommand is "unpin" for one namespace, or with --all for every record.
@@ -69,7 +72,7 @@ func undoAll(ctx context.Context, stateDir string) ([]Undone, error) {
 		if u.Released == nil {
 			u.Released = []neighbor.Neighbor{}
 		}
-		undone = append(undone, Undone{ID: rec.ID, Namespace: rec.Namespace, Name: rec.Name, NetNS: rec.NetNS, Released: u.Released})
+		undone = append(undone, Undone{ID: rec.ID, Namespace: rec.Namespace, Name: rec.Name, NetNS: rec.NetNS, Released: u.Released, ReturnPath: u.ReturnPath})
 	}
 	return undone, err
 }
@@ -79,8 +82,8 @@ func printUndone(w io.Writer, undone []Undone) {
 		fmt.Fprintln(w, "no records, hence no pins of neighpin's")
 		return
 	}
-	fmt.Fprintln(w, "POD\tSANDBOX\tNETNS\tPINS REMOVED")
+	fmt.Fprintln(w, "POD\tSANDBOX\tNETNS\tPINS REMOVED\tON THE HOST")
 	for _, u := range undone {
-		fmt.Fprintf(w, "%s/%s\t%s\t%s\t%d\n", u.Namespace, u.Name, u.ID, u.NetNS.Path, len(u.Released))
+		fmt.Fprintf(w, "%s/%s\t%s\t%s\t%d\t%d\n", u.Namespace, u.Name, u.ID, u.NetNS.Path, len(u.Released), len(u.ReturnPath))
 	}
 }

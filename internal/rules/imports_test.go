@@ -85,7 +85,11 @@ var walls = []wall{
 		why: "the codec is pure: it reads no file, opens no socket and asks no clock of the machine",
 	},
 	{
-		from: []string{"pkg/neighbor"}, to: []string{"./pkg/annotation"},
+		from: []string{"pkg/hoststate"}, to: []string{"./pkg/annotation", "./pkg/containerd", "./pkg/sandbox"},
+		why: "what is left on the host is judged by addresses; whose they are, and what is done about it, is the engine's",
+	},
+	{
+		from: []string{"pkg/neighbor"}, to: []string{"./pkg/annotation", "./pkg/hoststate"},
 		why: "the table and its transport do not know each other; the engine translates",
 	},
 	{

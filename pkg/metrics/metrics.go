@@ -84,7 +84,7 @@ func New(version string, next sandbox.Reporter, state func() State) *Metrics {
 // counted are the kinds of events that are worth a count.
 var counted = []sandbox.Kind{
 	sandbox.KindRepinned, sandbox.KindFailed, sandbox.KindStale, sandbox.KindFresh, sandbox.KindWithdrawn,
-	sandbox.KindInsists, sandbox.KindConflict, sandbox.KindSilent, sandbox.KindRefused, sandbox.KindState, sandbox.KindUnidentified,
+	sandbox.KindInsists, sandbox.KindConflict, sandbox.KindSilent, sandbox.KindRefused, sandbox.KindHostState, sandbox.KindState, sandbox.KindUnidentified,
 }
 
 // Report counts one event and hands it on.

@@ -63,7 +63,7 @@ func (e *Engine) compare(s *sandbox, b basis, cause urgency) (basis, error) {
 	}
 	c.heard = e.learned(s)
 	if c.table, err = neighbor.Open(ns); err == nil {
-		err = errors.Join(c.judge(ctx), c.table.Close())
+		err = errors.Join(c.judge(ctx), c.follow(ctx), c.table.Close())
 	}
 	if e.ctx.Err() != nil {
 		return b, nil // stopping, which is none of the sandbox's doing

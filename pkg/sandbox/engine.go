@@ -49,6 +49,12 @@ type Options struct {
 	LearnInterval time.Duration
 	// Enforce says that a sandbox whose gateways are not pinned is not to start.
 	Enforce bool
+	// HostState says what is done about what others left on the host for a
+	// sandbox's addresses; empty is off.
+	HostState HostStatePolicy
+	// ReturnPath says that the host's end of a link that leads to one pod alone
+	// gets the pod's addresses as permanent entries.
+	ReturnPath bool
 	// Reporter takes events.
 	Reporter Reporter
 }
@@ -79,6 +85,8 @@ type Engine struct {
 	guard     *guard
 	watchHost func() (hostWatcher, error)
 	probe     func(context.Context, *netns.NS, []neighbor.Ask, neighbor.ProbeOptions) ([]neighbor.Answer, error)
+
+	tending chan struct{} // held while the host is looked at; see tend
 
 	mu        sync.Mutex // guards all following fields
 	closed    bool
@@ -113,7 +121,7 @@ func New(opts Options) (*Engine, error) {
 	e := &Engine{
 		opts: opts, host: host, records: records,
 		sandboxes: make(map[string]*sandbox), ignored: make(map[string]string), orphans: make(map[string]*sandbox),
-		watchHost: watchHost, probe: neighbor.Probe,
+		watchHost: watchHost, probe: neighbor.Probe, tending: make(chan struct{}, tenders),
 	}
 	e.guard = newGuard(e)
 	e.ctx, e.cancel = context.WithCancel(context.Background())

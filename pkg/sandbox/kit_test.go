@@ -165,6 +165,9 @@ type node struct {
 	learn    time.Duration               // how often is asked; zero: never
 	watch    func() (hostWatcher, error) // instead of the host's real events
 	handlers []string                    // instead of gVisor's
+
+	hostState  HostStatePolicy
+	returnPath bool
 }
 
 func newNode(t *testing.T) *node {
@@ -192,6 +195,7 @@ func (n *node) options() Options {
 		Selector: Selector{Handlers: handlers, Annotate: handlers, PodAnnotations: AllowAnnotation},
 		Store:    n.store, StateDir: n.stateDir, NetNSDirs: []string{n.netnsDir}, MaxNeighbors: 16, Reporter: n.log,
 		CompareInterval: n.compare, LearnInterval: n.learn, Learn: n.learn > 0,
+		HostState: n.hostState, ReturnPath: n.returnPath,
 	}
 }
 

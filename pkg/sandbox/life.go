@@ -224,6 +224,7 @@ func (l *life) run(ctx context.Context) error {
 	if first, _ := l.sandbox.toAsk(); !first {
 		l.firstPinned()
 	}
+	l.around(ctx)
 	return l.keep(ctx)
 }
 

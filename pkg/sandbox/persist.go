@@ -29,6 +29,7 @@ func (e *Engine) load(rec Record) {
 		e.publish(s)
 		e.report(Event{Kind: KindAdopted, Record: rec})
 		e.guard.take(s)
+		e.tendLater(s)
 	}
 }
 
@@ -61,6 +62,7 @@ func (e *Engine) succeeded(s *sandbox) bool {
 // removeRecord removes the sandbox's record for good.
 func (e *Engine) removeRecord(s *sandbox) {
 	e.withdraw(s)
+	e.leave(s)
 	s.file.Lock()
 	defer s.file.Unlock()
 	s.removed = true

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/annotation"
+	"github.com/neighpin/neighpin/pkg/hoststate"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 )
 
@@ -113,6 +114,13 @@ type Record struct {
 	// Ends are the numbers of the other ends of the sandbox's links, on the host,
 	// by the names of these: a program can take a link into a namespace of its own.
 	Ends map[string]int `json:"ends,omitempty"`
+	// Addresses are the sandbox's own, as they were when it was first pinned.
+	Addresses []neighbor.Address `json:"addresses,omitempty"`
+	// HostState is what others had left on the host for them.
+	HostState *HostState `json:"hostState,omitempty"`
+	// ReturnPath are the entries on the host by which it answers the pod without
+	// asking for it; those that are not of source "existing" are ours.
+	ReturnPath []hoststate.Entry `json:"returnPath,omitempty"`
 	// CapturedAt is when Neighbors and Skipped came to be what they are.
 	CapturedAt time.Time `json:"capturedAt,omitzero"`
 	// Taken tells that the runtime was seen to take the namespace's addresses into
@@ -161,6 +169,9 @@ func (r *Record) leadTo(ends map[string]int) {
 func (r *Record) takeFrom(old Record) {
 	r.Neighbors, r.Skipped, r.CapturedAt, r.Timing = old.Neighbors, old.Skipped, old.CapturedAt, old.Timing
 	r.Stale, r.Doubts, r.Probes, r.Ends = old.Stale, old.Doubts, old.Probes, old.Ends
+	if len(old.Addresses) > 0 {
+		r.Addresses, r.HostState, r.ReturnPath = old.Addresses, old.HostState, old.ReturnPath
+	}
 	r.Taken = r.Taken || old.Taken
 }
 

@@ -52,6 +52,10 @@ const (
 	KindSilent   Kind = "silent"
 	// KindRefused: a sandbox, or a container of it, may not start.
 	KindRefused Kind = "refused"
+	// KindHostState: others left something on the host for a sandbox's addresses,
+	// which the record tells; or it could not be looked at, or the way back not be
+	// set or taken away (Err).
+	KindHostState Kind = "hostState"
 	// KindGuard: events of the host cannot be heard (Err), so that only the slow
 	// comparison finds what changes; or they are heard (again), and Err is nil.
 	KindGuard Kind = "guard"

@@ -50,6 +50,9 @@ type sandbox struct {
 	file    sync.Mutex // held while the record's file is written or removed
 	removed bool       // guarded by file: it is not written any more
 
+	host sync.Mutex // held while something is done on the host for it
+	left bool       // guarded by host: nothing is done any more
+
 	live liveFile
 
 	// replaced counts the pins that somebody in the sandbox replaced by an entry of

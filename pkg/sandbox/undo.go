@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/neighpin/neighpin/pkg/hoststate"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
 )
@@ -19,10 +20,12 @@ type Undone struct {
 	Record Record
 	// Released are the pins that were still ours and are gone now.
 	Released []neighbor.Neighbor
+	// ReturnPath are the entries on the host that were still ours and are gone now.
+	ReturnPath []hoststate.Entry
 }
 
-// UndoAll takes back all that the records know: pins that are still ours, live
-// files, and the records themselves. A namespace that is gone, or that is another
+// UndoAll takes back all that the records know: pins and entries on the host that
+// are still ours, live files, and the records themselves. A namespace that is gone, or that is another
 // one by its cookie, is left alone and costs its record only. What could not be
 // undone keeps its record and is named in the error beside the others. No engine
 // may work with the records meanwhile: it would pin again.
@@ -31,27 +34,30 @@ func (r *Records) UndoAll(ctx context.Context, host *netns.Host) ([]Undone, erro
 	errs := []error{err}
 	var undone []Undone
 	for _, rec := range records {
-		released, err := r.undo(ctx, host, rec)
+		one, err := r.undo(ctx, host, rec)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		undone = append(undone, Undone{Record: rec, Released: released})
+		undone = append(undone, one)
 	}
 	return undone, errors.Join(errs...)
 }
 
-func (r *Records) undo(ctx context.Context, host *netns.Host, rec Record) ([]neighbor.Neighbor, error) {
-	released, err := release(ctx, host, rec)
-	if err != nil {
-		return nil, err
+func (r *Records) undo(ctx context.Context, host *netns.Host, rec Record) (one Undone, err error) {
+	one.Record = rec
+	if one.Released, err = release(ctx, host, rec); err != nil {
+		return one, err
+	}
+	if one.ReturnPath, err = hoststate.ReleaseReturnPath(ctx, rec.ReturnPath); err != nil {
+		return one, err
 	}
 	if rec.LiveFile {
 		if err := os.RemoveAll(filepath.Join(filepath.Dir(r.dir), "files", rec.ID)); err != nil {
-			return nil, err
+			return one, err
 		}
 	}
-	return released, r.Delete(rec.ID)
+	return one, r.Delete(rec.ID)
 }
 
 // release removes the pins of one record from its namespace, if that is still

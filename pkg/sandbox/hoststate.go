@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/neighpin/neighpin/pkg/hoststate"
+	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/netns"
+)
+
+// HostStatePolicy says what is done about what others left on the host for a
+// sandbox's addresses.
+type HostStatePolicy string
+
+// The policies.
+const (
+	// HostStateOff: nobody looks.
+	HostStateOff HostStatePolicy = "off"
+	// HostStateReport: it is found and told.
+	HostStateReport HostStatePolicy = "report"
+	// HostStateClean: it is removed, too.
+	HostStateClean HostStatePolicy = "clean"
+)
+
+const (
+	// tendTimeout bounds what is done on the host for one sandbox.
+	tendTimeout = 10 * time.Second
+	// leaveTimeout bounds taking the way back away, which also a daemon that
+	// stops still does.
+	leaveTimeout = time.Second
+	// tenders work on the host at once, so that many starts do not crowd it.
+	tenders = 4
+)
+
+// HostState is what was found on the host when a sandbox started.
+type HostState struct {
+	hoststate.Report
+	// At is when that was.
+	At time.Time `json:"at"`
+	// Error is why it could not be looked at, or removed.
+	Error string `json:"error,omitempty"`
+}
+
+// around notes the addresses of a sandbox whose gateways are pinned, and has the
+// host looked at for them. Of one that ran before its start was seen, they could be
+// any: a pod that may administer its network gives itself what it likes.
+func (l *life) around(ctx context.Context) {
+	e, s := l.engine, l.sandbox
+	if !e.tends() || s.adopted || len(s.record().Addresses) > 0 {
+		e.tendLater(s)
+		return
+	}
+	addresses, err := l.table.Addresses(ctx, e.opts.MaxNeighbors)
+	if err != nil {
+		s.update(func(r *Record) { r.HostState = &HostState{At: time.Now().UTC(), Error: err.Error()} })
+		e.report(Event{Kind: KindHostState, Record: s.record(), Err: err})
+		return
+	}
+	s.update(func(r *Record) { r.Addresses = addresses })
+	e.tendLater(s)
+}
+
+// tends tells whether anything is done on the host.
+func (e *Engine) tends() bool {
+	return e.opts.ReturnPath || e.opts.HostState == HostStateReport || e.opts.HostState == HostStateClean
+}
+
+// tendLater has the host looked at for a sandbox, in nobody's way.
+func (e *Engine) tendLater(s *sandbox) {
+	if e.tends() && len(s.record().Addresses) > 0 {
+		e.wg.Go(func() { e.tend(s) })
+	}
+}
+
+// tend does what is to be done on the host for a sandbox. It is looked at once in
+// its life; the way back is made right each time.
+func (e *Engine) tend(s *sandbox) {
+	select {
+	case e.tending <- struct{}{}:
+	case <-e.ctx.Done():
+		return
+	}
+	defer func() { <-e.tending }()
+	s.host.Lock()
+	defer s.host.Unlock()
+	if s.left {
+		return
+	}
+	ctx, cancel := context.WithTimeout(e.ctx, tendTimeout)
+	defer cancel()
+	changed := e.lookAround(ctx, s)
+	if e.opts.ReturnPath {
+		rec := s.record()
+		entries, err := hoststate.SetReturnPath(ctx, rec.Addresses, rec.ReturnPath)
+		if err != nil && e.ctx.Err() == nil {
+			e.report(Event{Kind: KindHostState, Record: rec, Err: err})
+		}
+		if !slices.Equal(entries, rec.ReturnPath) {
+			s.update(func(r *Record) { r.ReturnPath = entries })
+			changed = true
+		}
+	}
+	if changed {
+		e.save(s)
+	}
+}
+
+// lookAround looks for what others left, and tells.
+func (e *Engine) lookAround(ctx context.Context, s *sandbox) (changed bool) {
+	rec := s.record()
+	look := hoststate.Look
+	switch {
+	case rec.HostState != nil:
+		return false
+	case e.opts.HostState == HostStateClean:
+		look = hoststate.Clean
+	case e.opts.HostState != HostStateReport:
+		return false
+	}
+	report, err := look(ctx, rec.Addresses)
+	if e.ctx.Err() != nil && len(report.Finds) == 0 {
+		return false // stopping; the next process looks
+	}
+	state := &HostState{Report: report, At: time.Now().UTC()}
+	if err != nil {
+		state.Error = err.Error()
+	}
+	s.update(func(r *Record) { r.HostState = state })
+	if err != nil || len(report.Finds) > 0 {
+		e.report(Event{Kind: KindHostState, Record: s.record(), Err: err})
+	}
+	return true
+}
+
+// leave takes back what was done on the host for a sandbox that is gone.
+func (e *Engine) leave(s *sandbox) {
+	s.host.Lock()
+	defer s.host.Unlock()
+	s.left = true
+	rec := s.record()
+	if len(rec.ReturnPath) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(e.ctx), leaveTimeout)
+	defer cancel()
+	if _, err := hoststate.ReleaseReturnPath(ctx, rec.ReturnPath); err != nil {
+		e.report(Event{Kind: KindHostState, Record: rec, Err: err})
+	}
+}
+
+// Addresses lists those of all sandboxes that the records know and whose namespace
+// is there. It changes nothing; what cannot be read is named in the error beside the
+// others.
+func (r *Records) Addresses() (list []neighbor.Address, err error) {
+	records, err := r.each(func(_ string, err error) error { return err })
+	for _, rec := range records {
+		if netns.Exists(rec.NetNS.Path, rec.NetNS.Cookie) {
+			list = append(list, rec.Addresses...)
+		}
+	}
+	return list, err
+}
+
+// follow follows the addresses of the links of a pod that uses the kernel's stack:
+// one that gives its link another would not hear what comes the way back.
+func (c *comparison) follow(ctx context.Context) error {
+	if !c.engine.opts.ReturnPath || c.sandbox.id.stack() != stackKernel || len(c.before.Addresses) == 0 {
+		return nil
+	}
+	now, err := c.table.Addresses(ctx, c.engine.opts.MaxNeighbors)
+	if err != nil {
+		return err
+	}
+	followed := slices.Clone(c.before.Addresses)
+	for i, known := range followed {
+		at := slices.IndexFunc(now, func(a neighbor.Address) bool { return a.Addr == known.Addr && a.Dev == known.Dev && a.End == known.End })
+		if at >= 0 {
+			followed[i] = now[at]
+		}
+	}
+	if !slices.Equal(followed, c.before.Addresses) {
+		c.sandbox.update(func(r *Record) { r.Addresses = followed })
+		c.engine.tendLater(c.sandbox)
+	}
+	return nil
+}
