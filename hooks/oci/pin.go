@@ -25,6 +25,9 @@ type subject struct {
 	spec *spec
 	// sandbox is the sandbox's id, where that is another one than the container's.
 	sandbox string
+	// running tells that programs may run in the namespace already, whose entries
+	// are nobody's truth.
+	running bool
 }
 
 // name is what the container is called in messages.
@@ -94,15 +97,19 @@ func (w *worker) pin(ctx context.Context, s subject, apply *annotation.Annotatio
 	}
 	defer func() { _ = table.Close() }()
 
-	old, recorded := w.recorded(s, ns.Cookie())
-	found, err := table.Resolve(ctx, neighbor.Query{Known: old.Neighbors, Limit: w.MaxNeighbors})
+	old, recorded, running := w.recorded(s, ns.Cookie())
+	found, err := table.Resolve(ctx, neighbor.Query{Known: old.Neighbors, Limit: w.MaxNeighbors, Running: running})
 	if err != nil {
 		return sandbox.Record{}, err
 	}
 	if found.HandedOver {
 		// Taken before, as by a container that was there before this one.
-		w.say.warn("nothing is pinned for %s: a runtime has taken the addresses and routes of %s", s.name(), s.path)
-		return old, nil
+		err = fmt.Errorf("nothing is pinned for %s: a runtime has taken the addresses and routes of %s", s.name(), s.path)
+		if !lacks(old) {
+			w.say.warn("%v", err)
+			err = nil
+		}
+		return old, err
 	}
 	found = applied(found, apply)
 	written, err := sandbox.Write(ctx, table, found)
@@ -160,17 +167,26 @@ func unknown(r neighbor.Reason) bool {
 }
 
 // recorded is what the state directory says of the very same namespace, whoever
-// pinned there before: this wrapper, the daemon, or somebody by hand.
-func (w *worker) recorded(s subject, cookie uint64) (sandbox.Record, bool) {
+// pinned there before: this wrapper, the daemon, or somebody by hand. It is the
+// subject's own record, or that of another who began there before: then programs
+// may run there.
+func (w *worker) recorded(s subject, cookie uint64) (rec sandbox.Record, own, running bool) {
 	if w.records == nil {
-		return sandbox.Record{}, false
+		return sandbox.Record{}, false, s.running
 	}
 	for _, id := range []string{s.recordID(cookie), sandbox.ByHandID(cookie)} {
 		if rec, err := w.records.Load(id); err == nil && rec.NetNS.Cookie == cookie {
-			return rec, rec.ID == s.recordID(cookie)
+			return rec, rec.ID == s.recordID(cookie), s.running
 		}
 	}
-	return sandbox.Record{}, false
+	if byContainerd, byCRIO := s.spec.managed(); byContainerd != byCRIO {
+		return sandbox.Record{}, false, s.running // its engine says that nobody was there
+	}
+	// Records that cannot be read are of others.
+	if all, _ := w.records.ByCookie(cookie); len(all) > 0 {
+		return all[0], false, true
+	}
+	return sandbox.Record{}, false, s.running
 }
 
 // record is what the subject's record says if nobody else keeps one.
@@ -193,19 +209,28 @@ func (w *worker) record(s subject, ns *netns.NS, written sandbox.Written) sandbo
 }
 
 // save records the pins. What the daemon, or this wrapper before, says of the
-// same sandbox stays, but for the neighbors.
+// same sandbox stays, but for the neighbors. The record of another namespace that
+// is still there stays as it is: not every engine keeps its users from naming
+// another's sandbox.
 func (w *worker) save(rec sandbox.Record) {
 	if w.records == nil {
 		return
 	}
+	others := false
 	err := w.records.Merge(rec, func(old, rec sandbox.Record) sandbox.Record {
 		if old.NetNS.Cookie != rec.NetNS.Cookie {
+			if others = netns.Exists(old.NetNS.Path, old.NetNS.Cookie); others {
+				return old
+			}
 			return rec
 		}
 		old.Neighbors, old.Skipped, old.CapturedAt = rec.Neighbors, rec.Skipped, rec.CapturedAt
 		old.Annotated = old.Annotated || rec.Annotated
 		return old
 	})
+	if others {
+		w.say.warn("no record is kept: that of %s is another namespace's, which is still there", rec.ID)
+	}
 	if err != nil {
 		w.say.warn("%v", err)
 	}
@@ -219,13 +244,25 @@ func (w *worker) attend(ctx context.Context, s subject, apply *annotation.Annota
 		return w.pin(ctx, s, apply)
 	}
 	rec, found, err := w.sandboxRecord(s, id)
-	if err != nil || found || is == roleJoins {
+	if err != nil || is == roleJoins || found && !(w.Enforce && lacks(rec)) {
 		return rec, err
 	}
-	// Its sandbox may never be deleted by way of a runtime.
 	s.sandbox = id
+	if found {
+		// A record is no pin: the container that it was made for may have been
+		// refused, or a daemon made it, which need not enforce anything.
+		s.sandbox, s.running = rec.ID, true
+	}
+	// Its sandbox may never be deleted by way of a runtime.
 	w.sweep()
 	return w.pin(ctx, s, apply)
+}
+
+// lacks tells whether a sandbox has gateways that are not pinned, or may have. One
+// on the host's network has none.
+func lacks(rec sandbox.Record) bool {
+	return rec.NetNS.Cookie != 0 && (rec.CapturedAt.IsZero() ||
+		slices.ContainsFunc(rec.Skipped, func(s neighbor.Skipped) bool { return s.Reason.NoTruth() }))
 }
 
 // sandboxRecord is the record of the sandbox that a container joins. It is found,
