@@ -3,6 +3,7 @@
 package sandbox
 
 import (
+	"encoding/json"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -110,8 +111,18 @@ func TestRecordsRefuseIDsThatAreNoFileNames(t *testing.T) {
 }
 
 // FuzzDecodeRecord: whatever stands in a state file ends in an error or in a
-// record that names a sandbox and a namespace.
+// record that names a sandbox and a namespace, and that is the same when it is
+// written and read again.
 func FuzzDecodeRecord(f *testing.F) {
+	whole := sample("a1")
+	whole.Skipped = []neighbor.Skipped{{Dst: netip.MustParseAddr("fd00::1"), Dev: "eth0", Reason: ReasonInsists, Message: "m"}}
+	whole.Stale = []Stale{{Dst: netip.MustParseAddr("10.0.0.1"), Dev: "eth0"}}
+	whole.Probes, whole.Ends = []neighbor.Ask{{Dst: netip.MustParseAddr("10.0.0.1"), Dev: "eth0"}}, map[string]int{"eth0": 7}
+	data, err := json.Marshal(whole)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
 	f.Add([]byte(`{"version":1,"id":"a","netns":{"path":"/p","cookie":1}}`))
 	f.Add([]byte(`{"version":1,"id":"../a","netns":{"path":"/p","cookie":1},"neighbors":[{"dst":"10.0.0.1","lladdr":"02:00:00:00:00:01"}]}`))
 	f.Add([]byte(`{"version":2}`))
@@ -120,8 +131,16 @@ func FuzzDecodeRecord(f *testing.F) {
 		if err == nil && (!idPattern.MatchString(rec.ID) || rec.NetNS.Cookie == 0 || !filepath.IsAbs(rec.NetNS.Path)) {
 			t.Errorf("accepted %+v", rec)
 		}
-		if err == nil {
-			_, _ = rec.Annotation()
+		if err != nil {
+			return
+		}
+		_, _ = rec.Annotation()
+		again, err := json.Marshal(rec)
+		if err != nil {
+			t.Fatalf("%q was read and cannot be written: %v", data, err)
+		}
+		if second, err := decodeRecord(again); err != nil || second.ID != rec.ID || second.NetNS != rec.NetNS || len(second.Owned()) != len(rec.Owned()) {
+			t.Fatalf("%q was written as %q, and that is %+v, %v", data, again, second, err)
 		}
 	})
 }
