@@ -5,6 +5,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/pkg/netns"
 )
@@ -111,11 +113,33 @@ func writeLiveFile(parent, id, text string) error {
 	if text == "" {
 		return nil
 	}
-	if old, err := os.ReadFile(path); err == nil && string(old) == text {
+	if says(path, text) {
 		return nil
 	}
 	// Written outside the folder, so that containers see nothing half-made.
 	return renameio.WriteFile(path, []byte(text), 0o644, renameio.WithTempDir(parent), renameio.WithStaticPermissions(0o644))
+}
+
+// says tells whether a live file has that text. A container that may mount can make
+// its folder writable: what is there may be a link, a pipe, a device or endless,
+// and then it says something else.
+func says(path, text string) bool {
+	info, err := os.Lstat(path)
+	if err != nil || !info.Mode().IsRegular() || info.Size() != int64(len(text)) {
+		return false
+	}
+	// It may have been replaced since.
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	now, err := file.Stat()
+	if err != nil || !os.SameFile(info, now) {
+		return false
+	}
+	old, err := io.ReadAll(io.LimitReader(file, int64(len(text))+1))
+	return err == nil && string(old) == text
 }
 
 // withdraw removes the sandbox's live file for good. Containers that are still

@@ -270,3 +270,50 @@ func TestLiveFileOfAnotherProcessIsUsed(t *testing.T) {
 		t.Errorf("record %+v, %v", rec, err)
 	}
 }
+
+// A container that has CAP_SYS_ADMIN can make its mount writable. What it puts in the
+// file's place is replaced, and neither followed nor waited for.
+func TestLiveFileIsNotReadThroughWhatAContainerPutsThere(t *testing.T) {
+	n := newNode(t)
+	p := n.runcPod()
+	path := n.liveFile(podID)
+	value := readLive(t, path)
+	elsewhere := filepath.Join(t.TempDir(), "elsewhere")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(elsewhere, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for kind, put := range map[string]func() error{
+		"a link":           func() error { return os.Symlink(elsewhere, path) },
+		"a link to itself": func() error { return os.Symlink(LiveFileName, path) },
+		"a pipe":           func() error { return unix.Mkfifo(path, 0o644) },
+		"an endless file":  func() error { return errors.Join(os.WriteFile(path, nil, 0o644), os.Truncate(path, 1<<40)) },
+	} {
+		if err := errors.Join(os.Remove(path), put()); err != nil {
+			t.Fatal(err)
+		}
+		answered := make(chan string, 1)
+		go func() { answered <- n.engine.LiveFile(podID) }()
+		select {
+		case folder := <-answered:
+			if folder != filepath.Dir(path) {
+				t.Errorf("%s: folder %q", kind, folder)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s: who asks for the folder waits for ever", kind)
+		}
+		if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() {
+			t.Errorf("%s: the file is %v, %v", kind, info, err)
+			continue
+		}
+		if a := readLive(t, path); a.Cookie != p.Cookie() || !a.SameNeighbors(value) {
+			t.Errorf("%s: the file says %+v", kind, a)
+		}
+	}
+	if after, err := os.ReadFile(elsewhere); err != nil || string(after) != string(text) {
+		t.Errorf("the link's target was written: %v", err)
+	}
+}
