@@ -160,3 +160,22 @@ func TestEnforceRefusesAContainerOnTheKernelsStack(t *testing.T) {
 		t.Errorf("AdmitContainer: %v", err)
 	}
 }
+
+// The daemon is stopped between its refusal and the moment at which the sandbox
+// would have been seen to start.
+func TestEnforceRemembersARefusalThatCameBeforeTheStart(t *testing.T) {
+	n := enforcing(t)
+	pod := n.newPod("runsc", typeGVisor).listed().cniWithoutTruth().ready()
+	n.awaitPinned()
+	n.engine.SandboxStarted(t.Context(), identify(pod.rec))
+	var refused *RefusedError
+	if err := n.engine.AdmitSandbox(t.Context(), podID); !errors.As(err, &refused) || n.record().Phase != Starting {
+		t.Fatalf("AdmitSandbox: %v, record %+v", err, n.record())
+	}
+	n.restart(func(o *Options) { o.Enforce = true })
+	n.engine.Adopt(t.Context(), []Identity{identify(pod.rec)})
+	n.engine.ContainerCreating(t.Context(), podID)
+	if err := n.engine.AdmitContainer(t.Context(), podID); !errors.As(err, &refused) {
+		t.Errorf("AdmitContainer after the restart: %v, record %+v", err, n.record())
+	}
+}

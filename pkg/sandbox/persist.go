@@ -42,7 +42,7 @@ func (e *Engine) inherit(s *sandbox) {
 	case err == nil && old.NetNS.Cookie == rec.NetNS.Cookie:
 		s.update(func(r *Record) {
 			r.takeFrom(old)
-			r.Repins = old.Repins
+			r.Repins, r.Refused = old.Repins, old.Refused
 		})
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		e.report(Event{Kind: KindState, Record: rec, Err: err})
