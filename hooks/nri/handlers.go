@@ -27,6 +27,9 @@ var events = []api.Event{
 	api.Event_CREATE_CONTAINER,
 }
 
+// answerWithin is what one event may cost the runtime, whatever is waited for.
+const answerWithin = time.Second
+
 // handlers is one connection's side of the protocol.
 type handlers struct {
 	engine    *sandbox.Engine // set by Configure, before any other call
@@ -107,6 +110,8 @@ func (h *handlers) Synchronize(ctx context.Context, pods []*api.PodSandbox, cont
 // that the sandbox runs.
 func (h *handlers) RunPodSandbox(ctx context.Context, pod *api.PodSandbox) (err error) {
 	defer h.observed("RunPodSandbox", time.Now(), &err)
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
 	h.engine.SandboxStarted(ctx, identify(pod))
 	err = h.engine.AdmitSandbox(ctx, pod.GetId())
 	if err != nil && !h.cleansUp {
@@ -120,6 +125,8 @@ func (h *handlers) RunPodSandbox(ctx context.Context, pod *api.PodSandbox) (err 
 // CreateContainer sets the annotation and mounts the live file.
 func (h *handlers) CreateContainer(ctx context.Context, pod *api.PodSandbox, container *api.Container) (_ *api.ContainerAdjustment, _ []*api.ContainerUpdate, err error) {
 	defer h.observed("CreateContainer", time.Now(), &err)
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
 	value := h.engine.ContainerCreating(ctx, pod.GetId())
 	if err = h.engine.AdmitContainer(ctx, pod.GetId()); err != nil {
 		return nil, nil, err

@@ -3,12 +3,17 @@
 package nri
 
 import (
+	"context"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/nri/pkg/api"
 
 	"github.com/neighpin/neighpin/internal/nstest"
+	"github.com/neighpin/neighpin/pkg/containerd"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
@@ -82,5 +87,37 @@ func TestRefusedContainersWhereTheRuntimeLeaks(t *testing.T) {
 	_, err := rt.tryCreate(pod, &api.Container{})
 	if err == nil || !strings.Contains(err.Error(), "10.88.0.77") || !strings.Contains(err.Error(), "delete the pod") {
 		t.Errorf("CreateContainer: %v", err)
+	}
+}
+
+// gVisorStore stands in for containerd's sandbox store: every sandbox is gVisor's.
+type gVisorStore struct{ runcStore }
+
+func (gVisorStore) Get(_ context.Context, id string) (containerd.Record, error) {
+	return containerd.Record{ID: id, Runtime: "io.containerd.runsc.v1"}, nil
+}
+
+// The wait for the pins and that for the proof of time are one wait to the runtime,
+// which drops a plugin that does not answer.
+func TestARefusalComesWithinASecond(t *testing.T) {
+	rt := newRuntimeOf(t, "containerd", "v2.4.2")
+	p := newPlugin(t, rt.socket, t.TempDir(), func(o *sandbox.Options) { o.Enforce, o.Store = true, gVisorStore{} })
+	p.awaitSynchronized(t, rt)
+	// A namespace that never comes to be mounted.
+	path := filepath.Join(t.TempDir(), "cni-1")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: &api.PodSandbox{
+		Id: "0123456789abcdef", Name: "web", Namespace: "shop", Uid: "u1", RuntimeHandler: "runsc",
+		Linux: &api.LinuxPodSandbox{Namespaces: []*api.LinuxNamespace{{Type: "network", Path: path}}},
+	}})
+	took := time.Since(began)
+	if err == nil || !strings.Contains(err.Error(), "not been looked at in time") {
+		t.Errorf("RunPodSandbox: %v", err)
+	}
+	if took < time.Second || took >= 1500*time.Millisecond { // with both waits it is more
+		t.Errorf("it took %v", took)
 	}
 }
