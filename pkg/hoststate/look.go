@@ -242,12 +242,12 @@ func (s *survey) about(r rule) bool {
 // where nobody beyond this host can be.
 func (s *survey) suspects(ctx context.Context) (list []neighbor.HostEntry, err error) {
 	ways := make(map[netip.Addr]int)
-	for _, ip := range s.ips {
-		if ways[ip], err = s.host.RouteTo(ctx, ip); err != nil {
-			return nil, err
-		}
-	}
 	for _, e := range s.entries {
+		if _, known := ways[e.Dst]; !known {
+			if ways[e.Dst], err = s.host.RouteTo(ctx, e.Dst); err != nil {
+				return nil, err
+			}
+		}
 		onTheWay := ways[e.Dst] == e.Index && s.leadsTo(e.Dst, e.Index)
 		if !s.is(e.Dst, e.LLAddr) && (onTheWay || e.Permanent() && s.closed(e.Index)) {
 			list = append(list, e)

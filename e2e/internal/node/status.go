@@ -52,9 +52,18 @@ type Sandbox struct {
 	Skipped   []Skipped  `json:"skipped"`
 	Stale     []Stale    `json:"stale"`
 	Doubts    []Doubt    `json:"doubts"`
-	Timing    Timing     `json:"timing"`
-	Repins    int        `json:"repins"`
-	Annotated bool       `json:"annotated"`
+	HostState struct {
+		Finds []Find `json:"finds"`
+	} `json:"hostState"`
+	ReturnPath []struct {
+		Dst    string `json:"dst"`
+		Dev    string `json:"dev"`
+		LLAddr string `json:"lladdr"`
+		Source string `json:"source"`
+	} `json:"returnPath"`
+	Timing    Timing `json:"timing"`
+	Repins    int    `json:"repins"`
+	Annotated bool   `json:"annotated"`
 }
 
 // Neighbor is a pin, in the status and on the command line.
@@ -93,6 +102,16 @@ type Doubt struct {
 	Reason string    `json:"reason"`
 	Claims []string  `json:"claims"`
 	Since  time.Time `json:"since"`
+}
+
+// Find is something that others left on the host for the pod's addresses.
+type Find struct {
+	Kind    string `json:"kind"`
+	Dst     string `json:"dst"`
+	LLAddr  string `json:"lladdr"`
+	Rule    string `json:"rule"`
+	Restore string `json:"restore"`
+	Removed bool   `json:"removed"`
 }
 
 // Timing says whether a pin was in time.
