@@ -48,9 +48,10 @@ func TestKubernetes(t *testing.T) {
 		{"gVisor pod starts unpinned without neighpin", testControl},
 		{"manifests roll out as they are", testRollOut},
 		{"pod from before is reported", testReported},
-		{"process has two capabilities and no way to more", testPrivileges},
+		{"process has three capabilities and no way to more", testPrivileges},
 		{"gVisor pod is pinned in time and annotated", testSandboxed},
 		{"pod without RuntimeClass is untouched, and pinned if it asks", testPlain},
+		{"changed host end is followed, or reported where the runtime holds a copy", testGuard},
 		{"rolling update keeps what is known and serves new pods", testRollingUpdate},
 		{"records go with their pods", testRemoval},
 	}
@@ -184,8 +185,8 @@ func testReported(t *testing.T, b *bed) {
 
 func testPrivileges(t *testing.T, b *bed) {
 	status := b.node(t, "cat /proc/$(pgrep -x neighpin)/status")
-	const netAdmin, sysAdmin = 1 << 12, 1 << 21
-	want := fmt.Sprintf("%016x", netAdmin|sysAdmin)
+	const netBroadcast, netAdmin, sysAdmin = 1 << 11, 1 << 12, 1 << 21
+	want := fmt.Sprintf("%016x", netBroadcast|netAdmin|sysAdmin)
 	for field, value := range map[string]string{
 		"CapInh": strings.Repeat("0", 16), "CapAmb": strings.Repeat("0", 16),
 		"CapPrm": want, "CapEff": want, "CapBnd": want, "NoNewPrivs": "1", "Seccomp": "2",
