@@ -11,11 +11,16 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"golang.org/x/net/netutil"
 )
 
 // metricsRetry is the time between two tries to get the metrics' port. During a
 // rolling update the older daemon has it until it stops.
 const metricsRetry = time.Second
+
+// metricsConnections bounds the connections that are served at once. Pods may be
+// able to reach the port, and each takes a descriptor; more wait in the kernel.
+const metricsConnections = 32
 
 // metricsServer answers /metrics, /healthz and /readyz over TCP.
 type metricsServer struct {
@@ -56,7 +61,7 @@ func (s *metricsServer) run(ctx context.Context, address string) {
 		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 		if err == nil {
 			s.log.Info("serving metrics")
-			if err := s.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			if err := s.server.Serve(netutil.LimitListener(listener, metricsConnections)); !errors.Is(err, http.ErrServerClosed) {
 				s.log.WithError(err).Error("metrics ended")
 			}
 			return

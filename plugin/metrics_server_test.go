@@ -3,11 +3,14 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/sirupsen/logrus"
 	logtest "github.com/sirupsen/logrus/hooks/test"
@@ -75,5 +78,48 @@ func TestMetricsStopWhileTheyWaitForTheirPort(t *testing.T) {
 	nstest.Eventually(t, "the taken port to be said", func() bool { return len(said.AllEntries()) == 1 })
 	if err := server.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// The port may be one that every pod can reach. Who opens connections without end
+// must not take the descriptors that pins need.
+func TestMetricsTakeABoundedNumberOfConnections(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := free.Addr().String()
+	if err := free.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var served atomic.Int32
+	release := make(chan struct{})
+	log, _ := logtest.NewNullLogger()
+	server := serveMetrics(address, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		served.Add(1)
+		<-release
+	}), func() bool { return true }, log)
+	defer func() { _ = server.Close() }()
+	nstest.Eventually(t, "the metrics to be served", func() bool { code, _ := get(t, "http://"+address+"/readyz"); return code == http.StatusOK })
+	for range 2 * metricsConnections {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		if _, err := fmt.Fprint(conn, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nstest.Eventually(t, "as many to be served as may", func() bool { return served.Load() >= metricsConnections })
+	waiting := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 300 * time.Millisecond}
+	if response, err := waiting.Get("http://" + address + "/healthz"); err == nil {
+		_ = response.Body.Close()
+		t.Errorf("one more was served beside %d", served.Load())
+	}
+	close(release)
+	nstest.Eventually(t, "the others to be served then", func() bool { return served.Load() == 2*metricsConnections })
+	if code, _ := get(t, "http://"+address+"/healthz"); code != http.StatusOK {
+		t.Errorf("/healthz gives %d afterwards", code)
 	}
 }
