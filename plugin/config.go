@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/pflag"
@@ -234,6 +236,11 @@ func (c Config) validate() error {
 	if err := c.selector().Validate(); err != nil {
 		errs = append(errs, err)
 	}
+	c.flags().VisitAll(func(f *pflag.Flag) {
+		if text := f.Value.String(); strings.ContainsFunc(text, unprintable) {
+			bad(f.Name, "%q, want printable text", text)
+		}
+	})
 	if len(c.Handlers) == 0 && c.PodAnnotations == string(sandbox.IgnoreAnnotation) {
 		bad("handlers", "empty, while podAnnotations is %s: no pod could ever be pinned", c.PodAnnotations)
 	}
@@ -287,6 +294,10 @@ func (c Config) validate() error {
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(errs...)
 }
+
+// unprintable tells what no name or path of a node's has, and no file of YAML can:
+// it may come from the environment, and would go to logs.
+func unprintable(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }
 
 func (c Config) selector() sandbox.Selector {
 	return sandbox.Selector{
