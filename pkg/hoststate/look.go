@@ -336,16 +336,15 @@ func (s *survey) clean(ctx context.Context, filter *netfilter, generation []byte
 	var errs []error
 	for i := range s.report.Finds {
 		f := &s.report.Finds[i]
-		switch {
-		case f.Kind == KindRule:
+		if f.Kind == KindRule {
 			f.Removed = f.Keeps == ""
-		default:
-			removed, err := s.host.Remove(ctx, s.entries[i]) // entries come first
-			if err != nil {
-				errs = append(errs, fmt.Errorf("remove %s: %w", f, err))
-			}
-			f.Removed = removed
+			continue
 		}
+		removed, err := s.host.Remove(ctx, s.entries[i]) // entries come first
+		if err != nil {
+			errs = append(errs, fmt.Errorf("remove %s: %w", f, err))
+		}
+		f.Removed = removed
 	}
 	return errors.Join(errs...)
 }

@@ -4,7 +4,6 @@ package hoststate
 
 import (
 	"errors"
-	"golang.org/x/sys/unix"
 	"net"
 	"net/netip"
 	"os"
@@ -13,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
 )
@@ -233,7 +234,7 @@ func TestRulesAreRemovedAllOrNone(t *testing.T) {
 	}
 	n.ebtables("-t nat -A OUTPUT -j ACCEPT")
 	before := n.ruleDump()
-	if err := filter.remove(t.Context(), generation, rules); err != errMoved { //nolint:errorlint // it is returned as it is
+	if err := filter.remove(t.Context(), generation, rules); !errors.Is(err, errMoved) {
 		t.Errorf("removed after a change: %v", err)
 	}
 	if generation, err = filter.generation(t.Context()); err != nil {
@@ -241,7 +242,7 @@ func TestRulesAreRemovedAllOrNone(t *testing.T) {
 	}
 	gone := rules[0]
 	gone.handle = 1 << 40
-	if err := filter.remove(t.Context(), generation, append(rules[1:2:2], gone)); err != errMoved { //nolint:errorlint // the same
+	if err := filter.remove(t.Context(), generation, append(rules[1:2:2], gone)); !errors.Is(err, errMoved) {
 		t.Errorf("removed with one that is not there: %v", err)
 	}
 	if after := n.ruleDump(); after != before {

@@ -67,7 +67,9 @@ func SetReturnPath(ctx context.Context, addresses []Address, known []Entry) (ent
 				w.Source = neighbor.SourceExisting
 			} else if err := table.Pin(ctx, []neighbor.Neighbor{w.neighbor()}); err != nil {
 				errs = append(errs, err)
-				continue
+				if errors.Is(err, neighbor.ErrForeign) || !slices.Contains(known, w) {
+					continue
+				}
 			}
 			entries = append(entries, w)
 		}
