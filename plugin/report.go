@@ -17,6 +17,14 @@ import (
 // them: a full disk fails for every sandbox, and once is enough.
 const stateQuiet = time.Minute
 
+const (
+	// chatter is how many lines one sandbox may cause at once by what changes in
+	// it after its start, and chatterPause the time in which it gets one back: a
+	// pod can change without end.
+	chatter      = 60
+	chatterPause = 10 * time.Second
+)
+
 // reporter writes the engine's events to the log: one line per sandbox at info,
 // and what went wrong.
 type reporter struct {
@@ -25,6 +33,14 @@ type reporter struct {
 	mu           sync.Mutex // guards the following
 	stateSaid    time.Time
 	unidentified bool
+	told         map[string]telling // by the sandbox's id
+}
+
+// telling is what has been told of one sandbox.
+type telling struct {
+	lines int       // that count at the moment
+	at    time.Time // when that was reckoned
+	said  bool      // that some are left out
 }
 
 var _ sandbox.Reporter = (*reporter)(nil)
@@ -37,6 +53,13 @@ func (r *reporter) Report(event sandbox.Event) {
 	}
 	if event.Err != nil {
 		log = log.WithError(event.Err)
+	}
+	may, last := r.mayTellChange(event)
+	if last {
+		log.Warn("sandbox changes without end; of its changes only some are told from here on")
+	}
+	if !may {
+		return
 	}
 	switch event.Kind {
 	case sandbox.KindPinned:
@@ -157,6 +180,39 @@ func (r *reporter) mayTellState() bool {
 	}
 	r.stateSaid = time.Now()
 	return true
+}
+
+// mayTellChange bounds what is told of one sandbox's changes; last says once that
+// there is more. The records and the metrics go on counting.
+func (r *reporter) mayTellChange(event sandbox.Event) (may, last bool) {
+	id, lines := event.Record.ID, 1
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch event.Kind {
+	case sandbox.KindReleased:
+		delete(r.told, id)
+		return true, false
+	case sandbox.KindRepinned, sandbox.KindFailed:
+	case sandbox.KindWithdrawn, sandbox.KindStale, sandbox.KindFresh, sandbox.KindInsists, sandbox.KindConflict, sandbox.KindSilent:
+		lines = max(1, len(event.Changes))
+	default:
+		return true, false
+	}
+	now, told := time.Now(), r.told[id]
+	if back := int(now.Sub(told.at) / chatterPause); back > 0 {
+		told.lines, told.at = max(0, told.lines-back), now
+		told.said = told.said && told.lines > 0
+	}
+	if may = told.lines < chatter; may {
+		told.lines += lines
+	}
+	last = told.lines >= chatter && !told.said
+	told.said = told.said || last
+	if r.told == nil {
+		r.told = make(map[string]telling)
+	}
+	r.told[id] = told
+	return may, last
 }
 
 // podFields are what every line about a sandbox carries. Names come from the

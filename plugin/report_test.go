@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sirupsen/logrus"
+	logtest "github.com/sirupsen/logrus/hooks/test"
+
+	"github.com/neighpin/neighpin/pkg/sandbox"
+)
+
+// A pod with NET_ADMIN can make its link resolve addresses, or not, some ten times in
+// a second and for ever, and each is a change.
+func TestAPodThatChangesWithoutEndDoesNotFillTheLog(t *testing.T) {
+	log, said := logtest.NewNullLogger()
+	log.SetLevel(logrus.InfoLevel)
+	r := &reporter{log: log}
+	restless, other := sandbox.Record{ID: "a", Name: "restless"}, sandbox.Record{ID: "b", Name: "other"}
+	change := []sandbox.Change{{Dst: netip.MustParseAddr("10.88.0.1"), Dev: "eth0", Reason: "NoARP"}}
+	for range 1000 {
+		r.Report(sandbox.Event{Kind: sandbox.KindWithdrawn, Record: restless, Changes: change})
+		r.Report(sandbox.Event{Kind: sandbox.KindRepinned, Record: restless})
+	}
+	if n := len(said.AllEntries()); n < 2 || n > chatter+2 {
+		t.Errorf("%d lines about one pod, want some %d", n, chatter)
+	}
+	if warned := slices.DeleteFunc(said.AllEntries(), func(e *logrus.Entry) bool { return !strings.Contains(e.Message, "without end") }); len(warned) != 1 {
+		t.Errorf("that some are left out is said %d times", len(warned))
+	}
+	// Neither another pod nor what is decisive about this one is left out.
+	before := len(said.AllEntries())
+	r.Report(sandbox.Event{Kind: sandbox.KindWithdrawn, Record: other, Changes: change})
+	r.Report(sandbox.Event{Kind: sandbox.KindTiming, Record: restless})
+	r.Report(sandbox.Event{Kind: sandbox.KindRefused, Record: restless})
+	if n := len(said.AllEntries()) - before; n != 3 {
+		t.Errorf("%d lines, want 3", n)
+	}
+	// Nothing is remembered of pods that are gone.
+	r.Report(sandbox.Event{Kind: sandbox.KindReleased, Record: restless})
+	r.Report(sandbox.Event{Kind: sandbox.KindReleased, Record: other})
+	if len(r.told) != 0 {
+		t.Errorf("remembered: %v", r.told)
+	}
+}
