@@ -72,9 +72,14 @@ func (e *Engine) admit(ctx context.Context, s *sandbox, container bool) error {
 		// asked now: the verdict is a matter of moments.
 		within(ctx, s.done.opened())
 	}
-	why := s.record().unpinned()
-	changed := false
-	s.update(func(r *Record) {
+	why, changed := "", false
+	s.update(func(r *Record) { // in one go: another may be asked about at this moment
+		if s.admitted.isOpen() {
+			return
+		}
+		if why = r.unpinned(); why == "" {
+			s.admitted.open()
+		}
 		changed = r.Refused != why
 		r.Refused = why
 	})
@@ -82,7 +87,6 @@ func (e *Engine) admit(ctx context.Context, s *sandbox, container bool) error {
 		e.save(s)
 	}
 	if why == "" {
-		s.admitted.open()
 		return nil
 	}
 	rec := s.record()

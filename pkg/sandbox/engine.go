@@ -131,6 +131,12 @@ func New(opts Options) (*Engine, error) {
 // Start loads the records of earlier processes, removes those of sandboxes that
 // are gone, and begins to watch for new namespaces.
 func (e *Engine) Start() error {
+	e.remember()
+	return e.watch()
+}
+
+// remember takes the records of earlier processes.
+func (e *Engine) remember() {
 	records, err := e.records.LoadAll()
 	if err != nil {
 		e.report(Event{Kind: KindState, Err: err})
@@ -141,6 +147,10 @@ func (e *Engine) Start() error {
 	if err := e.sweepLiveFiles(); err != nil {
 		e.report(Event{Kind: KindState, Err: err})
 	}
+}
+
+// watch begins everything that goes on until Close.
+func (e *Engine) watch() error {
 	watcher, err := netns.NewWatcher(e.opts.NetNSDirs)
 	if err != nil {
 		return err
@@ -150,6 +160,7 @@ func (e *Engine) Start() error {
 		return err
 	}
 	e.watcher = watcher
+	e.bury() // what went since its record was read
 	e.guard.start()
 	e.wg.Go(e.discover)
 	return nil

@@ -143,6 +143,9 @@ func (g *guard) check(sandboxes []*sandbox) <-chan struct{} {
 		return all.done
 	}
 	for _, s := range sandboxes {
+		if s.dismissed {
+			continue
+		}
 		w := g.ward(s)
 		all.left++
 		w.waiters = append(w.waiters, all)
@@ -170,7 +173,7 @@ func (g *guard) ward(s *sandbox) *ward {
 	w, ok := g.wards[s]
 	if !ok {
 		w = &ward{sandbox: s}
-		if !g.closed {
+		if !g.closed && !s.dismissed {
 			g.wards[s] = w
 		}
 	}
@@ -202,6 +205,9 @@ func (g *guard) rebase(w *ward, b basis) (more bool) {
 	g.unindex(w)
 	w.basis = b
 	if b.numbered {
+		if other := g.byNSID[b.nsid]; other != nil {
+			g.renumber(other) // one of the two is gone, and a look tells which
+		}
 		g.byNSID[b.nsid] = w
 	}
 	for _, link := range b.links {
@@ -211,6 +217,14 @@ func (g *guard) rebase(w *ward, b basis) (more bool) {
 		put(g.byGateway, gateway, w)
 	}
 	return more
+}
+
+// renumber forgets a ward's number, which may be another namespace's by now: who
+// has it is asked at the next look.
+func (g *guard) renumber(w *ward) {
+	delete(g.byNSID, w.basis.nsid)
+	w.basis.numbered = false
+	g.mark(w, event)
 }
 
 func (g *guard) unindex(w *ward) {
@@ -239,10 +253,12 @@ func cut[K comparable](index map[K]map[*ward]bool, key K, w *ward) {
 	}
 }
 
-// drop lets go of a sandbox: nothing of it is repaired any more.
+// drop lets go of a sandbox for good: nothing of it is repaired any more, whoever
+// is about to hand it over.
 func (g *guard) drop(s *sandbox) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	s.dismissed = true
 	if w, ok := g.wards[s]; ok {
 		delete(g.wards, s)
 		g.unindex(w)
@@ -276,12 +292,8 @@ func (g *guard) heard(events []neighbor.HostEvent) {
 			continue
 		case neighbor.NamespaceGone:
 			delete(g.strangers, ev.NSID)
-			// The number may be another namespace's by now: who has it is asked
-			// at the next look.
 			if w := g.byNSID[ev.NSID]; w != nil {
-				delete(g.byNSID, ev.NSID)
-				w.basis.numbered = false
-				g.mark(w, event)
+				g.renumber(w)
 			}
 			continue
 		}

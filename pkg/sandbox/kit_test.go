@@ -86,6 +86,13 @@ func (f *fakeStore) keep(rec containerd.Record) {
 	f.records[rec.ID] = rec
 }
 
+// remove takes a record away.
+func (f *fakeStore) remove(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.records, id)
+}
+
 func (f *fakeStore) fail(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -202,18 +209,24 @@ func (n *node) options() Options {
 // start makes and starts the node's engine, as a new process would.
 func (n *node) start() {
 	n.t.Helper()
+	n.engine = n.prepared()
+	if err := n.engine.Start(); err != nil {
+		n.engine.Close()
+		n.t.Fatal(err)
+	}
+}
+
+// prepared makes an engine that has not been started.
+func (n *node) prepared() *Engine {
+	n.t.Helper()
 	engine, err := New(n.options())
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	n.engine = engine
 	if n.watch != nil {
 		engine.watchHost = n.watch
 	}
-	if err := engine.Start(); err != nil {
-		engine.Close()
-		n.t.Fatal(err)
-	}
+	return engine
 }
 
 // pod is a sandbox as containerd and ptp make it: a namespace with a veth, two

@@ -65,6 +65,9 @@ func (e *Engine) removeRecord(s *sandbox) {
 	e.leave(s)
 	s.file.Lock()
 	defer s.file.Unlock()
+	if s.removed {
+		return // its end was seen twice
+	}
 	s.removed = true
 	if !e.succeeded(s) {
 		if err := e.records.Delete(s.id.ID); err != nil {
@@ -83,19 +86,25 @@ func (e *Engine) save(s *sandbox) {
 	if s.removed || e.succeeded(s) {
 		return
 	}
-	err := e.records.Merge(s.record(), func(old, rec Record) Record {
-		if old.NetNS.Cookie != rec.NetNS.Cookie || strength[old.Timing.Verdict] <= strength[rec.Timing.Verdict] {
-			return rec
-		}
-		rec.Timing = old.Timing
-		if len(rec.Neighbors) == 0 {
-			rec.takeFrom(old)
-		}
-		s.update(func(r *Record) { r.takeFrom(rec) })
-		return rec
-	})
+	err := e.records.Merge(s.record(), s.stronger)
 	e.publish(s)
 	if err != nil {
 		e.report(Event{Kind: KindState, Record: s.record(), Err: err})
 	}
+}
+
+// stronger is what is written of a sandbox where old is on disk.
+func (s *sandbox) stronger(old, rec Record) Record {
+	if old.NetNS.Cookie != rec.NetNS.Cookie || strength[old.Timing.Verdict] <= strength[rec.Timing.Verdict] {
+		return rec
+	}
+	take := func(r *Record) {
+		r.Timing = old.Timing
+		if len(r.Neighbors) == 0 {
+			r.takeFrom(old)
+		}
+	}
+	take(&rec)
+	s.update(take) // which may be newer than rec by now
+	return rec
 }

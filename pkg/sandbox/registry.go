@@ -5,6 +5,8 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"os"
 
 	"github.com/neighpin/neighpin/pkg/containerd"
 	"github.com/neighpin/neighpin/pkg/netns"
@@ -107,6 +109,24 @@ func (e *Engine) namespaceGone(path string) {
 	for _, s := range orphaned {
 		if rec := s.record(); !netns.Exists(rec.NetNS.Path, rec.NetNS.Cookie) {
 			e.removeRecord(s)
+		}
+	}
+}
+
+// bury ends the sandboxes whose namespace's file went and nobody told: before its
+// directory was watched, or where none is.
+func (e *Engine) bury() {
+	e.mu.Lock()
+	paths := make(map[string]bool, len(e.sandboxes)+len(e.orphans))
+	for _, sandboxes := range []map[string]*sandbox{e.sandboxes, e.orphans} {
+		for _, s := range sandboxes {
+			paths[s.id.NetNSPath] = true
+		}
+	}
+	e.mu.Unlock()
+	for path := range paths {
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			e.namespaceGone(path)
 		}
 	}
 }

@@ -55,6 +55,8 @@ type sandbox struct {
 
 	live liveFile
 
+	dismissed bool // guarded by the guard's mu: nothing of it is repaired any more
+
 	// replaced counts the pins that somebody in the sandbox replaced by an entry of
 	// their own. It belongs to whose turn it is to work on the sandbox.
 	replaced map[pinKey]int

@@ -243,6 +243,7 @@ func (g *guard) rounds(interval time.Duration) {
 			return
 		case <-time.After(jittered(interval)):
 		}
+		g.engine.bury()
 		g.mu.Lock()
 		g.all(slow)
 		g.mu.Unlock()

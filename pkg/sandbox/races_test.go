@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/neighpin/neighpin/pkg/neighbor"
+)
+
+// The namespace's end falls between the reading of the records and the first list
+// of the directory: no watcher tells of a file that it never saw.
+func TestNamespaceThatGoesBetweenRecordsAndWatcher(t *testing.T) {
+	for name, phase := range map[string]Phase{"started": Started, "starting": Starting} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t) // whose slow comparison comes in an hour
+			pod := n.newPod("", typeRunc)
+			pod.rec.Annotations = map[string]string{PinAnnotation: "true"}
+			pod.listed().cni().ready()
+			n.awaitPinned()
+			if phase == Started {
+				pod.run()
+			}
+			n.engine.Close()
+			n.engine = n.prepared()
+			n.engine.remember()
+			if rec, err := n.engine.records.Load(podID); err != nil || rec.Phase != phase {
+				t.Fatalf("record %+v, %v; want phase %s", rec, err, phase)
+			}
+			pod.remove()
+			n.store.remove(podID)
+			if err := n.engine.watch(); err != nil {
+				t.Fatal(err)
+			}
+			n.eventually("the sandbox to be forgotten", func() bool {
+				_, err := n.engine.records.Load(podID)
+				return err != nil && n.recordOf(podID).ID == "" && n.log.count(KindReleased) == 1
+			})
+		})
+	}
+}
+
+// A sandbox is stopped at the moment when its life hands it to the guard, or when
+// a runtime that connects again lists it: nothing of it is repaired any more.
+func TestStoppedSandboxComesBackIntoNobodysCare(t *testing.T) {
+	n := newNode(t)
+	n.running()
+	s, _ := n.engine.find(podID)
+	n.engine.SandboxStopped(podID)
+	n.engine.guard.take(s)
+	select {
+	case <-n.engine.guard.check([]*sandbox{s}):
+	case <-t.Context().Done():
+		t.Error("who waits for its comparison waits for ever")
+	}
+	n.engine.guard.mu.Lock()
+	defer n.engine.guard.mu.Unlock()
+	if w := n.engine.guard.wards[s]; w != nil {
+		t.Errorf("the guard has it again: %+v", w)
+	}
+}
+
+// Two containers are asked about at once, before and after a verdict: the words
+// of the one that was admitted stand, whoever writes last.
+func TestAdmissionOfTwoAtOnce(t *testing.T) {
+	n := enforcing(t)
+	for range 200 {
+		s := newSandbox(Identity{ID: podID, Runtime: typeRunc})
+		s.rec.NetNS = NetNS{Path: "/none", Cookie: 1}
+		s.rec.Error = "not yet"
+		s.finish()
+		var both sync.WaitGroup
+		for range 4 {
+			both.Go(func() { _ = n.engine.admit(t.Context(), s, true) })
+		}
+		s.update(func(r *Record) { r.Error, r.CapturedAt = "", time.Now() })
+		both.Wait()
+		if rec := s.record(); s.admitted.isOpen() != (rec.Refused == "") {
+			t.Fatalf("admitted %v, and the record says refused for %q", s.admitted.isOpen(), rec.Refused)
+		}
+	}
+}
+
+// Another process has the stronger proof. What this one found since its record
+// was copied for the file is not lost by taking that over.
+func TestStrongerProofOfAnotherProcessTakesNothingFromAComparisonUnderWay(t *testing.T) {
+	n := newNode(t)
+	n.running()
+	s, _ := n.engine.find(podID)
+	disk, err := n.engine.records.Load(podID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.update(func(r *Record) { r.Timing = Timing{Verdict: Unproven} })
+	now := slices.Clone(disk.Neighbors)
+	now[0].LLAddr = otherMAC
+	err = n.engine.records.Merge(s.record(), func(old, rec Record) Record {
+		s.update(func(r *Record) { r.Neighbors = now }) // a comparison, in between
+		return s.stronger(old, rec)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec := s.record()
+	if rec.Timing != disk.Timing || !slices.ContainsFunc(rec.Neighbors, func(n neighbor.Neighbor) bool { return n.LLAddr == otherMAC }) {
+		t.Errorf("record %+v", rec)
+	}
+}
+
+// The namespace of one sandbox is gone, its last comparison says so late, and its
+// number is another's by now, whose events must not be taken for the other's.
+func TestNumberOfANamespaceThatIsAnothersByNow(t *testing.T) {
+	n := newNode(t)
+	p := n.running()
+	s, _ := n.engine.find(podID)
+	g := n.engine.guard
+	g.mu.Lock()
+	late := &ward{sandbox: newSandbox(Identity{ID: "gone"})}
+	late.sandbox.rec.NetNS = NetNS{Path: n.netnsDir + "/gone", Cookie: 1}
+	g.wards[late.sandbox] = late
+	nsid := g.wards[s].basis.nsid
+	g.rebase(late, basis{nsid: nsid, numbered: true})
+	g.mu.Unlock()
+	n.eventually("the number to be its namespace's", func() bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return g.byNSID[nsid] == g.wards[s] && !late.busy && !late.dirty
+	})
+	p.IP("neigh del " + gateway4 + " dev eth0")
+	n.eventually("the pin to be back", func() bool { return n.log.count(KindRepinned) > 0 })
+}
