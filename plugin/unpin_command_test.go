@@ -81,3 +81,31 @@ func TestUnpinAllRefusesWhileTheDaemonRuns(t *testing.T) {
 		t.Errorf("unpin --all --netns: %+v", got)
 	}
 }
+
+// Records name namespaces, folders and rules: who can write them would have root
+// remove what they name.
+func TestUnpinAllDoesNotActOnRecordsThatOthersCanWrite(t *testing.T) {
+	ns, _ := newPod(t)
+	state := t.TempDir()
+	if got := neighpin(nil, "pin", "--netns", ns.Mount(), "--state-dir", state); got.code != exitOK {
+		t.Fatalf("pin: %+v", got)
+	}
+	for _, dir := range []string{filepath.Join(state, "sandboxes"), state} {
+		if err := os.Chmod(dir, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		got := neighpin(nil, "unpin", "--all", "--state-dir", state)
+		if got.code != exitError || !strings.Contains(got.stderr, "not safe") {
+			t.Errorf("%s: %+v", dir, got)
+		}
+		if err := os.Chmod(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left := ns.Output("neigh", "show", "nud", "permanent"); strings.Count(left, "PERMANENT") != 2 {
+		t.Errorf("left in the namespace: %q", left)
+	}
+	if got := neighpin(nil, "unpin", "--all", "--state-dir", state); got.code != exitOK {
+		t.Errorf("unpin --all: %+v", got)
+	}
+}

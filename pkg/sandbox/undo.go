@@ -28,8 +28,14 @@ type Undone struct {
 // are still ours, live files, and the records themselves. A namespace that is gone, or that is another
 // one by its cookie, is left alone and costs its record only. What could not be
 // undone keeps its record and is named in the error beside the others. No engine
-// may work with the records meanwhile: it would pin again.
+// may work with the records meanwhile: it would pin again. Records that somebody
+// else could have written are not acted on.
 func (r *Records) UndoAll(ctx context.Context, host *netns.Host) ([]Undone, error) {
+	for _, dir := range []string{filepath.Dir(r.dir), r.dir} {
+		if err := trusted(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
 	records, err := r.each(func(_ string, err error) error { return err })
 	errs := []error{err}
 	var undone []Undone
