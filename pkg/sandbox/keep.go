@@ -184,6 +184,7 @@ func (l *life) lost(key pinKey) {
 		l.ackedAt = at
 	}
 	delete(l.again, key)
+	delete(l.stood, key)
 }
 
 // right tells whether a changed neighbor is as it was pinned.

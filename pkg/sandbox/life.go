@@ -153,6 +153,7 @@ type life struct {
 	early       bool                 // an address went between that and CNI's result
 	down        map[string]bool      // links that are down
 	held        map[pinKey]bool      // desired pins: seen in the kernel and not lost since
+	stood       map[pinKey]bool      // at the last look, and not seen lost since
 	ackedAt     time.Time            // when the kernel acknowledged the last pin
 	again       map[pinKey]time.Time // and of one whose loss was found before its event was read
 	writes      int                  // how often something had to be written
@@ -287,14 +288,14 @@ func (l *life) apply(ctx context.Context, shrink bool) error {
 // wrote notes what is held now. The events of what was written wait to be read by
 // this goroutine, and a pin counts as held when its own has been.
 //
-// One that was held and is found gone before the event that tells of it was read
-// goes on counting as held: where that event stands among the others says whether
+// One that stood and is found gone before the event that tells of it was read
+// goes on as if it stood: where that event stands among the others says whether
 // the pin was lost before the runtime came, or is what the runtime took.
 func (l *life) wrote(before Record, found []neighbor.Neighbor, written Written) {
 	now := time.Now()
-	was, overran := l.held, l.overran
+	was, stood, overran := l.held, l.stood, l.overran
 	l.overran = false
-	l.held = make(map[pinKey]bool, len(found))
+	l.held, l.stood = make(map[pinKey]bool, len(found)), make(map[pinKey]bool, len(found))
 	if l.again == nil {
 		l.again = make(map[pinKey]time.Time)
 	}
@@ -302,11 +303,13 @@ func (l *life) wrote(before Record, found []neighbor.Neighbor, written Written) 
 		l.held[keyOf(n)] = false
 	}
 	for _, n := range written.Neighbors {
-		l.held[keyOf(n)] = true
+		key := keyOf(n)
+		l.held[key] = was[key] || !stood[key] || overran // else its own event is still to be read
+		l.stood[key] = true
 	}
 	anew := l.ackedAt.IsZero()
 	for _, n := range written.New {
-		if was[keyOf(n)] && !overran && slices.ContainsFunc(before.Neighbors, n.Same) {
+		if stood[keyOf(n)] && !overran && slices.ContainsFunc(before.Neighbors, n.Same) {
 			l.again[keyOf(n)] = now
 			continue
 		}

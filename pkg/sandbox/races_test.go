@@ -3,6 +3,7 @@
 package sandbox
 
 import (
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
@@ -131,4 +132,50 @@ func TestNumberOfANamespaceThatIsAnothersByNow(t *testing.T) {
 	})
 	p.IP("neigh del " + gateway4 + " dev eth0")
 	n.eventually("the pin to be back", func() bool { return n.log.count(KindRepinned) > 0 })
+}
+
+// Another look comes before the event of the first writing was read: that event's
+// place among the others decides, and what the second look found changes nothing.
+func TestSecondLookBeforeTheEventsOfTheFirst(t *testing.T) {
+	gateway := netip.MustParseAddr(gateway4)
+	pinned := neighbor.Event{Kind: neighbor.NeighborChanged, Dst: gateway, Dev: "eth0", LLAddr: otherMAC, State: []string{"PERMANENT"}}
+	removed := neighbor.Event{Kind: neighbor.NeighborRemoved, Dst: gateway, Dev: "eth0"}
+	taken := neighbor.Event{Kind: neighbor.AddrRemoved, Dev: "eth0", Global: true}
+	for name, tc := range map[string]struct {
+		gone   bool // at the second look, which writes again
+		events []neighbor.Event
+		want   Verdict
+		first  bool // the margin counts from the first writing
+	}{
+		"taken after the pin, which goes with the address": {true, []neighbor.Event{pinned, taken}, InTime, true},
+		"taken after the pin":                              {false, []neighbor.Event{pinned, taken}, InTime, true},
+		"taken before the pin":                             {false, []neighbor.Event{taken}, Late, true},
+		"taken before the pin, which is written again":     {true, []neighbor.Event{taken}, Late, true},
+		"lost before it was taken":                         {true, []neighbor.Event{pinned, removed, pinned, taken}, InTime, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			s := newSandbox(Identity{ID: podID, Runtime: typeGVisor})
+			l := &life{engine: n.engine, sandbox: s, held: map[pinKey]bool{}, down: map[string]bool{}}
+			pins := []neighbor.Neighbor{{Dst: gateway, Dev: "eth0", LLAddr: otherMAC, Source: neighbor.SourcePeer}}
+			l.wrote(s.record(), pins, Written{Neighbors: pins, New: pins})
+			first := l.ackedAt
+			s.update(func(r *Record) { r.Neighbors, r.CapturedAt = pins, first })
+			again := Written{Neighbors: pins}
+			if tc.gone {
+				again.New = pins
+			}
+			l.wrote(s.record(), pins, again)
+			if _, took := l.observe(tc.events); !took {
+				t.Fatal("the hand-over was not seen")
+			}
+			if l.ackedAt.Equal(first) != tc.first {
+				t.Errorf("acknowledged %s after the first writing", l.ackedAt.Sub(first))
+			}
+			l.decide(time.Now().Add(2 * minMargin))
+			if got := s.record().Timing; got.Verdict != tc.want {
+				t.Errorf("%+v, want %s", got, tc.want)
+			}
+		})
+	}
 }

@@ -265,8 +265,8 @@ func TestPinsThatTheRuntimeTookUnderALookWereInTime(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
 			s := newSandbox(Identity{ID: podID, Runtime: typeGVisor})
-			l := &life{engine: n.engine, sandbox: s, held: map[pinKey]bool{{gateway4, "eth0"}: true}, down: map[string]bool{},
-				ackedAt: time.Now().Add(-time.Second)}
+			key := map[pinKey]bool{{gateway4, "eth0"}: true}
+			l := &life{engine: n.engine, sandbox: s, held: key, stood: key, down: map[string]bool{}, ackedAt: time.Now().Add(-time.Second)}
 			pin := neighbor.Neighbor{Dst: netip.MustParseAddr(gateway4), Dev: "eth0", LLAddr: otherMAC, Source: neighbor.SourcePeer}
 			rec := Record{Neighbors: []neighbor.Neighbor{pin}, CapturedAt: time.Now(), Timing: Timing{Verdict: Pending}}
 			s.update(func(r *Record) { *r = rec })
