@@ -109,7 +109,7 @@ func (c *Connector) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		c.set(func(s *State) { *s = State{Err: err} })
+		c.lose(err)
 		if Launched() {
 			return fmt.Errorf("serve the runtime that launched this plugin: %w", err)
 		}
@@ -253,9 +253,10 @@ type watchedConn struct {
 	once sync.Once
 	gone chan struct{} // closed when reading or writing has failed
 
-	mu    sync.Mutex // guards the following
-	conn  net.Conn
-	wrote bool
+	mu     sync.Mutex // guards the following
+	conn   net.Conn
+	wrote  bool
+	closed bool
 }
 
 // dial is the stub's dialer.
@@ -266,6 +267,9 @@ func (c *watchedConn) dial(path string) (net.Conn, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.closed { // given up while it was dialled
+		return nil, errors.Join(net.ErrClosed, conn.Close())
+	}
 	c.conn = conn
 	return watched{conn, c}, nil
 }
@@ -304,10 +308,11 @@ func (c *watchedConn) failed(err error) {
 	}
 }
 
-// Close closes the connection, if there is one.
+// Close closes the connection, if there is one; there will be none afterwards.
 func (c *watchedConn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.closed = true
 	if c.conn == nil {
 		return nil
 	}
@@ -341,6 +346,15 @@ func (c *Connector) set(change func(*State)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	change(&c.state)
+}
+
+// lose notes that there is no connection. A handler of the one that was may still
+// be at work, and its words count for nothing from now on.
+func (c *Connector) lose(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.generation++
+	c.state = State{Err: err}
 }
 
 // next begins a connection and returns what its handlers report to.

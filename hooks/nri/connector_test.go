@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nri
+
+import (
+	"errors"
+	"net"
+	"path/filepath"
+	"testing"
+)
+
+// The runtime goes away while Synchronize is being handled, which ends only after
+// the loss was noted: nobody is ready by that.
+func TestLateWordsOfALostConnectionCountForNothing(t *testing.T) {
+	c := New(Options{})
+	onRuntime, onSync := c.next()
+	onRuntime("test-runtime", "1.0")
+	onSync()
+	if state := c.State(); !state.Synchronized || state.Runtime != "test-runtime" {
+		t.Fatalf("state %+v", state)
+	}
+	c.lose(errHungUp)
+	onSync()
+	onRuntime("test-runtime", "1.0")
+	if state := c.State(); state.Synchronized || state.Runtime != "" || !errors.Is(state.Err, errHungUp) {
+		t.Errorf("after the loss: %+v", state)
+	}
+	_, onSync = c.next()
+	onSync()
+	if !c.State().Synchronized {
+		t.Error("the next connection's words do not count")
+	}
+}
+
+// A connection that was given up while it was dialled is not left behind.
+func TestConnectionThatWasGivenUpIsNotMade(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "nri.sock")
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	c := &watchedConn{gone: make(chan struct{})}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if conn, err := c.dial(path); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("dialled %v, %v", conn, err)
+	}
+}
