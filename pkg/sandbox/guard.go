@@ -53,6 +53,7 @@ type guard struct {
 
 	askable *sync.Cond // of mu: there is somebody to ask for, or the end
 	unasked []*ward    // to be asked for, in order
+	asksNew []*ward    // before those: for the first time
 }
 
 func newGuard(e *Engine) *guard {

@@ -71,7 +71,11 @@ func (g *guard) scheduleAsk(w *ward) {
 			return // stopped too late
 		}
 		w.asking.timer, w.asking.busy = nil, true
-		g.unasked = append(g.unasked, w)
+		if w.sandbox.unheard() { // one that begins does not wait for those that hear nothing
+			g.asksNew = append(g.asksNew, w)
+		} else {
+			g.unasked = append(g.unasked, w)
+		}
 		g.askable.Signal()
 	})
 	w.asking.timer, w.asking.soon = timer, first
@@ -106,15 +110,18 @@ func (g *guard) nextToAsk() *ward {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for {
+		var w *ward
 		switch {
 		case g.closed:
 			return nil
-		case len(g.unasked) == 0:
+		case len(g.asksNew) > 0:
+			w, g.asksNew = g.asksNew[0], g.asksNew[1:]
+		case len(g.unasked) > 0:
+			w, g.unasked = g.unasked[0], g.unasked[1:]
+		default:
 			g.askable.Wait()
 			continue
 		}
-		w := g.unasked[0]
-		g.unasked = g.unasked[1:]
 		if g.wards[w.sandbox] == w {
 			return w
 		}
@@ -123,9 +130,8 @@ func (g *guard) nextToAsk() *ward {
 
 // ask puts a record's questions in the sandbox's namespace.
 func (e *Engine) ask(rec Record, s *sandbox) ([]neighbor.Answer, error) {
-	first, _ := s.toAsk()
 	timeout := askTimeout
-	if first {
+	if s.unheard() {
 		timeout = firstAskTimeout
 	}
 	ns, err := e.host.Open(rec.NetNS.Path)
@@ -151,6 +157,18 @@ func (s *sandbox) toAsk() (first, any bool) {
 		first, any = first || askable(ask) && (!ok || h.Ask != ask), any || askable(ask)
 	}
 	return first, any
+}
+
+// unheard tells whether one of the gateways was never asked for. A pod can give its
+// link another address again and again, each of which is worth a question at once,
+// but not at the cost of others.
+func (s *sandbox) unheard() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.rec.Probes, func(ask neighbor.Ask) bool {
+		_, ok := s.heard[keyOfAsk(ask)]
+		return askable(ask) && !ok
+	})
 }
 
 // askable tells whether a question can be put. IPv6 asks from no address that is
