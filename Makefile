@@ -15,6 +15,9 @@ GO ?= go
 FUZZTIME ?= 30s
 # Extra arguments for go test, such as TESTFLAGS='-run TestResolve -count 1'.
 TESTFLAGS ?=
+# How much goes wrong in test-chaos, full or bounded, and the seed that it is drawn from; any, if empty.
+CHAOS ?= full
+SEED ?=
 # Where the tests' totals are added up; .ci/run sets it.
 TOTALS ?=
 IMAGE ?= neighpin:$(VERSION)
@@ -73,7 +76,7 @@ test-e2e: root-only bin/testreport ## Run the suite on a real containerd with re
 	@# One package at a time is run, but all processors may compile.
 	@cd e2e && $(GO) test -race -exec true ./... >/dev/null
 	@echo "--- suite on containerd"
-	@cd e2e && $(GO) test -race -json -count 1 -p 1 -timeout 30m $(TESTFLAGS) $$($(GO) list ./... | grep -v '/e2e/kind$$') | $(REPORT)
+	@cd e2e && $(GO) test -race -json -count 1 -p 1 -timeout 30m $(TESTFLAGS) $$($(GO) list ./... | grep -vE '/e2e/(kind|chaos)$$') | $(REPORT)
 	@$(call core,1.7)
 
 .PHONY: test-versions
@@ -86,6 +89,13 @@ test-versions: root-only bin/testreport ## Run the core suite on containerd 1.7,
 e2e-kind: root-only bin/testreport ## Run the suite on Kubernetes, in a kind cluster of its own (as root)
 	@echo "--- suite on Kubernetes"
 	@cd e2e && $(GO) test -json -count 1 -v -timeout 40m $(TESTFLAGS) ./kind | $(REPORT) -v
+
+.PHONY: test-chaos
+test-chaos: root-only bin/testreport ## Break everything at once, and each repair path (as root; CHAOS=bounded is quick, SEED=N repeats)
+	@cd e2e && $(GO) run ./cmd/setup node
+	@echo "--- chaos"
+	@cd e2e && NEIGHPIN_CHAOS=$(CHAOS) NEIGHPIN_CHAOS_SEED=$(SEED) \
+	  $(GO) test -race -json -count 1 -timeout 40m $(TESTFLAGS) ./chaos | $(REPORT)
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (30s)

@@ -4,6 +4,7 @@ package node
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,8 @@ type DaemonOptions struct {
 	StateDir string
 	// Args are further flags of `neighpin plugin`.
 	Args []string
+	// Program is what runs instead of the product's binary.
+	Program string
 }
 
 // StartDaemon starts neighpin and does not wait for it. Each has a log of its own.
@@ -45,7 +48,7 @@ func (n *Node) StartDaemon(options DaemonOptions) (*Daemon, error) {
 	defer n.mu.Unlock()
 	name := fmt.Sprintf("neighpin-%d", len(n.daemons)+1)
 	args := append([]string{"plugin", "--state-dir", options.StateDir, "--log-level", "debug"}, options.Args...)
-	p, err := startProcess(name, filepath.Join(n.LogDir(), name+".log"), nil, n.programs.Neighpin(), args...)
+	p, err := startProcess(name, filepath.Join(n.LogDir(), name+".log"), nil, cmp.Or(options.Program, n.programs.Neighpin()), args...)
 	if err != nil {
 		return nil, err
 	}

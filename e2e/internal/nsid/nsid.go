@@ -38,15 +38,15 @@ func Of(path string) (int, error) {
 
 // Exists tells whether the namespace with that id is still there.
 func Exists(id int) (bool, error) {
-	ids, err := list()
+	ids, err := All()
 	if err != nil {
 		return false, err
 	}
 	return slices.Contains(ids, id), nil
 }
 
-// list dumps the ids of all living namespaces that have one.
-func list() ([]int, error) {
+// All are the ids of all living namespaces that have one.
+func All() ([]int, error) {
 	request := nl.NewNetlinkRequest(unix.RTM_GETNSID, unix.NLM_F_DUMP)
 	request.AddData(&nl.RtGenMsg{RtGenmsg: unix.RtGenmsg{Family: unix.AF_UNSPEC}})
 	answers, err := request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNSID)
