@@ -91,9 +91,9 @@ type Annotation struct {
 	// Cookie is the namespace's cookie (SO_NETNS_COOKIE, socket(7)): unique on a
 	// node until it boots again, and never 0.
 	Cookie uint64
-	// CapturedAt is when the neighbors were read, to the nanosecond.
+	// CapturedAt is since when the neighbors are as they are, to the nanosecond.
 	CapturedAt time.Time
-	// Neighbors may be empty: the sandbox was looked at and has nothing to pin.
+	// Neighbors may be empty: the sandbox was looked at and nothing is pinned.
 	// No two entries have both Dst and Dev in common.
 	Neighbors []Entry
 }
