@@ -29,8 +29,8 @@ const (
 	exitUsage = 2
 )
 
-// patience bounds all work before the runtime runs. Usually it takes less than a
-// millisecond; on a machine so busy that it takes seconds, a pod that starts
+// patience bounds all work before the runtime runs. Usually it takes a
+// millisecond or two; on a machine so busy that it takes seconds, a pod that starts
 // without its pins is the lesser evil.
 const patience = 5 * time.Second
 

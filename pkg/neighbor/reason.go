@@ -20,8 +20,8 @@ type Reason string
 const (
 	ReasonUnsupportedLink    Reason = "UnsupportedLink"    // the link is no veth or netkit
 	ReasonUnsupportedMaster  Reason = "UnsupportedMaster"  // the other end belongs to something else than a Linux bridge or VRF
-	ReasonRouterBeyondBridge Reason = "RouterBeyondBridge" // the bridge itself does not hold the gateway's IP address
-	ReasonBridgeVLAN         Reason = "BridgeVLAN"         // the bridge filters VLANs, and port and bridge are not surely in the same
+	ReasonRouterBeyondBridge Reason = "RouterBeyondBridge" // neither the bridge nor one link beside it holds the gateway's IP address
+	ReasonBridgeVLAN         Reason = "BridgeVLAN"         // the bridge filters VLANs, and no holder of the gateway's IP address is surely on the port's
 	ReasonPeerInSandbox      Reason = "PeerInSandbox"      // the other end is in the namespace itself
 	ReasonPeerGone           Reason = "PeerGone"           // the other end could not be found
 	ReasonPeerElsewhere      Reason = "PeerElsewhere"      // the other end is not in this process's namespace, and nobody saw it there before the pod ran
