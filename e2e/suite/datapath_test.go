@@ -56,6 +56,8 @@ type rowSpec struct {
 	tries int
 	// change varies the pod.
 	change func(pod *node.PodSpec)
+	// leftovers says that things were left on the node for the pod's addresses.
+	leftovers bool
 	// before is called before the pod is run.
 	before func(t *testing.T, r *rowRun)
 }
@@ -93,6 +95,9 @@ func row(t *testing.T, spec rowSpec, fn func(t *testing.T, r *rowRun)) {
 			}
 			fn(t, r)
 			r.sysctlsKept(t)
+			if !spec.leftovers {
+				r.nothingLeft(t)
+			}
 		})
 	}
 }

@@ -198,7 +198,7 @@ func toGateways() []string { return node.Targets()[:2] }
 // What is left leads what is for the new pod to nobody; report says so and changes nothing, and by hand it is removed.
 func TestHostStateReportedAndCleanedByHand(t *testing.T) {
 	var l *leftovers
-	row(t, rowSpec{name: "bridge", before: func(t *testing.T, _ *rowRun) { l = plant(t, "permanent") }}, func(t *testing.T, r *rowRun) {
+	row(t, rowSpec{name: "bridge", leftovers: true, before: func(t *testing.T, _ *rowRun) { l = plant(t, "permanent") }}, func(t *testing.T, r *rowRun) {
 		l.next(t, r.pod)
 		r.becomes(t, "the status to have five finds", func() error {
 			if n := len(r.sandbox.HostState.Finds); n != 5 {
@@ -244,7 +244,7 @@ func TestHostStateCleanedAtTheStart(t *testing.T) {
 	for _, state := range []string{"permanent", "stale"} {
 		t.Run(state, func(t *testing.T) {
 			var l *leftovers
-			row(t, rowSpec{name: "bridge", args: []string{"--host-state", "clean"}, before: func(t *testing.T, _ *rowRun) { l = plant(t, state) }}, func(t *testing.T, r *rowRun) {
+			row(t, rowSpec{name: "bridge", args: []string{"--host-state", "clean"}, leftovers: true, before: func(t *testing.T, _ *rowRun) { l = plant(t, state) }}, func(t *testing.T, r *rowRun) {
 				l.next(t, r.pod)
 				r.reaches(t, toGateways()...)
 				if err := l.reachedByTheOther(t); err != nil {
@@ -259,6 +259,21 @@ func TestHostStateCleanedAtTheStart(t *testing.T) {
 				l.survived(t)
 			})
 		})
+	}
+}
+
+// nothingLeft checks that what the datapath itself makes on the node is not taken for something that others left.
+func (r *rowRun) nothingLeft(t *testing.T) {
+	t.Helper()
+	if r.d == nil {
+		return
+	}
+	said, err := r.d.Sandbox(t.Context(), r.pod)
+	if err != nil {
+		return // the test has ended the daemon or the pod
+	}
+	if len(said.HostState.Finds) != 0 {
+		t.Errorf("found on the node: %+v", said.HostState.Finds)
 	}
 }
 
