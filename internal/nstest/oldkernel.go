@@ -59,8 +59,8 @@ func forgetCookies() error {
 		{Code: leave, K: seccompErrno | uint32(unix.ENOPROTOOPT)},
 		{Code: leave, K: seccompAllow},
 	}
-	filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]} //nolint:gosec // eight
-	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&filter)))
+	filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&filter))) //nolint:gosec // as seccomp(2) wants it
 	runtime.KeepAlive(program)
 	if errno != 0 {
 		return fmt.Errorf("install filter (root?): %w", errno)

@@ -26,14 +26,14 @@ func TestMain(m *testing.M) {
 		_, err = netns.Open(path)
 	}
 	if err != nil {
-		fmt.Println(err, "- of that kind:", errors.Is(err, netns.ErrNoCookie))
+		fmt.Fprintln(os.Stdout, err, "- of that kind:", errors.Is(err, netns.ErrNoCookie))
 		os.Exit(3)
 	}
 	ns, err := host.Open(path)
 	if err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(os.Stdout, err)
 		os.Exit(1)
 	}
-	fmt.Println("opened, cookie", ns.Cookie())
+	fmt.Fprintln(os.Stdout, "opened, cookie", ns.Cookie())
 	os.Exit(0)
 }
