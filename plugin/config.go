@@ -36,6 +36,7 @@ type Config struct {
 	Enforce             bool     `json:"enforce"`
 	HostState           string   `json:"hostState"`
 	ReturnPath          bool     `json:"returnPath"`
+	Observe             bool     `json:"observe"`
 	StateDir            string   `json:"stateDir"`
 	NetNSDirs           []string `json:"netnsDirs"`
 	NRISocket           string   `json:"nriSocket"`
@@ -125,6 +126,7 @@ func (c *Config) flags() *pflag.FlagSet {
 	set.BoolVar(&c.Enforce, "enforce", c.Enforce, "refuse selected pods whose gateways cannot be pinned")
 	set.StringVar(&c.HostState, "host-state", c.HostState, "what others left on the host for a starting pod's addresses, neighbors and rules of the bridge family that lead to nobody: off, report or clean (remove it)")
 	set.BoolVar(&c.ReturnPath, "return-path", c.ReturnPath, "write the pod's addresses as permanent neighbors to the host's end of a link that leads to one pod alone, so that the host need not ask for the pod")
+	set.BoolVar(&c.Observe, "observe", c.Observe, "count what selected pods ask for by ARP and neighbor discovery, by a small eBPF program on the host's ends of their links; needs Linux 6.6 and CAP_BPF or CAP_SYS_ADMIN")
 	set.StringVar(&c.StateDir, "state-dir", c.StateDir, "directory of the records and of the status socket")
 	set.StringSliceVar(&c.NetNSDirs, "netns-dirs", c.NetNSDirs, "directories in which the runtime keeps network namespaces")
 	set.StringVar(&c.NRISocket, "nri-socket", c.NRISocket, "NRI's socket; mount its directory, since the runtime makes the socket anew at each start")

@@ -18,6 +18,7 @@ import (
 	"github.com/neighpin/neighpin/hooks/nri"
 	"github.com/neighpin/neighpin/pkg/containerd"
 	"github.com/neighpin/neighpin/pkg/metrics"
+	"github.com/neighpin/neighpin/pkg/observe"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
@@ -98,8 +99,12 @@ type daemon struct {
 	mu     sync.Mutex // guards the following, which begin stands for
 	engine *sandbox.Engine
 	store  *containerd.Store
-	status *statusServer
-	served *metricsServer
+	// observer is nil unless that is asked for and can be had; observeErr is why it
+	// cannot.
+	observer   *observe.Observer
+	observeErr error
+	status     *statusServer
+	served     *metricsServer
 }
 
 // run serves until the context ends, which is no error.
@@ -167,6 +172,9 @@ func (d *daemon) begin(config Config) (*sandbox.Engine, error) {
 		}
 		d.store, options.Store = store, store
 	}
+	if config.Observe {
+		d.observe(&options)
+	}
 	engine, err := sandbox.New(options)
 	if err != nil {
 		return nil, fmt.Errorf("set up engine: %w", err)
@@ -186,15 +194,31 @@ func (d *daemon) begin(config Config) (*sandbox.Engine, error) {
 	return engine, nil
 }
 
+// observe sets up the observing; where that is not possible the work goes on without.
+func (d *daemon) observe(options *sandbox.Options) {
+	if d.observer == nil {
+		d.observer, d.observeErr = observe.New()
+	}
+	if d.observeErr != nil {
+		d.log.WithError(d.observeErr).Warn("pods are not observed: that needs Linux 6.6, CAP_BPF or CAP_SYS_ADMIN, and CAP_NET_ADMIN; they are pinned all the same")
+		return
+	}
+	options.Observer = d.observer
+}
+
 // state is what metrics are made of at each scrape.
 func (d *daemon) state() metrics.State {
 	d.mu.Lock()
-	engine := d.engine
+	engine, observer := d.engine, d.observer
 	d.mu.Unlock()
 	nri := d.connector.State()
 	state := metrics.State{NRIConnected: nri.Connected, NRISynchronized: nri.Synchronized}
 	if engine != nil {
 		state.Engine = engine.Status()
+	}
+	if observer != nil {
+		totals := observer.Totals()
+		state.Observed = &sandbox.Observed{Gateways: totals.Gateways, Others: totals.Others}
 	}
 	return state
 }
@@ -212,6 +236,9 @@ func (d *daemon) end() error {
 	}
 	if d.engine != nil {
 		d.engine.Close()
+	}
+	if d.observer != nil {
+		errs = append(errs, d.observer.Close())
 	}
 	if d.store != nil {
 		errs = append(errs, d.store.Close())

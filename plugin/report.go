@@ -90,6 +90,8 @@ func (r *reporter) Report(event sandbox.Event) {
 		} else {
 			log.Info("changes of the host's links are heard: pins follow them at once")
 		}
+	case sandbox.KindUnobserved:
+		log.Warn("what the pod asks for is not counted, or not all of it")
 	case sandbox.KindStoreless:
 		log.Info("containerd keeps no records of new sandboxes (1.7 does not), so there is no early path: they are pinned when NRI tells of them, which such a containerd does before it starts them; said once")
 	case sandbox.KindState:

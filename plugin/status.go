@@ -27,6 +27,7 @@ type Status struct {
 	NRI        NRIStatus        `json:"nri"`
 	Containerd ContainerdStatus `json:"containerd"`
 	Host       HostStatus       `json:"host"`
+	Observe    *ObserveStatus   `json:"observe,omitempty"`
 	Sandboxes  []sandbox.Record `json:"sandboxes"`
 }
 
@@ -35,6 +36,12 @@ type Status struct {
 type HostStatus struct {
 	Heard bool   `json:"heard"`
 	Error string `json:"error,omitempty"`
+}
+
+// ObserveStatus tells whether what pods ask for is counted, where that is asked for.
+type ObserveStatus struct {
+	Counting bool   `json:"counting"`
+	Error    string `json:"error,omitempty"`
 }
 
 // NRIStatus is the connection to NRI.
@@ -70,6 +77,9 @@ func (d *daemon) snapshot(config Config) Status {
 		},
 		Host:      HostStatus{Heard: engine.Listening, Error: text(engine.ListenError)},
 		Sandboxes: engine.Sandboxes,
+	}
+	if config.Observe {
+		status.Observe = &ObserveStatus{Counting: d.observer != nil, Error: text(d.observeErr)}
 	}
 	if status.Sandboxes == nil {
 		status.Sandboxes = []sandbox.Record{}

@@ -116,7 +116,15 @@ func printStatus(w io.Writer, status Status) {
 	if status.Host.Heard {
 		host = "heard"
 	}
-	fmt.Fprintf(w, "changes of the host's links: %s%s\n\n", host, because(status.Host.Error))
+	fmt.Fprintf(w, "changes of the host's links: %s%s\n", host, because(status.Host.Error))
+	if status.Observe != nil {
+		counted := "not counted"
+		if status.Observe.Counting {
+			counted = "counted"
+		}
+		fmt.Fprintf(w, "what pods ask for: %s%s\n", counted, because(status.Observe.Error))
+	}
+	fmt.Fprintln(w)
 	fmt.Fprintln(w, "POD\tHANDLER\tGATEWAY\tLLADDR\tDEV\tSOURCE\tTIMING\tMARGIN\tREPINS")
 	for _, rec := range status.Sandboxes {
 		margin := "-"
@@ -147,6 +155,9 @@ func printStatus(w io.Writer, status Status) {
 		}
 		for _, e := range rec.ReturnPath {
 			fmt.Fprintf(w, "%s\t%s\tway back to %s\t%s\t%s\t%s\n", pod, quoteOdd(rec.Handler), e.Dst, e.LLAddr, quoteOdd(e.Dev), e.Source)
+		}
+		if o := rec.Observed; o != nil {
+			fmt.Fprintf(w, "%s\t%s\tasked for pinned gateways: %d, for others: %d\n", pod, quoteOdd(rec.Handler), o.Gateways, o.Others)
 		}
 		if rec.Error != "" {
 			fmt.Fprintf(w, "%s\t%s\terror: %s\n", pod, quoteOdd(rec.Handler), quoteOdd(rec.Error))

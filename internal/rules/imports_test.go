@@ -62,6 +62,14 @@ var walls = []wall{
 		why: "what is worth telling is an event of the engine; pkg/metrics counts it",
 	},
 	{
+		from: []string{"..."}, except: []string{"pkg/observe"}, to: []string{"github.com/cilium/ebpf/..."}, direct: true,
+		why: "what runs in the kernel for us is one program that counts; nothing else may come to need it",
+	},
+	{
+		from: []string{"pkg/observe"}, to: []string{"./..."},
+		why: "whom to observe is told by the engine; the program knows links and addresses",
+	},
+	{
 		from: []string{"pkg/neighbor", "pkg/annotation", "pkg/netns"},
 		to:   []string{"github.com/containerd/...", "google.golang.org/...", "./pkg/containerd", "./pkg/sandbox"},
 		why:  "runtime authors import these three; a gRPC stack is not their burden",

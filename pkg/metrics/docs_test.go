@@ -16,7 +16,7 @@ import (
 
 // The page lists the metrics that there are, and no others.
 func TestMetricsAreDocumented(t *testing.T) {
-	m, _ := newMetrics(State{Engine: sandbox.Status{Sandboxes: []sandbox.Record{{Skipped: []neighbor.Skipped{{Reason: neighbor.ReasonNoARP}}}}}})
+	m, _ := newMetrics(State{Observed: &sandbox.Observed{}, Engine: sandbox.Status{Sandboxes: []sandbox.Record{{Skipped: []neighbor.Skipped{{Reason: neighbor.ReasonNoARP}}}}}})
 	m.Hook("CreateContainer", time.Millisecond, nil)
 	m.Report(sandbox.Event{Kind: sandbox.KindPinned, Record: sandbox.Record{Neighbors: []neighbor.Neighbor{{Family: "inet", Source: "peer"}}}})
 	page, err := os.ReadFile("../../docs/metrics.md")
@@ -41,4 +41,22 @@ func names(pattern *regexp.Regexp, text string) (list []string) {
 	}
 	slices.Sort(list)
 	return slices.Compact(list)
+}
+
+// What is observed is shown where that is asked for, and not as zero where it is not.
+func TestObservedQuestions(t *testing.T) {
+	m, _ := newMetrics(State{Observed: &sandbox.Observed{Gateways: 3, Others: 5}})
+	text := scrape(t, m)
+	for _, want := range []string{
+		`neighpin_observed_solicitations_total{target="gateway"} 3`,
+		`neighpin_observed_solicitations_total{target="other"} 5`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s in\n%s", want, text)
+		}
+	}
+	m, _ = newMetrics(State{})
+	if text := scrape(t, m); strings.Contains(text, "observed_solicitations") {
+		t.Errorf("shown although nobody observes:\n%s", text)
+	}
 }

@@ -26,6 +26,9 @@ type State struct {
 	NRIConnected, NRISynchronized bool
 	// Engine is the engine's status.
 	Engine sandbox.Status
+	// Observed is what all sandboxes together asked for; nil where that is not
+	// observed.
+	Observed *sandbox.Observed
 }
 
 // Metrics counts the engine's events and shows its state. It is safe for
@@ -85,6 +88,7 @@ func New(version string, next sandbox.Reporter, state func() State) *Metrics {
 var counted = []sandbox.Kind{
 	sandbox.KindRepinned, sandbox.KindFailed, sandbox.KindStale, sandbox.KindFresh, sandbox.KindWithdrawn,
 	sandbox.KindInsists, sandbox.KindConflict, sandbox.KindSilent, sandbox.KindRefused, sandbox.KindHostState, sandbox.KindState, sandbox.KindUnidentified,
+	sandbox.KindUnobserved,
 }
 
 // Report counts one event and hands it on.
@@ -140,6 +144,7 @@ type stateCollector struct {
 	sandboxes    *prometheus.Desc
 	skipped      *prometheus.Desc
 	stale        *prometheus.Desc
+	observed     *prometheus.Desc
 }
 
 func newStateCollector(state func() State) *stateCollector {
@@ -154,12 +159,13 @@ func newStateCollector(state func() State) *stateCollector {
 		sandboxes:    desc("sandboxes", "Selected sandboxes that are known, by phase.", "phase"),
 		skipped:      desc("gateways_skipped", "Gateways that are not pinned now, by reason.", "reason"),
 		stale:        desc("stale_copies", "Gateways whose address changed after a runtime had copied it, which only a new pod mends."),
+		observed:     desc("observed_solicitations_total", "ARP requests and neighbor solicitations of observed sandboxes, for pinned gateways or for others.", "target"),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{c.connected, c.synchronized, c.store, c.sandboxes, c.skipped, c.stale} {
+	for _, desc := range []*prometheus.Desc{c.connected, c.synchronized, c.store, c.sandboxes, c.skipped, c.stale, c.observed} {
 		ch <- desc
 	}
 }
@@ -191,4 +197,9 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(c.skipped, float64(n), string(reason))
 	}
 	gauge(c.stale, float64(stale))
+	if state.Observed != nil {
+		for target, n := range map[string]uint64{"gateway": state.Observed.Gateways, "other": state.Observed.Others} {
+			ch <- prometheus.MustNewConstMetric(c.observed, prometheus.CounterValue, float64(n), target)
+		}
+	}
 }

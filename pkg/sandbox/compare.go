@@ -80,6 +80,7 @@ func (e *Engine) compare(s *sandbox, b basis, cause urgency) (basis, error) {
 	if err != nil {
 		return b, err
 	}
+	e.observe(ctx, s, ns)
 	b.links, b.gateways = c.links, s.record().gateways()
 	return b, nil
 }

@@ -55,6 +55,8 @@ type Options struct {
 	// ReturnPath says that the host's end of a link that leads to one pod alone
 	// gets the pod's addresses as permanent entries.
 	ReturnPath bool
+	// Observer counts what sandboxes that have started ask for; nil for nobody.
+	Observer Observer
 	// Reporter takes events.
 	Reporter Reporter
 }
@@ -320,6 +322,9 @@ func (e *Engine) Status() Status {
 		status.Sandboxes = append(status.Sandboxes, s.record())
 	}
 	e.mu.Unlock()
+	for i, rec := range status.Sandboxes {
+		status.Sandboxes[i] = e.observed(rec)
+	}
 	slices.SortFunc(status.Sandboxes, func(a, b Record) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 	})

@@ -175,6 +175,8 @@ type node struct {
 
 	hostState  HostStatePolicy
 	returnPath bool
+
+	observer Observer
 }
 
 func newNode(t *testing.T) *node {
@@ -202,7 +204,7 @@ func (n *node) options() Options {
 		Selector: Selector{Handlers: handlers, Annotate: handlers, PodAnnotations: AllowAnnotation},
 		Store:    n.store, StateDir: n.stateDir, NetNSDirs: []string{n.netnsDir}, MaxNeighbors: 16, Reporter: n.log,
 		CompareInterval: n.compare, LearnInterval: n.learn, Learn: n.learn > 0,
-		HostState: n.hostState, ReturnPath: n.returnPath,
+		HostState: n.hostState, ReturnPath: n.returnPath, Observer: n.observer,
 	}
 }
 

@@ -139,6 +139,9 @@ type Record struct {
 	// Refused is why the sandbox may not start; empty when it may, or when that
 	// is not asked for.
 	Refused string `json:"refused,omitempty"`
+	// Observed is what the sandbox asked for, where that is observed; not kept on
+	// disk.
+	Observed *Observed `json:"observed,omitempty"`
 	// Error is the last failure that left the sandbox without its pins.
 	Error string `json:"error,omitempty"`
 }

@@ -142,6 +142,7 @@ func (e *Engine) forget(s *sandbox) {
 	}
 	delete(e.sandboxes, s.id.ID)
 	e.wg.Go(func() {
+		e.unobserve(s)
 		<-s.done.opened()
 		e.removeRecord(s)
 	})

@@ -59,6 +59,8 @@ const (
 	// KindGuard: events of the host cannot be heard (Err), so that only the slow
 	// comparison finds what changes; or they are heard (again), and Err is nil.
 	KindGuard Kind = "guard"
+	// KindUnobserved: a sandbox cannot be observed; Err says why.
+	KindUnobserved Kind = "unobserved"
 )
 
 // Event is something worth telling: to a log, a metric or an operator.

@@ -60,6 +60,9 @@ type sandbox struct {
 	// replaced counts the pins that somebody in the sandbox replaced by an entry of
 	// their own. It belongs to whose turn it is to work on the sandbox.
 	replaced map[pinKey]int
+	// unobserved is why the sandbox is not observed, as it was told. It belongs to
+	// the guard's worker.
+	unobserved string
 
 	mu          sync.Mutex // guards the following
 	rec         Record
