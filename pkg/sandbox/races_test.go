@@ -68,10 +68,11 @@ func TestStoppedSandboxComesBackIntoNobodysCare(t *testing.T) {
 // of the one that was admitted stand, whoever writes last.
 func TestAdmissionOfTwoAtOnce(t *testing.T) {
 	n := enforcing(t)
-	for range 200 {
+	for range 1000 {
 		s := newSandbox(Identity{ID: podID, Runtime: typeRunc})
 		s.rec.NetNS = NetNS{Path: "/none", Cookie: 1}
 		s.rec.Error = "not yet"
+		s.removed = true // no file is written
 		s.finish()
 		var both sync.WaitGroup
 		for range 4 {
