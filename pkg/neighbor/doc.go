@@ -9,7 +9,8 @@
 // [Table.Verify] and [Table.Release] act on its answer, and [Table.Review] judges
 // it again for a sandbox whose runtime has taken the routes. [Watch] tells what
 // happens to the namespace's links, addresses, routes and neighbors, [WatchHost]
-// what happens around it.
+// what happens around it. [Host] reads what the host's own tables say about addresses
+// of sandboxes, for package hoststate.
 //
 // Resolve never learns an address by asking: an answer to ARP or to a neighbor
 // solicitation can be forged by anybody on the segment, and a permanent entry
