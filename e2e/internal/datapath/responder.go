@@ -41,7 +41,28 @@ type responder struct {
 }
 
 // attach puts the responder on the ingress of a link of the calling thread's namespace. It stays until the link goes.
-func (r responder) attach(index int) error {
+func (r responder) attach(index int) error { return r.attachAt(index, nil) }
+
+// Respond puts another responder on the ingress of a link of the node, before all programs that are there. It answers for any
+// IPv4 address but one, which would be the pod's, and for the router.
+func Respond(hostLink, pod4, router string) error {
+	end, err := net.InterfaceByName(hostLink)
+	if err != nil {
+		return fmt.Errorf("find %s: %w", hostLink, err)
+	}
+	own, err := netip.ParseAddr(pod4)
+	if err != nil {
+		return err
+	}
+	r := responder{mac: end.HardwareAddr, pod4: own}
+	if r.router, err = netip.ParseAddr(router); err != nil {
+		return err
+	}
+	return r.attachAt(end.Index, link.Head())
+}
+
+// attachAt is attach with a place among the programs that are there; nil is the last.
+func (r responder) attachAt(index int, place link.Anchor) error {
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "responder", Type: ebpf.SchedCLS, License: "Apache-2.0", Instructions: r.instructions()})
 	if err != nil {
 		if verifier, ok := errors.AsType[*ebpf.VerifierError](err); ok {
@@ -51,7 +72,7 @@ func (r responder) attach(index int) error {
 	}
 	defer program.Close()
 	// Without a bpf_link, which would end with this process.
-	if err := link.RawAttachProgram(link.RawAttachProgramOptions{Target: index, Program: program, Attach: ebpf.AttachTCXIngress}); err != nil {
+	if err := link.RawAttachProgram(link.RawAttachProgramOptions{Target: index, Program: program, Attach: ebpf.AttachTCXIngress, Anchor: place}); err != nil {
 		return fmt.Errorf("attach the responder: %w", err)
 	}
 	return nil

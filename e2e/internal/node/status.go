@@ -51,6 +51,7 @@ type Sandbox struct {
 	Neighbors []Neighbor `json:"neighbors"`
 	Skipped   []Skipped  `json:"skipped"`
 	Stale     []Stale    `json:"stale"`
+	Observed  *Observed  `json:"observed"`
 	Doubts    []Doubt    `json:"doubts"`
 	HostState struct {
 		Finds []Find `json:"finds"`
@@ -64,6 +65,13 @@ type Sandbox struct {
 	Timing    Timing `json:"timing"`
 	Repins    int    `json:"repins"`
 	Annotated bool   `json:"annotated"`
+}
+
+// Observed is what a pod asked for on the wire, where that is counted.
+type Observed struct {
+	Gateways uint64    `json:"gateways"`
+	Others   uint64    `json:"others"`
+	Since    time.Time `json:"since"`
 }
 
 // Neighbor is a pin, in the status and on the command line.
