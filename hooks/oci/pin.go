@@ -244,7 +244,8 @@ func (w *worker) attend(ctx context.Context, s subject, apply *annotation.Annota
 		return w.pin(ctx, s, apply)
 	}
 	rec, found, err := w.sandboxRecord(s, id)
-	if err != nil || is == roleJoins || found && !(w.Enforce && lacks(rec)) {
+	again := w.Enforce && lacks(rec)
+	if err != nil || is == roleJoins || found && !again {
 		return rec, err
 	}
 	s.sandbox = id
