@@ -42,8 +42,9 @@ var forms = map[string]form{
 // bed is the node of this package's tests.
 var bed struct {
 	*node.Node
-	form form
-	seed uint64
+	form    form
+	seed    uint64
+	figures []string // printed when all tests are over
 }
 
 func TestMain(m *testing.M) {
@@ -79,8 +80,11 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "chaos:", err)
 		return 1
 	}
-	figuref("chaos: %s form, seed %d (%s=%d draws the same)", bed.form.name, bed.seed, seedEnv, bed.seed)
+	fmt.Printf("figure: chaos: %s form, seed %d (%s=%d draws the same)\n", bed.form.name, bed.seed, seedEnv, bed.seed)
 	code := m.Run()
+	for _, figure := range bed.figures {
+		fmt.Println("figure:", figure)
+	}
 	if err := bed.Close(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "chaos: close the node:", err)
 		code = max(code, 1)
@@ -118,5 +122,7 @@ func choose() error {
 	return nil
 }
 
-// figuref prints a line that `make` shows also when all is well.
-func figuref(format string, args ...any) { fmt.Fprintf(os.Stdout, "figure: "+format+"\n", args...) }
+// figuref keeps a line that `make` shows also when all is well: only what is printed outside of tests is.
+func figuref(format string, args ...any) {
+	bed.figures = append(bed.figures, fmt.Sprintf(format, args...))
+}

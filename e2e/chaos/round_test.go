@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/neighpin/neighpin/e2e/internal/await"
 )
 
 // deed is one fault as it was drawn: what to do, and a source of its own for the rest, so that what it does depends on no other.
@@ -231,10 +233,15 @@ func (w *world) leave(ctx context.Context, p *pod) error {
 	w.mu.Unlock()
 	// The container first, as the kubelet has it. containerd 2.4 takes a lock twice where a sandbox is removed with its containers
 	// (RemovePodSandbox, RemoveContainer: BlockPluginSync), and with an NRI plugin that registers between the two it stands still for ever.
-	if err := w.call(func() error { return errors.Join(p.container.Stop(ctx), p.container.Remove(ctx)) }); err != nil {
-		return err
-	}
-	if err := w.call(func() error { return p.Remove(ctx) }); err != nil {
+	// And again and again, as the kubelet does: a machine that has too much to do answers too late.
+	err := await.Within(ctx, 2*patience, "the removal of pod "+p.Name, func() error {
+		err := w.call(func() error { return errors.Join(p.container.Stop(ctx), p.container.Remove(ctx)) })
+		if err != nil {
+			return err
+		}
+		return w.call(func() error { return p.Remove(ctx) })
+	})
+	if err != nil {
 		return err
 	}
 	w.count("pod stopped", 1)
