@@ -224,7 +224,7 @@ func verify(ctx context.Context, in *inside) (Report, error) {
 			})
 		}
 	}
-	if len(report.Differences) > 0 || len(report.Skipped) > 0 {
+	if len(report.Differences) > 0 || slices.ContainsFunc(report.Skipped, func(s neighbor.Skipped) bool { return s.Reason.NoTruth() }) {
 		report.Verdict = verdictDifferent
 		return report, errNotPinned
 	}

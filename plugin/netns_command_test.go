@@ -101,6 +101,16 @@ func TestVerifyOfANamespaceThatARuntimeHasTaken(t *testing.T) {
 	}
 }
 
+// A link without ARP has nothing that could be wrong.
+func TestVerifyWithNothingToPin(t *testing.T) {
+	ns, _ := newPod(t)
+	ns.IP("link set eth0 arp off")
+	got := neighpin(nil, "verify", "--netns", ns.Mount(), "--state-dir", t.TempDir(), "-o", "json")
+	if r := report(t, got); got.code != exitOK || r.Verdict != verdictOK || len(r.Skipped) != 2 {
+		t.Errorf("verify: %+v", got)
+	}
+}
+
 func TestHostsNamespaceIsRefused(t *testing.T) {
 	link := filepath.Join(t.TempDir(), "pod")
 	if err := os.Symlink("/proc/self/ns/net", link); err != nil {

@@ -84,6 +84,10 @@ func printUndone(w io.Writer, undone []Undone) {
 	}
 	fmt.Fprintln(w, "POD\tSANDBOX\tNETNS\tPINS REMOVED\tON THE HOST")
 	for _, u := range undone {
-		fmt.Fprintf(w, "%s/%s\t%s\t%s\t%d\t%d\n", u.Namespace, u.Name, u.ID, u.NetNS.Path, len(u.Released), len(u.ReturnPath))
+		pod := u.Namespace + "/" + u.Name
+		if u.Name == "" {
+			pod = "by hand"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\n", pod, u.ID, u.NetNS.Path, len(u.Released), len(u.ReturnPath))
 	}
 }
