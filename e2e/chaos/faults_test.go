@@ -101,6 +101,7 @@ func pinReplaced(p *pod, random *rand.Rand) error {
 
 func (p *pod) replace(gateway netip.Addr, mac net.HardwareAddr) error {
 	p.replaced[gateway]++
+	p.foreign[gateway] = mac.String()
 	return p.setEntry(gateway, netlink.NUD_PERMANENT, mac)
 }
 
@@ -147,7 +148,7 @@ func podLinkAway(p *pod, _ *rand.Rand) error {
 }
 
 func (p *pod) atHostEnd(fn func(h *netlink.Handle, end netlink.Link) error) error {
-	return inside(own, func(h *netlink.Handle) error {
+	return inside(own(), func(h *netlink.Handle) error {
 		end, err := h.LinkByName(p.HostLink)
 		if err != nil {
 			return fmt.Errorf("find the other end %s: %w", p.HostLink, err)

@@ -45,6 +45,7 @@ var bed struct {
 	form    form
 	seed    uint64
 	figures []string // printed when all tests are over
+	network *os.File // the node's namespace
 }
 
 func TestMain(m *testing.M) {
@@ -67,6 +68,10 @@ func run(m *testing.M) int {
 	ctx := context.Background()
 	before, err := descriptors.Open("self")
 	if err == nil {
+		bed.network, err = os.Open("/proc/thread-self/ns/net")
+	}
+	if err == nil {
+		defer bed.network.Close()
 		err = choose()
 	}
 	var programs setup.Programs
@@ -94,6 +99,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "chaos:", err)
 		code = max(code, 1)
 	}
+	bed.network.Close()
 	after, err := descriptors.Open("self")
 	if left := descriptors.Left(before, after); err != nil || len(left) > 0 {
 		fmt.Fprintln(os.Stderr, "chaos: descriptors left open:", left, err)

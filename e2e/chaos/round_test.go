@@ -53,7 +53,7 @@ func (w *world) drawDeed(random *rand.Rand) deed {
 		d.kind, d.do = "gateway's address off the bridge or back", w.segmentFault
 		return d
 	case n < 5:
-		d.kind, d.do = "flood on the node", func(*rand.Rand) error { return flood(own, floodLink, flooding) }
+		d.kind, d.do = "flood on the node", func(*rand.Rand) error { return flood(own(), floodLink, flooding) }
 		return d
 	}
 	p := pick(random, w.stays)

@@ -37,10 +37,11 @@ type pod struct {
 	passing   bool // it comes and goes, whether neighpin is there at the moment or not
 	container *node.Container
 
-	mu        sync.Mutex         // held for the length of a fault
-	network   network            // as CNI has made it
-	replaced  map[netip.Addr]int // how often somebody in it put another entry in the place of a pin
-	elsewhere *nstest.NS         // where its link is taken to
+	mu        sync.Mutex            // held for the length of a fault
+	network   network               // as CNI has made it
+	replaced  map[netip.Addr]int    // how often somebody in it put another entry in the place of a pin
+	foreign   map[netip.Addr]string // what the last of these said
+	elsewhere *nstest.NS            // where its link is taken to
 }
 
 // network is what a link loses with its namespace, or with being taken down.
@@ -144,7 +145,7 @@ func (w *world) add(t *testing.T, gvisor bool, namespace string, idle bool) *pod
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &pod{Pod: run, gvisor: gvisor, replaced: map[netip.Addr]int{}, elsewhere: nstest.New(t)}
+	p := &pod{Pod: run, gvisor: gvisor, replaced: map[netip.Addr]int{}, foreign: map[netip.Addr]string{}, elsewhere: nstest.New(t)}
 	if !gvisor {
 		if p.network, err = networkOf(run); err != nil {
 			t.Fatal(err)
