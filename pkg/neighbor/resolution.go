@@ -2,6 +2,8 @@
 
 package neighbor
 
+import "net/netip"
+
 // Resolution is what Resolve found.
 type Resolution struct {
 	// Neighbors are the gateways whose address is known, pinned or not.
@@ -25,6 +27,11 @@ type Resolution struct {
 	// was looked at in vain is among them. When one of them, or an address of
 	// one, changes, the answer may be another.
 	Basis []int
+
+	// Sought are the gateways of which the answer rests on who outside holds their
+	// IP address, each once: those beyond a bridge. An address of one that comes or
+	// goes there may make the answer another.
+	Sought []netip.Addr
 
 	// Ends are the numbers of the other ends of the sandbox's links, by the names
 	// of these. An other end that is not in the host's namespace is not listed.

@@ -62,7 +62,7 @@ func (t *Table) Resolve(ctx context.Context, q Query) (Resolution, error) {
 	if err := r.resolve(ctx); err != nil {
 		return Resolution{}, fmt.Errorf("resolve gateways of %s: %w", printable(t.path), err)
 	}
-	r.result.Basis = r.basis
+	r.result.Basis, r.result.Sought = r.basis, r.sought
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.ours, t.names = r.ours, r.names

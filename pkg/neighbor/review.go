@@ -37,7 +37,7 @@ func (t *Table) Review(ctx context.Context, q Query) (Resolution, error) {
 			return Resolution{}, fmt.Errorf("review neighbors of %s: %w", printable(t.path), err)
 		}
 	}
-	r.result.Basis = r.basis
+	r.result.Basis, r.result.Sought = r.basis, r.sought
 	return r.result, nil
 }
 

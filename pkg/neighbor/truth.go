@@ -50,6 +50,8 @@ type survey struct {
 	*Table
 	links hostLinks
 	basis []int // numbers of links outside the sandbox, each once
+	// sought are the gateways whose holder outside matters, each once.
+	sought []netip.Addr
 }
 
 func (t *Table) newSurvey() survey { return survey{Table: t, links: t.conn} }
@@ -150,6 +152,9 @@ func beyond(port, master link) verdict {
 func (s *survey) judge(ctx context.Context, o outlook, dst netip.Addr) (verdict, error) {
 	if o.segment == nil {
 		return o.verdict, nil
+	}
+	if !slices.Contains(s.sought, dst) {
+		s.sought = append(s.sought, dst)
 	}
 	return s.judgeSegment(ctx, *o.segment, dst)
 }

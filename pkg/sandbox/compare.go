@@ -25,6 +25,7 @@ type comparison struct {
 	before  Record
 	after   Record // of which the fields that a comparison decides are used
 	links   []int  // that the answer rests on
+	sought  []netip.Addr
 
 	heard     heard
 	written   bool // entries were written
@@ -38,7 +39,7 @@ type comparison struct {
 func (e *Engine) compare(s *sandbox, b basis, cause urgency) (basis, error) {
 	ctx, cancel := context.WithTimeout(e.ctx, compareTimeout)
 	defer cancel()
-	c := &comparison{engine: e, sandbox: s, cause: cause, before: s.record(), links: b.links}
+	c := &comparison{engine: e, sandbox: s, cause: cause, before: s.record(), links: b.links, sought: b.gateways}
 	ns, err := e.host.Open(c.before.NetNS.Path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && cause == slow:
@@ -81,7 +82,7 @@ func (e *Engine) compare(s *sandbox, b basis, cause urgency) (basis, error) {
 		return b, err
 	}
 	e.observe(ctx, s, ns)
-	b.links, b.gateways = c.links, s.record().gateways()
+	b.links, b.gateways = c.links, c.sought
 	return b, nil
 }
 
@@ -90,23 +91,6 @@ func (e *Engine) failed(s *sandbox, err error) {
 	if s.record().Error != err.Error() {
 		e.fail(s, err)
 	}
-}
-
-// gateways are the IP addresses that somebody outside must hold.
-func (r Record) gateways() (list []netip.Addr) {
-	for _, n := range r.Neighbors {
-		list = append(list, n.Dst)
-	}
-	for _, s := range r.Skipped {
-		if s.Dst.IsValid() {
-			list = append(list, s.Dst)
-		}
-	}
-	for _, s := range r.Stale {
-		list = append(list, s.Dst)
-	}
-	slices.SortFunc(list, netip.Addr.Compare)
-	return slices.Compact(list)
 }
 
 // judge finds out who holds the pod's network stack, and decides.
@@ -144,7 +128,7 @@ func (c *comparison) mend(ctx context.Context, found neighbor.Resolution) error 
 	if !c.before.CapturedAt.IsZero() {
 		found = c.before.only(found)
 	}
-	c.links = found.Basis
+	c.links, c.sought = found.Basis, found.Sought
 	c.sandbox.update(func(r *Record) { r.leadTo(found.Ends) })
 	c.foreign(&found)
 	kept, err := c.unrouted(ctx, &found)
@@ -184,7 +168,7 @@ func (c *comparison) unrouted(ctx context.Context, found *neighbor.Resolution) (
 	if err != nil {
 		return nil, err
 	}
-	c.links = append(c.links, now.Basis...)
+	c.links, c.sought = append(c.links, now.Basis...), append(c.sought, now.Sought...)
 	for _, old := range known {
 		n, reason := verdictOn(old, now)
 		switch {

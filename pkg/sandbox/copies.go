@@ -28,7 +28,7 @@ func (c *comparison) review(ctx context.Context) error {
 		c.untouched = true
 		return err
 	}
-	c.links = now.Basis
+	c.links, c.sought = now.Basis, now.Sought
 	c.after.Neighbors, c.after.Stale = nil, nil
 	c.after.Skipped = slices.DeleteFunc(slices.Clone(c.before.Skipped), func(s neighbor.Skipped) bool {
 		return slices.ContainsFunc(copied, func(n neighbor.Neighbor) bool { return keyOf(n) == keyOfSkipped(s) })

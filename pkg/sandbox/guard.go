@@ -17,7 +17,7 @@ type basis struct {
 	nsid     int32        // the namespace, as this process's knows it; numbered says whether that is known
 	numbered bool         //
 	links    []int        // outside the sandbox, see neighbor.Resolution.Basis
-	gateways []netip.Addr // what must be somewhere outside
+	gateways []netip.Addr // whose holder outside matters, see neighbor.Resolution.Sought
 }
 
 // contains tells whether b rests on all that other rests on.

@@ -115,6 +115,25 @@ func (n *node) compared(id string) (count func() int) {
 	return func() int { return int(all.Load()) }
 }
 
+// With ptp and kindnet every host end holds the gateway's address: another pod's start is none of a routed pod's business.
+func TestAnotherPodsGatewayConcernsNobodyElse(t *testing.T) {
+	n := newNode(t)
+	n.running()
+	looked := n.compared(podID)
+	n.outside.IP("link add other type veth peer name other-end", "link set other up")
+	t.Cleanup(func() { n.outside.IP("link del other") })
+	for range 3 {
+		n.outside.IP("address add "+gateway4+"/32 dev other", "address del "+gateway4+"/32 dev other")
+	}
+	// What does concern it comes after those, and by the same way.
+	n.outside.IP("link set veth0 address 02:00:00:00:12:34")
+	n.eventually("the pod to be looked at for its own link", func() bool { return looked() > 0 })
+	n.settled(podID)
+	if looked() > 2 { // the second is for what the first one wrote
+		t.Errorf("looked at %d times", looked())
+	}
+}
+
 // during has something done again and again while the rest of the test runs.
 func (n *node) during(again func(context.Context)) {
 	ctx, stop := context.WithCancel(context.Background())

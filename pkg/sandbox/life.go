@@ -281,7 +281,7 @@ func (l *life) apply(ctx context.Context, shrink bool) error {
 		r.Timing.PinnedAt = l.ackedAt.UTC()
 	})
 	l.engine.tellHeard(s, before)
-	l.engine.guard.base(s, basis{links: found.Basis, gateways: s.record().gateways()})
+	l.engine.guard.base(s, basis{links: found.Basis, gateways: found.Sought})
 	return err
 }
 
