@@ -230,8 +230,10 @@ func (p *pod) copyDiffers(s said, is, there map[netip.Addr]string) error {
 	for _, gateway := range gateways {
 		stale, isStale := s.stale[gateway]
 		switch {
+		case copied[gateway] == "" && s.Timing.Verdict == "late" && p.passing:
+			// runsc read while neighpin wrote, which is said; what became of the pin is nobody's business any more.
 		case copied[gateway] == "":
-			return fmt.Errorf("runsc copied %v, and it is said to be in time", copied)
+			return fmt.Errorf("runsc copied %v, and the verdict is not late", copied)
 		case isStale != (copied[gateway] != is[gateway]):
 			return fmt.Errorf("runsc copied %v, and what is stale of it is not what is said", copied)
 		case isStale && (stale.Copied != copied[gateway] || stale.LLAddr != is[gateway] || stale.Since.IsZero() || is[gateway] == "" && stale.Reason == ""):
