@@ -18,7 +18,7 @@ import (
 )
 
 // podmanGateways are those of podman's network.
-var podmanGateways = []netip.Addr{netip.MustParseAddr("10.96.0.1"), netip.MustParseAddr("fd96::1")}
+var podmanGateways = []netip.Addr{netip.MustParseAddr("10.95.0.1"), netip.MustParseAddr("fd95::1")}
 
 // podmanRuntimes is where the real runtimes are: podman gives some commands of a runtime no PATH.
 func podmanRuntimes() string {

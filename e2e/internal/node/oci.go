@@ -135,7 +135,7 @@ const podmanNetwork = `{
     "type": "bridge", "bridge": "np-podman", "isGateway": true,
     "ipam": {
       "type": "host-local", "dataDir": "` + dir + `/podman/ipam", "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
-      "ranges": [[{"subnet": "10.96.0.0/16"}], [{"subnet": "fd96::/64"}]]
+      "ranges": [[{"subnet": "10.95.0.0/16"}], [{"subnet": "fd95::/64"}]]
     }
   }]
 }
