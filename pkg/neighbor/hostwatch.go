@@ -101,17 +101,9 @@ func (w *HostWatcher) Close() error {
 // the kernel after it is not older than what was lost. After Close the error
 // wraps os.ErrClosed.
 func (w *HostWatcher) Receive() ([]HostEvent, error) {
-	var events []HostEvent
-	for len(events) == 0 {
-		err := w.socket.receive(func(n notice) (more bool) {
-			if ev, ok := w.decode(n); ok {
-				events = append(events, ev)
-			}
-			return len(events) < receiveAtOnce
-		})
-		if err != nil {
-			return nil, fmt.Errorf("receive events of all namespaces: %w", err)
-		}
+	events, err := collect(w.socket, w.decode)
+	if err != nil {
+		return nil, fmt.Errorf("receive events of all namespaces: %w", err)
 	}
 	return events, nil
 }

@@ -149,6 +149,20 @@ func (l *listener) receive(take func(notice) (more bool)) error {
 	return errors.Join(cause, err)
 }
 
+// collect waits until there is an event at least, and takes those that are there,
+// up to receiveAtOnce.
+func collect[E any](l *listener, decode func(notice) (E, bool)) (events []E, err error) {
+	for len(events) == 0 && err == nil {
+		err = l.receive(func(n notice) (more bool) {
+			if ev, ok := decode(n); ok {
+				events = append(events, ev)
+			}
+			return len(events) < receiveAtOnce
+		})
+	}
+	return events, err
+}
+
 // lost tells whether an error of the socket is about messages: more of them than
 // the buffer holds, or one that the kernel could not make (net/core/rtnetlink.c,
 // rtnl_set_sk_err).

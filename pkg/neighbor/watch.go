@@ -84,17 +84,9 @@ func (w *Watcher) Close() error {
 // the kernel after it is not older than what was lost. After Close the error
 // wraps os.ErrClosed.
 func (w *Watcher) Receive() ([]Event, error) {
-	var events []Event
-	for len(events) == 0 {
-		err := w.socket.receive(func(n notice) (more bool) {
-			if ev, ok := w.decode(n); ok {
-				events = append(events, ev)
-			}
-			return len(events) < receiveAtOnce
-		})
-		if err != nil {
-			return nil, fmt.Errorf("receive events of %s: %w", printable(w.path), err)
-		}
+	events, err := collect(w.socket, w.decode)
+	if err != nil {
+		return nil, fmt.Errorf("receive events of %s: %w", printable(w.path), err)
 	}
 	return events, nil
 }

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
 )
@@ -27,6 +29,7 @@ type comparison struct {
 	links   []int  // that the answer rests on
 	sought  []netip.Addr
 
+	looks     int
 	heard     heard
 	written   bool // entries were written
 	untouched bool // there was nothing to decide
@@ -95,7 +98,7 @@ func (e *Engine) failed(s *sandbox, err error) {
 
 // judge finds out who holds the pod's network stack, and decides.
 func (c *comparison) judge(ctx context.Context) error {
-	c.after = c.before
+	c.after, c.untouched = c.before, false
 	stack := c.sandbox.id.stack()
 	if !c.before.Taken && (stack != stackGuest || c.before.CapturedAt.IsZero()) {
 		found, err := c.table.Resolve(ctx, neighbor.Query{
@@ -106,7 +109,11 @@ func (c *comparison) judge(ctx context.Context) error {
 			return err
 		}
 		if !found.HandedOver {
-			return c.mend(ctx, found)
+			err := c.mend(ctx, found)
+			if c.looks++; c.looks < maxLooks && c.linkWent(err) {
+				return c.judge(ctx)
+			}
+			return err
 		}
 	}
 	if stack == stackKernel || len(c.before.Neighbors)+len(c.before.Stale) == 0 {
@@ -116,6 +123,18 @@ func (c *comparison) judge(ctx context.Context) error {
 		return nil
 	}
 	return c.review(ctx)
+}
+
+// maxLooks is how often a namespace is looked at whose links go meanwhile.
+const maxLooks = 3
+
+// linkWent tells whether a known gateway's link went while it was looked at, to
+// another namespace perhaps: what is there now tells what that means.
+func (c *comparison) linkWent(err error) bool {
+	known := Record{Neighbors: c.before.Neighbors}.keys()
+	return errors.Is(err, unix.ENODEV) || slices.ContainsFunc(c.after.Skipped, func(s neighbor.Skipped) bool {
+		return s.Reason == neighbor.ReasonLinkGone && known[keyOfSkipped(s)]
+	})
 }
 
 // mend pins again what was lost or changed, and takes back what has no truth any
@@ -137,7 +156,7 @@ func (c *comparison) mend(ctx context.Context, found neighbor.Resolution) error 
 		return err
 	}
 	written, err := Write(ctx, c.table, found)
-	c.written = len(written.New) > 0
+	c.written = c.written || len(written.New) > 0
 	c.after.Neighbors = append(written.Neighbors, kept...)
 	c.after.Skipped = written.Skipped
 	c.after.Error = c.heard.failure
