@@ -212,7 +212,7 @@ func (d *daemon) state() metrics.State {
 	engine, observer := d.engine, d.observer
 	d.mu.Unlock()
 	nri := d.connector.State()
-	state := metrics.State{NRIConnected: nri.Connected, NRISynchronized: nri.Synchronized}
+	state := metrics.State{NRIConnected: nri.Connected, NRISynchronized: nri.Synchronized, ConfigOK: true, ConfigLoadedAt: d.started}
 	if engine != nil {
 		state.Engine = engine.Status()
 	}

@@ -29,6 +29,11 @@ type State struct {
 	// Observed is what all sandboxes together asked for; nil where that is not
 	// observed.
 	Observed *sandbox.Observed
+	// ConfigOK tells that the configuration that was read last is the one in force;
+	// it is not while one that cannot be meant waits to be corrected.
+	ConfigOK bool
+	// ConfigLoadedAt is when the configuration in force was read.
+	ConfigLoadedAt time.Time
 }
 
 // Metrics counts the engine's events and shows its state. It is safe for
@@ -145,6 +150,8 @@ type stateCollector struct {
 	skipped      *prometheus.Desc
 	stale        *prometheus.Desc
 	observed     *prometheus.Desc
+	configOK     *prometheus.Desc
+	configLoaded *prometheus.Desc
 }
 
 func newStateCollector(state func() State) *stateCollector {
@@ -160,12 +167,14 @@ func newStateCollector(state func() State) *stateCollector {
 		skipped:      desc("gateways_skipped", "Gateways that are not pinned now, by reason.", "reason"),
 		stale:        desc("stale_copies", "Gateways whose address changed after a runtime had copied it, which only a new pod mends."),
 		observed:     desc("observed_solicitations_total", "ARP requests and neighbor solicitations of observed sandboxes, for pinned gateways or for others.", "target"),
+		configOK:     desc("config_reload_success", "1 while the configuration that was read last is the one in force, 0 while it could not be taken."),
+		configLoaded: desc("config_last_reload_timestamp_seconds", "When the configuration in force was read."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{c.connected, c.synchronized, c.store, c.sandboxes, c.skipped, c.stale, c.observed} {
+	for _, desc := range []*prometheus.Desc{c.connected, c.synchronized, c.store, c.sandboxes, c.skipped, c.stale, c.observed, c.configOK, c.configLoaded} {
 		ch <- desc
 	}
 }
@@ -197,6 +206,10 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(c.skipped, float64(n), string(reason))
 	}
 	gauge(c.stale, float64(stale))
+	gauge(c.configOK, truth[state.ConfigOK])
+	if !state.ConfigLoadedAt.IsZero() {
+		gauge(c.configLoaded, float64(state.ConfigLoadedAt.UnixMilli())/1000)
+	}
 	if state.Observed != nil {
 		for target, n := range map[string]uint64{"gateway": state.Observed.Gateways, "other": state.Observed.Others} {
 			ch <- prometheus.MustNewConstMetric(c.observed, prometheus.CounterValue, float64(n), target)

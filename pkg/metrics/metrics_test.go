@@ -97,6 +97,14 @@ func TestThePresentStateIsRead(t *testing.T) {
 	)
 }
 
+func TestAConfigurationThatIsNotTakenShows(t *testing.T) {
+	loaded := time.Date(2026, 11, 22, 6, 0, 0, 500e6, time.UTC)
+	m, _ := newMetrics(State{ConfigOK: true, ConfigLoadedAt: loaded})
+	expect(t, scrape(t, m), `neighpin_config_reload_success 1`, `neighpin_config_last_reload_timestamp_seconds 1.7953272005e+09`)
+	m, _ = newMetrics(State{ConfigLoadedAt: loaded})
+	expect(t, scrape(t, m), `neighpin_config_reload_success 0`)
+}
+
 func TestHooksAreTimed(t *testing.T) {
 	m, _ := newMetrics(State{})
 	m.Hook("CreateContainer", 300*time.Microsecond, nil)
