@@ -341,45 +341,10 @@ func (c *comparison) conclude() {
 			r.Missed++
 		}
 	})
+	events := append(c.events(), heardSince(c.before, s.record())...)
+	s.noteEvents(events)
 	c.engine.save(s)
-	c.tell()
-}
-
-// tell reports what changed, each once.
-func (c *comparison) tell() {
-	rec := c.sandbox.record()
-	report := func(kind Kind, changes []Change) {
-		if len(changes) > 0 {
-			c.engine.report(Event{Kind: kind, Record: rec, Changes: changes})
-		}
-	}
-	withdrawn, returned := c.moved()
-	if c.written || returned {
-		c.engine.report(Event{Kind: KindRepinned, Record: rec})
-	}
-	report(KindWithdrawn, withdrawn)
-	report(KindInsists, c.insists)
-	stale, fresh := c.copies()
-	report(KindStale, stale)
-	c.engine.tellHeard(c.sandbox, c.before)
-	report(KindFresh, fresh)
-}
-
-// moved tells which gateways of a stack that is the kernel's lost their truth, and
-// whether one has it again.
-func (c *comparison) moved() (withdrawn []Change, returned bool) {
-	for _, s := range c.after.Skipped {
-		i := slices.IndexFunc(c.before.Neighbors, func(n neighbor.Neighbor) bool { return keyOf(n) == keyOfSkipped(s) })
-		if i < 0 || s.Reason == ReasonInsists || s.Reason == ReasonPinFailed ||
-			slices.ContainsFunc(c.after.Stale, func(stale Stale) bool { return stale.key() == keyOfSkipped(s) }) {
-			continue
-		}
-		withdrawn = append(withdrawn, Change{Dst: s.Dst, Dev: s.Dev, Was: c.before.Neighbors[i].LLAddr, Reason: s.Reason, Message: s.Message})
-	}
-	for _, n := range c.after.Neighbors {
-		returned = returned || slices.ContainsFunc(c.before.Skipped, func(s neighbor.Skipped) bool { return keyOfSkipped(s) == keyOf(n) })
-	}
-	return withdrawn, returned && len(c.before.Stale)+len(c.after.Stale) == 0
+	c.engine.reportEach(s, events)
 }
 
 // equal tells whether two lists hold the same, in whatever order.

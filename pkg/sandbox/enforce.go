@@ -80,7 +80,9 @@ func (e *Engine) admit(ctx context.Context, s *sandbox, container bool) error {
 		if why = r.unpinned(); why == "" {
 			s.admitted.open()
 		}
-		changed = r.Refused != why
+		if changed = r.Refused != why; changed && why != "" {
+			r.note(KindRefused, "%s", why)
+		}
 		r.Refused = why
 	})
 	if changed {

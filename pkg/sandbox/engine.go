@@ -337,7 +337,10 @@ func (e *Engine) report(event Event) {
 
 // fail notes why a sandbox is not pinned as it should be.
 func (e *Engine) fail(s *sandbox, err error) {
-	s.update(func(r *Record) { r.Error = err.Error() })
+	s.update(func(r *Record) {
+		r.Error = err.Error()
+		r.note(KindFailed, "%v", err)
+	})
 	if s.record().NetNS.Cookie != 0 {
 		e.save(s)
 	}

@@ -129,7 +129,11 @@ func (e *Engine) lookAround(ctx context.Context, s *sandbox) (changed bool) {
 	if err != nil {
 		state.Error = err.Error()
 	}
-	s.update(func(r *Record) { r.HostState = state })
+	s.update(func(r *Record) {
+		if r.HostState = state; len(report.Finds) > 0 {
+			r.note(KindHostState, "%d found on the host", len(report.Finds))
+		}
+	})
 	if err != nil || len(report.Finds) > 0 {
 		e.report(Event{Kind: KindHostState, Record: s.record(), Err: err})
 	}

@@ -208,7 +208,10 @@ func (l *life) reapply(ctx context.Context, shrink bool) error {
 		l.engine.save(l.sandbox)
 	}
 	if l.writes != before && l.announced {
-		l.sandbox.update(func(r *Record) { r.Repins++ })
+		l.sandbox.update(func(r *Record) {
+			r.Repins++
+			r.note(KindRepinned, "%s", r.pinned())
+		})
 		l.engine.save(l.sandbox)
 		l.engine.report(Event{Kind: KindRepinned, Record: l.sandbox.record()})
 	}
@@ -310,6 +313,7 @@ func (l *life) missed(err error) error {
 		l.conclude(Late, 0)
 		return err
 	}
+	s.update(func(r *Record) { r.note(KindAdopted, "after its runtime had taken it") })
 	l.engine.report(Event{Kind: KindAdopted, Record: rec})
 	l.conclude(Unproven, 0) // unless the record has a verdict
 	return nil
@@ -328,6 +332,7 @@ func (l *life) conclude(verdict Verdict, margin time.Duration) {
 	s := l.sandbox
 	s.update(func(r *Record) {
 		r.Phase = Started
+		defer func() { r.note(KindTiming, "%s", r.Timing.text()) }()
 		if verdict != Late && len(r.Neighbors) == 0 && r.Error == "" && !r.CapturedAt.IsZero() {
 			verdict, margin = Nothing, 0
 		}

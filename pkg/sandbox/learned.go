@@ -321,11 +321,17 @@ func explain(skipped []neighbor.Skipped, doubts []Doubt) []neighbor.Skipped {
 	return skipped
 }
 
-// tellHeard reports what asking found since a record looked like before.
+// tellHeard notes and reports what asking found since a record looked like before.
 func (e *Engine) tellHeard(s *sandbox, before Record) {
-	rec := s.record()
+	events := heardSince(before, s.record())
+	s.noteEvents(events)
+	e.reportEach(s, events)
+}
+
+// heardSince is what asking found between two looks of a record.
+func heardSince(before, rec Record) (events []Event) {
 	if rec.Error != "" && rec.Error != before.Error {
-		e.report(Event{Kind: KindFailed, Record: rec, Err: errors.New(rec.Error)})
+		events = append(events, Event{Kind: KindFailed, Err: errors.New(rec.Error)})
 	}
 	var conflicts, silent []Change
 	for _, d := range rec.Doubts {
@@ -345,11 +351,12 @@ func (e *Engine) tellHeard(s *sandbox, before Record) {
 		}
 	}
 	if len(conflicts) > 0 {
-		e.report(Event{Kind: KindConflict, Record: rec, Changes: conflicts})
+		events = append(events, Event{Kind: KindConflict, Changes: conflicts})
 	}
 	if len(silent) > 0 {
-		e.report(Event{Kind: KindSilent, Record: rec, Changes: silent})
+		events = append(events, Event{Kind: KindSilent, Changes: silent})
 	}
+	return events
 }
 
 func (d Doubt) key() pinKey { return pinKey{d.Dst.String(), d.Dev} }

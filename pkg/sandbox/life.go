@@ -99,6 +99,13 @@ func (e *Engine) open(ctx context.Context, s *sandbox) (*netns.NS, error) {
 		r.Annotated, r.LiveFile = s.selected.Annotate, s.selected.File
 	})
 	e.inherit(s)
+	s.update(func(r *Record) {
+		if s.adopted {
+			r.note(KindFound, "it was there before this process")
+		} else {
+			r.note(KindFound, "new")
+		}
+	})
 	return ns, nil
 }
 
@@ -357,6 +364,7 @@ func (l *life) firstPinned() {
 		if r.Timing.Verdict == Pending && !s.barrier.isOpen() {
 			r.Timing.ResultToPinMs = milliseconds(l.ackedAt.Sub(l.lastWithout))
 		}
+		r.note(KindPinned, "%s", r.pinned())
 	})
 	s.pinned.open()
 	l.engine.save(s)

@@ -27,6 +27,8 @@ func (e *Engine) load(rec Record) {
 	default:
 		e.sandboxes[rec.ID] = s
 		e.publish(s)
+		// Written with what is written next: a start costs no writing.
+		s.update(func(r *Record) { r.note(KindAdopted, "by another process, from the record") })
 		e.report(Event{Kind: KindAdopted, Record: rec})
 		e.guard.take(s)
 		e.tendLater(s)
@@ -42,6 +44,7 @@ func (e *Engine) inherit(s *sandbox) {
 	case err == nil && old.NetNS.Cookie == rec.NetNS.Cookie:
 		s.update(func(r *Record) {
 			r.takeFrom(old)
+			r.takeHistory(old)
 			r.Repins, r.Refused = old.Repins, old.Refused
 		})
 	case err != nil && !errors.Is(err, fs.ErrNotExist):

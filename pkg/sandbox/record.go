@@ -144,6 +144,9 @@ type Record struct {
 	Observed *Observed `json:"observed,omitempty"`
 	// Error is the last failure that left the sandbox without its pins.
 	Error string `json:"error,omitempty"`
+	// History is what happened to the sandbox, in the order of time; it is bounded.
+	// Of two processes that serve one node, the file has that of the last to write.
+	History []Moment `json:"history,omitempty"`
 }
 
 // capture takes over what was written. What is as it was keeps its time, and with
@@ -252,5 +255,6 @@ func decodeRecord(data []byte) (Record, error) {
 	if rec.NetNS.Cookie == 0 || !filepath.IsAbs(rec.NetNS.Path) {
 		return Record{}, errors.New("no network namespace named")
 	}
+	rec.History = bounded(rec.History)
 	return rec, nil
 }
