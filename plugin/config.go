@@ -29,6 +29,7 @@ type Config struct {
 	Handlers            []string `json:"handlers"`
 	Annotate            []string `json:"annotate"`
 	PodAnnotations      string   `json:"podAnnotations"`
+	ExcludeNamespaces   []string `json:"excludeNamespaces"`
 	MaxNeighbors        int      `json:"maxNeighbors"`
 	CompareInterval     duration `json:"compareInterval"`
 	Learned             string   `json:"learned"`
@@ -95,6 +96,7 @@ func defaultConfig() Config {
 		Handlers:            []string{"runsc*", "gvisor*", "kata*"},
 		Annotate:            []string{"runsc*", "gvisor*"},
 		PodAnnotations:      string(sandbox.AllowAnnotation),
+		ExcludeNamespaces:   []string{},
 		MaxNeighbors:        64,
 		CompareInterval:     duration(sandbox.DefaultCompareInterval),
 		Learned:             learnedOff,
@@ -119,6 +121,7 @@ func (c *Config) flags() *pflag.FlagSet {
 	set.StringSliceVar(&c.Handlers, "handlers", c.Handlers, "globs of the runtime handlers whose pods are pinned; the default runtime, which has no handler name, is matched by its type (io.containerd.runsc.v1 is runsc)")
 	set.StringSliceVar(&c.Annotate, "annotate", c.Annotate, "globs of the runtime handlers whose containers get the annotation")
 	set.StringVar(&c.PodAnnotations, "pod-annotations", c.PodAnnotations, "whose "+sandbox.PinAnnotation+" counts: allow (\"true\" and \"false\"), optIn (\"true\" only) or ignore; with enforce the default is optIn")
+	set.StringSliceVar(&c.ExcludeNamespaces, "exclude-namespaces", c.ExcludeNamespaces, "globs of the Kubernetes namespaces whose pods are never selected, whatever their annotation says")
 	set.IntVar(&c.MaxNeighbors, "max-neighbors", c.MaxNeighbors, "limit of pins of one sandbox; what is above is reported as skipped")
 	set.Var(&c.CompareInterval, "compare-interval", "time between two comparisons of all pins with what is true, beside the events that announce changes; at least 1s")
 	set.StringVar(&c.Learned, "learned", c.Learned, "gateways of which the host knows no address: off (not pinned) or probe (asked for on the wire, pinned when two answers agree, and watched; needs CAP_NET_RAW)")
@@ -304,5 +307,6 @@ func unprintable(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r
 func (c Config) selector() sandbox.Selector {
 	return sandbox.Selector{
 		Handlers: c.Handlers, Annotate: c.Annotate, PodAnnotations: sandbox.AnnotationPolicy(c.PodAnnotations),
+		ExcludeNamespaces: c.ExcludeNamespaces,
 	}
 }

@@ -110,7 +110,7 @@ type daemon struct {
 // run serves until the context ends, which is no error.
 func (d *daemon) run(ctx context.Context, config Config) error {
 	d.log.WithFields(logrus.Fields{
-		"version": version, "handlers": config.Handlers, "annotate": config.Annotate, "podAnnotations": config.PodAnnotations,
+		"version": version, "handlers": config.Handlers, "annotate": config.Annotate, "podAnnotations": config.PodAnnotations, "excludeNamespaces": config.ExcludeNamespaces,
 		"stateDir": config.StateDir, "netnsDirs": config.NetNSDirs,
 	}).Info("neighpin starts")
 	d.metrics = metrics.New(version, &reporter{log: d.log}, d.state)
@@ -183,13 +183,13 @@ func (d *daemon) begin(config Config) (*sandbox.Engine, error) {
 	if err := engine.Start(); err != nil {
 		return nil, fmt.Errorf("start engine: %w", err)
 	}
-	d.status, err = serveStatus(config.StateDir, func() Status { return d.snapshot(config) }, d.log)
+	d.status, err = serveStatus(config.StateDir, func() Status { return d.snapshot(config) }, engine.Alive, d.log)
 	if err != nil {
 		d.log.WithError(err).Error("no status socket; pods are pinned all the same (is the state directory full or read-only?)")
 	}
 	if config.MetricsAddress != "" {
-		ready := func() bool { return d.connector.State().Synchronized }
-		d.served = serveMetrics(config.MetricsAddress, d.metrics.Handler(), ready, d.log)
+		ready := func() error { return ready(nriStatus(d.connector.State(), config)) }
+		d.served = serveMetrics(config.MetricsAddress, d.metrics.Handler(), probes{alive: engine.Alive, ready: ready}, d.log)
 	}
 	return engine, nil
 }

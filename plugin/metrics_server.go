@@ -32,11 +32,11 @@ type metricsServer struct {
 
 // serveMetrics begins to serve, or to try to: a port that is taken costs the
 // metrics for that time, never a pin.
-func serveMetrics(address string, metrics http.Handler, ready func() bool, log logrus.FieldLogger) *metricsServer {
+func serveMetrics(address string, metrics http.Handler, probes probes, log logrus.FieldLogger) *metricsServer {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, true) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, ready()) })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, probes.alive()) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, probes.ready()) })
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &metricsServer{
 		server: &http.Server{Handler: mux, ReadTimeout: statusTimeout, WriteTimeout: 2 * statusTimeout, MaxHeaderBytes: 16 << 10},
@@ -46,9 +46,14 @@ func serveMetrics(address string, metrics http.Handler, ready func() bool, log l
 	return s
 }
 
-func answer(w http.ResponseWriter, ok bool) {
-	if !ok {
-		http.Error(w, "not ready", http.StatusServiceUnavailable)
+// probes are what an orchestrator asks: nil, or what is wrong.
+type probes struct {
+	alive, ready func() error
+}
+
+func answer(w http.ResponseWriter, err error) {
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
 	_, _ = w.Write([]byte("ok\n")) // a client that left is no fault

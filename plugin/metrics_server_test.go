@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -33,6 +34,8 @@ func get(t *testing.T, url string) (code int, body string) {
 	return response.StatusCode, string(data)
 }
 
+func fine() error { return nil }
+
 func hello(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("metrics here")) }
 
 // As during a rolling update: the older daemon has the port until it stops.
@@ -44,7 +47,7 @@ func TestMetricsWaitForTheirPort(t *testing.T) {
 	address := older.Addr().String()
 	log, said := logtest.NewNullLogger()
 	log.SetLevel(logrus.InfoLevel)
-	server := serveMetrics(address, http.HandlerFunc(hello), func() bool { return false }, log)
+	server := serveMetrics(address, http.HandlerFunc(hello), probes{fine, func() error { return errors.New("not ready") }}, log)
 	nstest.Eventually(t, "the taken port to be said", func() bool { return len(said.AllEntries()) == 1 })
 	if err := older.Close(); err != nil {
 		t.Fatal(err)
@@ -74,7 +77,7 @@ func TestMetricsStopWhileTheyWaitForTheirPort(t *testing.T) {
 	}
 	defer func() { _ = older.Close() }()
 	log, said := logtest.NewNullLogger()
-	server := serveMetrics(older.Addr().String(), http.HandlerFunc(hello), func() bool { return true }, log)
+	server := serveMetrics(older.Addr().String(), http.HandlerFunc(hello), probes{fine, fine}, log)
 	nstest.Eventually(t, "the taken port to be said", func() bool { return len(said.AllEntries()) == 1 })
 	if err := server.Close(); err != nil {
 		t.Error(err)
@@ -98,7 +101,7 @@ func TestMetricsTakeABoundedNumberOfConnections(t *testing.T) {
 	server := serveMetrics(address, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		served.Add(1)
 		<-release
-	}), func() bool { return true }, log)
+	}), probes{fine, fine}, log)
 	defer func() { _ = server.Close() }()
 	nstest.Eventually(t, "the metrics to be served", func() bool { code, _ := get(t, "http://"+address+"/readyz"); return code == http.StatusOK })
 	for range 2 * metricsConnections {

@@ -7,16 +7,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/neighpin/neighpin/hooks/nri"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
@@ -64,14 +67,10 @@ type ContainerdStatus struct {
 
 // snapshot collects the status of the daemon's parts.
 func (d *daemon) snapshot(config Config) Status {
-	nri, engine := d.connector.State(), d.engine.Status()
+	connection, engine := d.connector.State(), d.engine.Status()
 	status := Status{
 		Version: version, StartedAt: d.started.UTC(),
-		NRI: NRIStatus{
-			Connected: nri.Connected, Synchronized: nri.Synchronized, Socket: config.NRISocket,
-			Runtime: nri.Runtime, RuntimeVersion: nri.RuntimeVersion, RequestTimeoutMs: nri.RequestTimeout.Milliseconds(),
-			Error: text(nri.Err),
-		},
+		NRI: nriStatus(connection, config),
 		Containerd: ContainerdStatus{
 			Connected: engine.StoreConnected, Socket: config.ContainerdSocket, Error: text(engine.StoreError),
 		},
@@ -87,6 +86,26 @@ func (d *daemon) snapshot(config Config) Status {
 	return status
 }
 
+func nriStatus(state nri.State, config Config) NRIStatus {
+	return NRIStatus{
+		Connected: state.Connected, Synchronized: state.Synchronized, Socket: config.NRISocket,
+		Runtime: state.Runtime, RuntimeVersion: state.RuntimeVersion, RequestTimeoutMs: state.RequestTimeout.Milliseconds(),
+		Error: text(state.Err),
+	}
+}
+
+// ready tells that the daemon is connected and has taken over what was there: nil,
+// or what is missing.
+func ready(nri NRIStatus) error {
+	switch {
+	case nri.Connected && nri.Synchronized:
+		return nil
+	case nri.Connected:
+		return errors.New("not ready: connected to NRI, not synchronized yet")
+	}
+	return fmt.Errorf("not ready: not connected to NRI at %s%s", nri.Socket, because(nri.Error))
+}
+
 func text(err error) string {
 	if err == nil {
 		return ""
@@ -97,6 +116,7 @@ func text(err error) string {
 const (
 	socketName = "neighpin.sock"
 	statusPath = "/status"
+	livePath   = "/live"
 	// statusTimeout bounds both sides of one question.
 	statusTimeout = 5 * time.Second
 )
@@ -111,7 +131,7 @@ type statusServer struct {
 
 // serveStatus listens on the socket in the state directory. During a rolling
 // update the newcomer's socket takes the name; the older one goes on unreached.
-func serveStatus(stateDir string, snapshot func() Status, log logrus.FieldLogger) (*statusServer, error) {
+func serveStatus(stateDir string, snapshot func() Status, alive func() error, log logrus.FieldLogger) (*statusServer, error) {
 	path := filepath.Join(stateDir, socketName)
 	own := path + "." + strconv.Itoa(os.Getpid())
 	if err := os.Remove(own); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -142,6 +162,7 @@ func serveStatus(stateDir string, snapshot func() Status, log logrus.FieldLogger
 			log.WithError(err).Debug("status asked for by somebody who left")
 		}
 	})
+	mux.HandleFunc("GET "+livePath, func(w http.ResponseWriter, _ *http.Request) { answer(w, alive()) })
 	s := &statusServer{
 		server: &http.Server{Handler: mux, ReadTimeout: statusTimeout, WriteTimeout: statusTimeout},
 		path:   path, file: file, finished: make(chan error, 1),
@@ -167,8 +188,28 @@ func (s *statusServer) Close() error {
 	return err
 }
 
-// askStatus asks the daemon.
+// askStatus asks the daemon how everything is.
 func askStatus(ctx context.Context, stateDir string) (Status, error) {
+	var status Status
+	err := ask(ctx, stateDir, statusPath, func(response *http.Response) error {
+		return json.NewDecoder(response.Body).Decode(&status)
+	})
+	return status, err
+}
+
+// askLive asks the daemon whether it moves: nil, or what does not.
+func askLive(ctx context.Context, stateDir string) error {
+	return ask(ctx, stateDir, livePath, func(response *http.Response) error {
+		if response.StatusCode == http.StatusOK {
+			return nil
+		}
+		why, _ := io.ReadAll(io.LimitReader(response.Body, 1<<10)) // as much as there is
+		return errors.New(strings.TrimSpace(string(why)))
+	})
+}
+
+// ask puts one question over the status socket.
+func ask(ctx context.Context, stateDir, question string, read func(*http.Response) error) error {
 	path := filepath.Join(stateDir, socketName)
 	client := http.Client{
 		Timeout: statusTimeout,
@@ -180,18 +221,17 @@ func askStatus(ctx context.Context, stateDir string) (Status, error) {
 			},
 		},
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://neighpin"+statusPath, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://neighpin"+question, nil)
 	if err != nil {
-		return Status{}, err
+		return err
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		return Status{}, fmt.Errorf("ask daemon at %s (is it running, and are you root?): %w", path, errors.Unwrap(err))
+		return fmt.Errorf("ask daemon at %s (is it running, and are you root?): %w", path, errors.Unwrap(err))
 	}
 	defer func() { _ = response.Body.Close() }()
-	var status Status
-	if err := json.NewDecoder(response.Body).Decode(&status); err != nil {
-		return Status{}, fmt.Errorf("read status from %s: %w", path, err)
+	if err := read(response); err != nil {
+		return fmt.Errorf("answer from %s: %w", path, err)
 	}
-	return status, nil
+	return nil
 }

@@ -21,7 +21,7 @@ import (
 
 func (a *app) statusCommand() *cobra.Command {
 	var stateDir, output string
-	var ready bool
+	var readiness, liveness bool
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the daemon's connections, sandboxes and pins",
@@ -33,15 +33,20 @@ func (a *app) statusCommand() *cobra.Command {
 				return err
 			}
 			a.running = true
+			if liveness {
+				if err := askLive(cmd.Context(), stateDir); err != nil {
+					return fmt.Errorf("not alive: %w", err)
+				}
+				if !readiness {
+					return nil
+				}
+			}
 			status, err := askStatus(cmd.Context(), stateDir)
 			if err != nil {
 				return err
 			}
-			if ready {
-				if !status.NRI.Connected || !status.NRI.Synchronized {
-					return fmt.Errorf("not ready: NRI connected %t, synchronized %t %s", status.NRI.Connected, status.NRI.Synchronized, status.NRI.Error)
-				}
-				return nil
+			if readiness {
+				return ready(status.NRI)
 			}
 			if err := a.print(output, status, func(w io.Writer) { printStatus(w, status) }); err != nil {
 				return err
@@ -56,7 +61,8 @@ func (a *app) statusCommand() *cobra.Command {
 	}
 	a.stateFlag(cmd, &stateDir)
 	outputFlag(cmd, &output)
-	cmd.Flags().BoolVar(&ready, "ready", false, "print nothing; exit with 0 when connected to NRI and synchronized")
+	cmd.Flags().BoolVar(&readiness, "ready", false, "print nothing; exit with 0 when connected to NRI and synchronized")
+	cmd.Flags().BoolVar(&liveness, "live", false, "print nothing; exit with 0 while the daemon answers and its engine is not stuck, connected or not")
 	return cmd
 }
 

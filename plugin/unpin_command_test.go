@@ -68,7 +68,7 @@ func TestUnpinAllRefusesWhileTheDaemonRuns(t *testing.T) {
 	t.Cleanup(func() { _ = os.RemoveAll(state) })
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	server, err := serveStatus(state, func() Status { return Status{Sandboxes: []sandbox.Record{}} }, log)
+	server, err := serveStatus(state, func() Status { return Status{Sandboxes: []sandbox.Record{}} }, fine, log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -112,7 +112,7 @@ func TestCopyThatLostItsTruthIsStaleWithTheReason(t *testing.T) {
 
 func TestGuestHoldsACopyToo(t *testing.T) {
 	n := newNode(t)
-	n.engine.opts.Selector.Handlers = []string{"kata*"}
+	n.selects("kata*")
 	p := n.newPod("kata-qemu", "io.containerd.kata-qemu.v2").listed().cni().ready()
 	n.awaitPinned()
 	n.engine.SandboxStarted(t.Context(), identify(p.rec))

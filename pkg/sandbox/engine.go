@@ -29,7 +29,8 @@ var _ Store = (*containerd.Store)(nil)
 // Options are what an [Engine] works with. All are required but Store and those
 // whose zero value stands for something.
 type Options struct {
-	// Selector decides which sandboxes are pinned and annotated.
+	// Selector decides which sandboxes are pinned and annotated, until
+	// [Engine.SetSelector] gives another.
 	Selector Selector
 	// Store is containerd's sandbox store; nil means no early path.
 	Store Store
@@ -85,6 +86,7 @@ type Engine struct {
 	wg     sync.WaitGroup
 
 	guard     *guard
+	pulse     *pulse
 	watchHost func() (hostWatcher, error)
 	probe     func(context.Context, *netns.NS, []neighbor.Ask, neighbor.ProbeOptions) ([]neighbor.Answer, error)
 
@@ -92,6 +94,7 @@ type Engine struct {
 
 	mu        sync.Mutex // guards all following fields
 	closed    bool
+	selector  Selector
 	sandboxes map[string]*sandbox // the selected ones, by id
 	ignored   map[string]string   // the other ones: id to namespace path
 	orphans   map[string]*sandbox // recorded as starting by an earlier process, not met yet
@@ -123,7 +126,7 @@ func New(opts Options) (*Engine, error) {
 	e := &Engine{
 		opts: opts, host: host, records: records,
 		sandboxes: make(map[string]*sandbox), ignored: make(map[string]string), orphans: make(map[string]*sandbox),
-		watchHost: watchHost, probe: neighbor.Probe, tending: make(chan struct{}, tenders),
+		selector: opts.Selector, pulse: newPulse(), watchHost: watchHost, probe: neighbor.Probe, tending: make(chan struct{}, tenders),
 	}
 	e.guard = newGuard(e)
 	e.ctx, e.cancel = context.WithCancel(context.Background())
@@ -165,6 +168,7 @@ func (e *Engine) watch() error {
 	e.bury() // what went since its record was read
 	e.guard.start()
 	e.wg.Go(e.discover)
+	e.wg.Go(e.beat)
 	return nil
 }
 

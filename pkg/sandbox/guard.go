@@ -49,6 +49,8 @@ type guard struct {
 	urgent    []*ward         // to be compared, in order
 	patient   []*ward         // when nothing is urgent
 	swept     time.Time
+	busy      int         // workers that compare
+	moved     time.Time   // when one began or ended that last
 	sweeping  *time.Timer // when everything is to be compared again, or nil
 
 	askable *sync.Cond // of mu: there is somebody to ask for, or the end

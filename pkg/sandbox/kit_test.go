@@ -177,6 +177,7 @@ type node struct {
 	returnPath bool
 
 	observer Observer
+	pulse    func(*pulse) // nil: as it is
 }
 
 func newNode(t *testing.T) *node {
@@ -208,6 +209,16 @@ func (n *node) options() Options {
 	}
 }
 
+// selects has the running engine pin pods of other handlers than its options say.
+func (n *node) selects(handlers ...string) {
+	n.t.Helper()
+	selector := n.engine.opts.Selector
+	selector.Handlers = handlers
+	if err := n.engine.SetSelector(selector); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
 // start makes and starts the node's engine, as a new process would.
 func (n *node) start() {
 	n.t.Helper()
@@ -227,6 +238,9 @@ func (n *node) prepared() *Engine {
 	}
 	if n.watch != nil {
 		engine.watchHost = n.watch
+	}
+	if n.pulse != nil {
+		n.pulse(engine.pulse)
 	}
 	return engine
 }

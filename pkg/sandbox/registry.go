@@ -30,7 +30,7 @@ func (e *Engine) begin(ctx context.Context, id Identity, adopted bool) *sandbox 
 	if e.closed || !idPattern.MatchString(id.ID) {
 		return nil
 	}
-	selected := e.opts.Selector.Select(id)
+	selected := e.selector.Select(id)
 	if !selected.Pin {
 		// A pod of the default runtime whose type could not be asked for may
 		// be selected once it is known.
@@ -50,6 +50,19 @@ func (e *Engine) begin(ctx context.Context, id Identity, adopted bool) *sandbox 
 		e.live(living, s)
 	})
 	return s
+}
+
+// SetSelector decides about sandboxes that start from now on. Those that are known
+// stay what they are, selected or not: what a runtime has read cannot be read
+// again, and a pod that runs with its pins must not lose them.
+func (e *Engine) SetSelector(selector Selector) error {
+	if err := selector.Validate(); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.selector = selector
+	return nil
 }
 
 // find returns a sandbox that is known: nil for one that is not selected.

@@ -133,6 +133,7 @@ func (g *guard) next() (*ward, urgency) {
 		}
 		cause := w.cause
 		w.busy, w.dirty, w.waits, w.cause = true, false, idle, idle
+		g.busy, g.moved = g.busy+1, time.Now()
 		return w, cause
 	}
 }
@@ -179,6 +180,7 @@ func (g *guard) done(w *ward, b basis, cost time.Duration, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	w.busy = false
+	g.busy, g.moved = g.busy-1, time.Now()
 	for _, waiter := range w.served {
 		waiter.one()
 	}

@@ -53,6 +53,9 @@ type Selector struct {
 	Annotate []string
 	// PodAnnotations says whose wish counts.
 	PodAnnotations AnnotationPolicy
+	// ExcludeNamespaces are globs of Kubernetes namespaces whose pods are never
+	// selected, whatever they wish.
+	ExcludeNamespaces []string
 }
 
 // Selection is the answer of [Selector.Select].
@@ -71,6 +74,11 @@ func (s Selector) Validate() error {
 			}
 		}
 	}
+	for _, glob := range s.ExcludeNamespaces {
+		if _, err := path.Match(glob, ""); err != nil || glob == "" {
+			return fmt.Errorf("namespace glob %q: not a pattern of path.Match", glob)
+		}
+	}
 	switch s.PodAnnotations {
 	case AllowAnnotation, OptInAnnotation, IgnoreAnnotation:
 		return nil
@@ -79,13 +87,13 @@ func (s Selector) Validate() error {
 		s.PodAnnotations, AllowAnnotation, OptInAnnotation, IgnoreAnnotation)
 }
 
-// Select decides about one sandbox. A pod on the host's network is never
-// selected. The live file is for pods that use the kernel's stack: a mount more
+// Select decides about one sandbox. A pod on the host's network or in an excluded
+// namespace is never selected. The live file is for pods that use the kernel's stack: a mount more
 // than there was at the checkpoint keeps gVisor from restoring a container (gvisor
 // runsc/specutils/restore.go, validateMounts; annotations other than its own may
 // differ).
 func (s Selector) Select(id Identity) Selection {
-	if id.NetNSPath == "" {
+	if id.NetNSPath == "" || matches(s.ExcludeNamespaces, id.Namespace) {
 		return Selection{}
 	}
 	handler := id.handler()

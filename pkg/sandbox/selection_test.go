@@ -19,6 +19,8 @@ func TestSelect(t *testing.T) {
 	}
 	both := Selection{Pin: true, Annotate: true}
 	all := Selection{Pin: true, Annotate: true, File: true}
+	without := optIn
+	without.ExcludeNamespaces = []string{"kube-system", "build-*"}
 	runc := defaults
 	runc.Handlers = append([]string{"runc"}, runc.Handlers...)
 	const netns = "/var/run/netns/cni-1"
@@ -52,6 +54,12 @@ func TestSelect(t *testing.T) {
 		"file, but let go":                    {runc, Identity{Handler: "runc", Runtime: typeRunc, NetNSPath: netns, Annotations: file("false")}, Selection{}},
 		"no file in gVisor":                   {defaults, Identity{Handler: "runsc", Runtime: typeGVisor, NetNSPath: netns, Annotations: file("true")}, both},
 		"no file where the type is not known": {defaults, Identity{Handler: "runsc", NetNSPath: netns, Annotations: file("true")}, both},
+		"excluded namespace":                  {without, Identity{Namespace: "kube-system", Handler: "runsc", NetNSPath: netns}, Selection{}},
+		"excluded by a glob":                  {without, Identity{Namespace: "build-7", Handler: "runsc", NetNSPath: netns}, Selection{}},
+		"excluded, and asks":                  {without, Identity{Namespace: "build-7", Handler: "runc", Runtime: typeRunc, NetNSPath: netns, Annotations: file("true")}, Selection{}},
+		"another namespace":                   {without, Identity{Namespace: "kube-systems", Handler: "runsc", NetNSPath: netns}, both},
+		"another namespace, and asks":         {without, Identity{Namespace: "rebuild-7", Handler: "runc", NetNSPath: netns, Annotations: wish("true")}, both},
+		"no namespace known":                  {without, Identity{Handler: "runsc", NetNSPath: netns}, both},
 		"zero selector":                       {Selector{}, Identity{Handler: "runsc", NetNSPath: netns}, Selection{}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -64,9 +72,11 @@ func TestSelect(t *testing.T) {
 
 func TestValidateSelector(t *testing.T) {
 	for name, selector := range map[string]Selector{
-		"broken glob":    {Handlers: []string{"["}, PodAnnotations: AllowAnnotation},
-		"empty glob":     {Annotate: []string{""}, PodAnnotations: AllowAnnotation},
-		"unknown policy": {PodAnnotations: "perhaps"},
+		"broken glob":                {Handlers: []string{"["}, PodAnnotations: AllowAnnotation},
+		"empty glob":                 {Annotate: []string{""}, PodAnnotations: AllowAnnotation},
+		"broken glob of a namespace": {ExcludeNamespaces: []string{"a[", "b"}, PodAnnotations: AllowAnnotation},
+		"empty glob of a namespace":  {ExcludeNamespaces: []string{"a", ""}, PodAnnotations: AllowAnnotation},
+		"unknown policy":             {PodAnnotations: "perhaps"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := selector.Validate(); err == nil {
@@ -74,7 +84,7 @@ func TestValidateSelector(t *testing.T) {
 			}
 		})
 	}
-	if err := (Selector{Handlers: []string{"runsc*"}, PodAnnotations: OptInAnnotation}).Validate(); err != nil {
+	if err := (Selector{Handlers: []string{"runsc*"}, PodAnnotations: OptInAnnotation, ExcludeNamespaces: []string{"kube-*"}}).Validate(); err != nil {
 		t.Error(err)
 	}
 }

@@ -61,7 +61,7 @@ func TestLinkThatGoesDownIsNoHandOver(t *testing.T) {
 
 func TestStackThatGivesNoSignIsUnproven(t *testing.T) {
 	n := newNode(t)
-	n.engine.opts.Selector.Handlers = []string{"kata*", "runsc*"}
+	n.selects("kata*", "runsc*")
 	pod := n.newPod("kata-qemu", "io.containerd.kata-qemu.v2").listed().cni().ready()
 	n.awaitPinned()
 	n.engine.SandboxStarted(t.Context(), identify(pod.rec))
