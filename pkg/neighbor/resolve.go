@@ -170,8 +170,7 @@ func (r *resolver) resolveGateway(ctx context.Context, k key, l link, o outlook)
 		if r.isOurs(k, l, e, v) {
 			r.ours[k] = e.lladdr
 			if v.lladdr != e.lladdr {
-				r.result.Outdated = append(r.result.Outdated, Neighbor{Dst: k.dst, Dev: l.name, LLAddr: e.lladdr,
-					Family: familyName(k.dst), State: stateNames(e.state)})
+				r.outdated(k, l, e)
 			}
 		} else {
 			v = r.existing(k, l, e, v)
@@ -188,6 +187,11 @@ func (r *resolver) resolveGateway(ctx context.Context, k key, l link, o outlook)
 func (r *resolver) found(dst netip.Addr, l link, e entry, v verdict) {
 	r.result.Neighbors = append(r.result.Neighbors, Neighbor{Dst: dst, Dev: l.name, LLAddr: v.lladdr,
 		Family: familyName(dst), State: stateNames(e.state), Source: v.source})
+}
+
+func (r *resolver) outdated(k key, l link, e entry) {
+	r.result.Outdated = append(r.result.Outdated, Neighbor{Dst: k.dst, Dev: l.name, LLAddr: e.lladdr,
+		Family: familyName(k.dst), State: stateNames(e.state)})
 }
 
 func linkGone() verdict { return no(ReasonLinkGone, "the link was removed meanwhile") }

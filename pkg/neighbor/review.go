@@ -22,6 +22,12 @@ import (
 // Limit does not count, and Unknown stays empty: the addresses to ask from are
 // those that Resolve gave before.
 //
+// Outdated has the permanent entries for these gateways that carry our Protocol
+// and say something else than what is true now, or anything where nothing is. That
+// the mark alone makes them ours is for namespaces whose tables nobody else uses
+// any more: a process that ended between writing and recording has left no better
+// trace of what it wrote.
+//
 // A link that has left the sandbox, as when a program takes it into a namespace of
 // its own, is judged by its other end if Ends tells that: what is true of a
 // gateway does not depend on where the link is. Neighbors of such links have no
@@ -71,20 +77,25 @@ func (r *resolver) review(ctx context.Context, links map[string]reviewed, n Neig
 	if err != nil {
 		return err
 	}
-	if v = stillTrue(n, v); !v.known() {
+	v = stillTrue(n, v)
+	var e entry
+	if !at.moved {
+		e, err = r.conn.entry(ctx, k.dst, k.index)
+		if err != nil && !errors.Is(err, unix.ENODEV) { // the state of what is gone is NONE
+			return fmt.Errorf("read neighbor %s on %s: %w", k.dst, printable(n.Dev), err)
+		}
+	}
+	if e.permanent() && e.protocol == Protocol && v.lladdr != e.lladdr {
+		r.outdated(k, at.link, e)
+	}
+	if !v.known() {
 		r.skip(k, at.link, v)
 		return nil
 	}
-	if at.moved {
-		r.found(k.dst, at.link, entry{}, v)
-		r.result.Neighbors[len(r.result.Neighbors)-1].State = nil
-		return nil
-	}
-	e, err := r.conn.entry(ctx, k.dst, k.index)
-	if err != nil && !errors.Is(err, unix.ENODEV) { // the state of what is gone is NONE
-		return fmt.Errorf("read neighbor %s on %s: %w", k.dst, printable(n.Dev), err)
-	}
 	r.found(k.dst, at.link, e, v)
+	if at.moved {
+		r.result.Neighbors[len(r.result.Neighbors)-1].State = nil
+	}
 	return nil
 }
 

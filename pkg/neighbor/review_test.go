@@ -5,6 +5,8 @@ package neighbor
 import (
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/neighpin/neighpin/internal/nstest"
 )
 
@@ -14,7 +16,7 @@ func review(t testing.TB, tb *Table, q Query) Resolution {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(res.Outdated) > 0 || res.HandedOver || len(res.Unknown) > 0 {
+	if res.HandedOver || len(res.Unknown) > 0 {
 		t.Errorf("a review told of %+v", res)
 	}
 	return res
@@ -45,15 +47,40 @@ func TestReviewAfterTheHandOver(t *testing.T) {
 	}
 
 	host.IP("link set lxc0 address " + hostMAC2)
-	expect(t, review(t, tb, Query{Known: pinned}),
-		"10.0.0.1 eth0 "+hostMAC2+" inet peer NONE", "fd00::1 eth0 "+hostMAC2+" inet6 peer PERMANENT")
+	res := review(t, tb, Query{Known: pinned})
+	expect(t, res, "10.0.0.1 eth0 "+hostMAC2+" inet peer NONE", "fd00::1 eth0 "+hostMAC2+" inet6 peer PERMANENT")
+	expectOutdated(t, res, gw6+"PERMANENT")
 	host.IP("link set lxc0 address " + hostMAC)
-	expect(t, review(t, tb, Query{Known: pinned}), gw4+"peer NONE", gw6+"peer PERMANENT")
+	res = review(t, tb, Query{Known: pinned})
+	expect(t, res, gw4+"peer NONE", gw6+"peer PERMANENT")
+	expectOutdated(t, res)
 	expectEntries(t, pod, before...) // nothing was written
 
 	host.IP("link del lxc0")
 	expect(t, review(t, tb, Query{Known: pinned}), "10.0.0.1 eth0 - LinkGone", "fd00::1 eth0 - LinkGone")
 	expect(t, review(t, tb, Query{}))
+}
+
+// What a process wrote and did not live to record is known by the mark; what somebody
+// else left is not.
+func TestReviewFindsEntriesOfOursThatNoRecordTellsOf(t *testing.T) {
+	host, pod := pair(t)
+	dualStack(pod)
+	tb, pinned := taken(t, host, pod)
+	pod.IP("neigh replace fd00::1 lladdr " + otherMAC + " dev eth0 nud permanent protocol 177")
+	expectOutdated(t, review(t, tb, Query{Known: pinned}), "fd00::1 eth0 "+otherMAC+" inet6 PERMANENT")
+	expectOutdated(t, review(t, tb, Query{}))
+	pod.IP("neigh del fd00::1 dev eth0", "neigh add fd00::1 lladdr "+otherMAC+" dev eth0 nud permanent")
+	expectOutdated(t, review(t, tb, Query{Known: pinned}))
+	pod.IP("neigh del fd00::1 dev eth0", "neigh add fd00::1 lladdr "+otherMAC+" dev eth0 nud stale protocol 177")
+	expectOutdated(t, review(t, tb, Query{Known: pinned}))
+}
+
+func expectOutdated(t testing.TB, res Resolution, want ...string) {
+	t.Helper()
+	if diff := cmp.Diff(want, outdated(res)); diff != "" {
+		t.Errorf("outdated (-want +got):\n%s", diff)
+	}
 }
 
 func TestReviewOfABridge(t *testing.T) {

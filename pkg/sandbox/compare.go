@@ -72,6 +72,9 @@ func (e *Engine) compare(s *sandbox, b basis, cause urgency) (basis, error) {
 	if e.ctx.Err() != nil {
 		return b, nil // stopping, which is none of the sandbox's doing
 	}
+	if err != nil {
+		err = fmt.Errorf(compareFailed+"%w", err)
+	}
 	switch {
 	case !c.untouched:
 		if err != nil {

@@ -6,10 +6,15 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
 )
+
+// compareFailed begins what is said of a comparison that failed: the next that
+// succeeds ends it.
+const compareFailed = "compare with what is true now: "
 
 // review compares what a runtime copied with what is true now. The copy is out of
 // reach: what differs is recorded as stale and reported. Neighbors then has what
@@ -29,6 +34,9 @@ func (c *comparison) review(ctx context.Context) error {
 		return err
 	}
 	c.links, c.sought = now.Basis, now.Sought
+	if strings.HasPrefix(c.before.Error, compareFailed) {
+		c.after.Error = ""
+	}
 	c.after.Neighbors, c.after.Stale = nil, nil
 	c.after.Skipped = slices.DeleteFunc(slices.Clone(c.before.Skipped), func(s neighbor.Skipped) bool {
 		return slices.ContainsFunc(copied, func(n neighbor.Neighbor) bool { return keyOf(n) == keyOfSkipped(s) })
@@ -50,7 +58,7 @@ func (c *comparison) review(ctx context.Context) error {
 	}
 	// Whoever else comes to answer comes too late.
 	c.after.Probes, c.after.Doubts, c.after.Skipped = c.heard.settle(c.before, c.after.Neighbors, c.after.Skipped, nil)
-	return c.correct(ctx)
+	return c.correct(ctx, now.Outdated)
 }
 
 // copied are the neighbors that the runtime has: those of the record, but where
@@ -105,17 +113,14 @@ func (c *comparison) keep(was neighbor.Neighbor) {
 	}
 }
 
-// correct gives entries that are still there, and ours, the address of now.
-func (c *comparison) correct(ctx context.Context) error {
-	for _, old := range c.before.Neighbors {
-		i := slices.IndexFunc(c.after.Neighbors, func(n neighbor.Neighbor) bool { return keyOf(n) == keyOf(old) })
-		if i >= 0 && c.after.Neighbors[i].Same(old) {
-			continue
-		}
+// correct gives entries that are still there, ours and outdated, the address of now.
+func (c *comparison) correct(ctx context.Context, outdated []neighbor.Neighbor) error {
+	for _, old := range outdated {
 		released, err := c.table.Release(ctx, []neighbor.Neighbor{old})
 		if err != nil {
 			return err
 		}
+		i := slices.IndexFunc(c.after.Neighbors, func(n neighbor.Neighbor) bool { return keyOf(n) == keyOf(old) })
 		if i < 0 || len(released) == 0 {
 			continue
 		}
