@@ -20,11 +20,17 @@ CHAOS ?= full
 SEED ?=
 # Where the tests' totals are added up; .ci/run sets it.
 TOTALS ?=
+# The image's name; with PUSH=yes it is pushed there.
 IMAGE ?= neighpin:$(VERSION)
+PUSH ?=
 
 # Without git, or in a checkout without tags and history, there is still a name.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
+# What the image says it was made of, and when: the commit's own time, so that every build of it gives one digest.
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+export SOURCE_DATE_EPOCH
 
 # Programs of the distribution that an unprivileged PATH may lack.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
@@ -51,8 +57,18 @@ build: ## Build bin/neighpin, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/neighpin ./plugin
 
 .PHONY: image
-image: ## Build the container image (docker); IMAGE names it
-	docker build --build-arg VERSION=$(VERSION) -t $(IMAGE) .
+image: ## Build the container image for amd64 and arm64, bin/image.tar, without an engine; IMAGE names it, PUSH=yes pushes it
+	@cd e2e && $(GO) run ./cmd/image -name '$(IMAGE)' -version '$(VERSION)' -revision '$(REVISION)' \
+	  -archive $(CURDIR)/bin/image.tar $(if $(PUSH),-push)
+
+.PHONY: image-docker
+image-docker: ## Build the same image with docker, for this machine; IMAGE names it
+	DOCKER_BUILDKIT=1 docker build --build-arg VERSION='$(VERSION)' --build-arg REVISION='$(REVISION)' \
+	  --build-arg SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) -t '$(IMAGE)' .
+
+.PHONY: manifests
+manifests: ## Render deploy/install.yaml from the Helm chart
+	@cd e2e && $(GO) run ./cmd/manifests
 
 ##@ Testing
 

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package product makes neighpin's own container image without an engine: what the Dockerfile makes, for several
+// architectures, as an archive or straight into a registry.
+//
+// The files come from internal/cmd/rootfs, which the Dockerfile runs too. With one release of Go the digest depends on nothing but the
+// sources and Options.
+package product
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// Architectures are those that an image is published for.
+func Architectures() []string { return []string{"amd64", "arm64"} }
+
+// Options are all that decides what the image is, besides the sources.
+type Options struct {
+	// Checkout is the repository's root.
+	Checkout string
+	// Architectures are in the order of the index.
+	Architectures []string
+	// Version is what the program and a label say; Revision is the commit.
+	Version, Revision string
+	// Date is the time of all files and of the image, in seconds.
+	Date time.Time
+}
+
+// Build builds the image of each architecture and returns their index. What the compiler has to say goes to progress.
+func Build(ctx context.Context, progress io.Writer, o Options) (v1.ImageIndex, error) {
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for _, arch := range o.Architectures {
+		built, err := buildOne(ctx, progress, o, arch)
+		if err != nil {
+			return nil, fmt.Errorf("build the image for %s: %w", arch, err)
+		}
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{
+			Add:        built,
+			Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}},
+		})
+	}
+	return index, nil
+}
+
+func buildOne(ctx context.Context, progress io.Writer, o Options, arch string) (v1.Image, error) {
+	scratch, err := os.MkdirTemp("", "neighpin-image-")
+	if err != nil {
+		return nil, fmt.Errorf("make a folder: %w", err)
+	}
+	defer os.RemoveAll(scratch)
+	if err := Files(ctx, progress, o, arch, scratch); err != nil {
+		return nil, err
+	}
+	var archive bytes.Buffer
+	if err := writeTar(&archive, os.DirFS(scratch), o.Date); err != nil {
+		return nil, err
+	}
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(archive.Bytes())), nil
+	}, tarball.WithCompressionLevel(gzip.BestCompression), tarball.WithMediaType(types.OCILayer), tarball.WithCompressedCaching)
+	if err != nil {
+		return nil, fmt.Errorf("make the layer: %w", err)
+	}
+	base := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	built, err := mutate.Append(base, mutate.Addendum{
+		Layer:   layer,
+		History: v1.History{Created: v1.Time{Time: o.Date.UTC()}, CreatedBy: "internal/cmd/rootfs"},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("add the layer: %w", err)
+	}
+	file, err := built.ConfigFile()
+	if err != nil {
+		return nil, fmt.Errorf("configure the image: %w", err)
+	}
+	file = file.DeepCopy()
+	file.OS, file.Architecture, file.Created, file.Config = "linux", arch, v1.Time{Time: o.Date.UTC()}, config(o)
+	return mutate.ConfigFile(built, file)
+}
+
+// config says the same as the Dockerfile; a test compares them.
+func config(o Options) v1.Config {
+	return v1.Config{
+		Entrypoint: []string{"/neighpin"},
+		Cmd:        []string{"plugin"},
+		WorkingDir: "/",
+		// BuildKit gives it to every image.
+		Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+		Labels: map[string]string{
+			"org.opencontainers.image.title":         "neighpin",
+			"org.opencontainers.image.description":   "Pins the gateway neighbors of sandboxed pods before their runtime reads them",
+			"org.opencontainers.image.source":        "https://github.com/neighpin/neighpin",
+			"org.opencontainers.image.documentation": "https://github.com/neighpin/neighpin/tree/main/docs",
+			"org.opencontainers.image.licenses":      "Apache-2.0",
+			"org.opencontainers.image.version":       o.Version,
+			"org.opencontainers.image.revision":      o.Revision,
+		},
+	}
+}
+
+// Files makes the root folder of the image for that architecture in dir, which must be empty.
+func Files(ctx context.Context, progress io.Writer, o Options, arch, dir string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "go", "run", "./internal/cmd/rootfs", "-arch", arch, "-version", o.Version, "-out", dir)
+	cmd.Dir = o.Checkout
+	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "SOURCE_DATE_EPOCH="+strconv.FormatInt(o.Date.Unix(), 10))
+	cmd.Stdout, cmd.Stderr = progress, progress
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("make the image's files: %w", err)
+	}
+	return nil
+}
+
+// writeTar writes the files in the order of their names. Owners are root, modes are the files' own.
+func writeTar(to io.Writer, files fs.FS, date time.Time) error {
+	writer := tar.NewWriter(to)
+	err := fs.WalkDir(files, ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || path == "." {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		header := &tar.Header{Typeflag: tar.TypeReg, Name: path, Mode: int64(info.Mode().Perm()), ModTime: date}
+		if entry.IsDir() {
+			header.Typeflag, header.Name = tar.TypeDir, path+"/"
+			return writer.WriteHeader(header)
+		}
+		content, err := fs.ReadFile(files, path)
+		if err != nil {
+			return err
+		}
+		header.Size = int64(len(content))
+		if err := writer.WriteHeader(header); err != nil {
+			return err
+		}
+		_, err = writer.Write(content)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("pack the image's files: %w", err)
+	}
+	return writer.Close()
+}
+
+// Size is that of an image's layers in bytes: unpacked, as tar archives, and compressed, as they travel.
+type Size struct{ Unpacked, Compressed int64 }
+
+// SizeOf is the size of one image of an index.
+func SizeOf(index v1.ImageIndex, digest v1.Hash) (Size, error) {
+	image, err := index.Image(digest)
+	if err != nil {
+		return Size{}, err
+	}
+	layers, err := image.Layers()
+	if err != nil {
+		return Size{}, err
+	}
+	var size Size
+	for _, layer := range layers {
+		compressed, err := layer.Size()
+		if err != nil {
+			return Size{}, err
+		}
+		content, err := layer.Uncompressed()
+		if err != nil {
+			return Size{}, err
+		}
+		unpacked, err := io.Copy(io.Discard, content)
+		if err := errors.Join(err, content.Close()); err != nil {
+			return Size{}, err
+		}
+		size.Compressed += compressed
+		size.Unpacked += unpacked
+	}
+	return size, nil
+}
