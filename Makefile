@@ -70,10 +70,6 @@ image-docker: ## Build the same image with docker, for this machine; IMAGE names
 manifests: ## Render deploy/install.yaml from the Helm chart
 	@cd e2e && $(GO) run ./cmd/manifests
 
-.PHONY: manifests
-manifests: ## Render deploy/install.yaml from the Helm chart
-	@cd e2e && $(GO) run ./cmd/manifests
-
 ##@ Testing
 
 .PHONY: demo
