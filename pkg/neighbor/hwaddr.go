@@ -48,8 +48,13 @@ func (a HardwareAddr) IsUnicast() bool {
 	return ok && b != [hwaddrLen]byte{} && b[0]&1 == 0
 }
 
-// UnmarshalText reads an address as ParseHardwareAddr does, for JSON and YAML.
+// UnmarshalText reads an address as ParseHardwareAddr does, for JSON and YAML. Empty
+// text is the zero value: it is how that is written.
 func (a *HardwareAddr) UnmarshalText(text []byte) (err error) {
+	if len(text) == 0 {
+		*a = ""
+		return nil
+	}
 	*a, err = ParseHardwareAddr(string(text))
 	return err
 }
