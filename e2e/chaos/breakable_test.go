@@ -53,7 +53,7 @@ var cuts = []cut{
 	{replacement, "; old || !n.Permanent() {", "; old && !%s || !n.Permanent() {"},
 	{routeless, "if len(known) == 0 {\n\t\treturn nil, nil\n\t}\n\tnow, err", "if len(known) == 0 || %s {\n\t\treturn known, nil\n\t}\n\tnow, err"},
 	{staleness, "reason neighbor.Reason) {\n\tsince := time.Now().UTC()", "reason neighbor.Reason) {\n\tif %s { return }\n\tsince := time.Now().UTC()"},
-	{correction, "return c.correct(ctx)", "if %s { return nil }\n\treturn c.correct(ctx)"},
+	{correction, "return c.correct(ctx, now.Outdated)", "if %s { return nil }\n\treturn c.correct(ctx, now.Outdated)"},
 	{retry, "g.postpone(w, firstRetry<<w.failures)", "if !%s { g.postpone(w, firstRetry<<w.failures) }"},
 	{forgetting, "func (e *Engine) forget(s *sandbox) {\n", "func (e *Engine) forget(s *sandbox) {\n\tif %s { return }\n"},
 	{remains, "case !netns.Exists(rec.NetNS.Path, rec.NetNS.Cookie):\n\t\te.removeRecord(s)\n\tcase rec.byHand", "case !netns.Exists(rec.NetNS.Path, rec.NetNS.Cookie):\n\t\tif !%s { e.removeRecord(s) }\n\tcase rec.byHand"},
