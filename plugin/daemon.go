@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/signal"
 	"sync"
 	"syscall"
@@ -105,6 +106,8 @@ type daemon struct {
 	observeErr error
 	status     *statusServer
 	served     *metricsServer
+	reload     *reloader
+	stopReload func()
 }
 
 // run serves until the context ends, which is no error.
@@ -183,6 +186,7 @@ func (d *daemon) begin(config Config) (*sandbox.Engine, error) {
 	if err := engine.Start(); err != nil {
 		return nil, fmt.Errorf("start engine: %w", err)
 	}
+	d.followFile(config)
 	d.status, err = serveStatus(config.StateDir, func() Status { return d.snapshot(config) }, engine.Alive, d.log)
 	if err != nil {
 		d.log.WithError(err).Error("no status socket; pods are pinned all the same (is the state directory full or read-only?)")
@@ -192,6 +196,27 @@ func (d *daemon) begin(config Config) (*sandbox.Engine, error) {
 		d.served = serveMetrics(config.MetricsAddress, d.metrics.Handler(), probes{alive: engine.Alive, ready: ready}, d.log)
 	}
 	return engine, nil
+}
+
+// followFile has the file's changes taken over from now on.
+func (d *daemon) followFile(config Config) {
+	d.reload = newReloader(d.source, config, func(next Config) error {
+		if err := d.engine.SetSelector(next.selector()); err != nil {
+			return err
+		}
+		configureLogger(d.log, next)
+		return nil
+	}, d.log)
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	var following sync.WaitGroup
+	following.Go(func() { d.reload.watch(ctx, signals) })
+	d.stopReload = func() {
+		signal.Stop(signals)
+		cancel()
+		following.Wait()
+	}
 }
 
 // observe sets up the observing; where that is not possible the work goes on without.
@@ -209,12 +234,16 @@ func (d *daemon) observe(options *sandbox.Options) {
 // state is what metrics are made of at each scrape.
 func (d *daemon) state() metrics.State {
 	d.mu.Lock()
-	engine, observer := d.engine, d.observer
+	engine, observer, reload := d.engine, d.observer, d.reload
 	d.mu.Unlock()
 	nri := d.connector.State()
 	state := metrics.State{NRIConnected: nri.Connected, NRISynchronized: nri.Synchronized, ConfigOK: true, ConfigLoadedAt: d.started}
 	if engine != nil {
 		state.Engine = engine.Status()
+	}
+	if reload != nil {
+		config := reload.Status()
+		state.ConfigOK, state.ConfigLoadedAt = config.OK, config.LoadedAt
 	}
 	if observer != nil {
 		totals := observer.Totals()
@@ -228,6 +257,9 @@ func (d *daemon) end() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var errs []error
+	if d.stopReload != nil {
+		d.stopReload()
+	}
 	if d.served != nil {
 		errs = append(errs, d.served.Close())
 	}

@@ -27,6 +27,7 @@ import (
 type Status struct {
 	Version    string           `json:"version"`
 	StartedAt  time.Time        `json:"startedAt"`
+	Config     ConfigStatus     `json:"config"`
 	NRI        NRIStatus        `json:"nri"`
 	Containerd ContainerdStatus `json:"containerd"`
 	Host       HostStatus       `json:"host"`
@@ -69,7 +70,7 @@ type ContainerdStatus struct {
 func (d *daemon) snapshot(config Config) Status {
 	connection, engine := d.connector.State(), d.engine.Status()
 	status := Status{
-		Version: version, StartedAt: d.started.UTC(),
+		Version: version, StartedAt: d.started.UTC(), Config: d.reload.Status(),
 		NRI: nriStatus(connection, config),
 		Containerd: ContainerdStatus{
 			Connected: engine.StoreConnected, Socket: config.ContainerdSocket, Error: text(engine.StoreError),

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/pflag"
+)
+
+const (
+	// reloadSettle is how long after the first sign of a change the file is read:
+	// who writes it in place has finished by then, and who has not gives another.
+	reloadSettle = 100 * time.Millisecond
+	// reloadInterval is the time between two looks at the file that nothing has
+	// announced: its directory may have been replaced, or be out of inotify's reach.
+	reloadInterval = time.Minute
+)
+
+// ConfigStatus says which configuration is in force.
+type ConfigStatus struct {
+	// File is empty where the configuration is not from a file that is watched.
+	File string `json:"file,omitempty"`
+	// OK tells that what was read last is in force, as far as it can be without a
+	// restart; Error is why it is not.
+	OK    bool   `json:"ok"`
+	Error string `json:"error,omitempty"`
+	// LoadedAt is when the configuration in force was read.
+	LoadedAt time.Time `json:"loadedAt"`
+	// NeedsRestart are the keys that have changed since the start and count from
+	// the next one.
+	NeedsRestart []string `json:"needsRestart,omitempty"`
+}
+
+// reloader keeps the configuration in force as the file says, for the keys that
+// can change while the daemon runs.
+type reloader struct {
+	source   loader
+	apply    func(Config) error
+	log      logrus.FieldLogger
+	interval time.Duration
+
+	inForce Config // of the goroutine that watch runs in
+	wanted  Config // likewise: what was read last and could be meant
+
+	mu     sync.Mutex // guards the following
+	status ConfigStatus
+}
+
+// newReloader begins with a configuration that is in force. apply puts another in
+// its place, whole or not at all.
+func newReloader(source loader, config Config, apply func(Config) error, log logrus.FieldLogger) *reloader {
+	return &reloader{
+		source: source, apply: apply, log: log, interval: reloadInterval, inForce: config, wanted: config,
+		status: ConfigStatus{File: source.path, OK: true, LoadedAt: time.Now().UTC()},
+	}
+}
+
+// Status says which configuration is in force.
+func (r *reloader) Status() ConfigStatus {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.status
+}
+
+// watch follows the file until the context ends, and reads it at each signal.
+// What is watched is its directory: a ConfigMap is replaced there by way of a
+// link, and editors put a new file in the old one's place.
+func (r *reloader) watch(ctx context.Context, signals <-chan os.Signal) {
+	if !r.watchable() {
+		r.answerSignals(ctx, signals)
+		return
+	}
+	var changes <-chan fsnotify.Event
+	var faults <-chan error
+	dir := filepath.Dir(r.source.path)
+	arm := func() {}
+	if notify, err := fsnotify.NewWatcher(); err != nil {
+		r.log.WithError(err).Warnf("changes of the configuration are not told by the kernel; it is read every %s, and at SIGHUP", r.interval)
+	} else {
+		defer func() { _ = notify.Close() }()
+		changes, faults = notify.Events, notify.Errors
+		arm = func() { _ = notify.Add(dir) } // what is not there may be the next time; until then it is read all the same
+	}
+	arm()
+	ticker := time.NewTicker(r.interval)
+	defer ticker.Stop()
+	settle := time.NewTimer(0) // what changed before the directory was watched
+	defer settle.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case event := <-changes:
+			if r.concerns(event) {
+				settle.Reset(reloadSettle)
+			}
+		case <-faults: // events were lost
+			settle.Reset(reloadSettle)
+		case <-ticker.C:
+			arm()
+			r.read(false)
+		case <-settle.C:
+			r.read(false)
+		case <-signals:
+			r.read(true)
+		}
+	}
+}
+
+// watchable tells that the configuration is a file which can be read again, not
+// a pipe or NRI's.
+func (r *reloader) watchable() bool {
+	info, err := os.Stat(r.source.path)
+	return r.source.path != "" && (err != nil || info.Mode().IsRegular())
+}
+
+// answerSignals is for a daemon without a file.
+func (r *reloader) answerSignals(ctx context.Context, signals <-chan os.Signal) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-signals:
+			r.log.Warn("SIGHUP: there is no configuration file to read again")
+		}
+	}
+}
+
+// concerns tells whether an event may be about the file: its own name, one of the
+// names by which the kubelet replaces a volume's content, or the directory itself.
+func (r *reloader) concerns(event fsnotify.Event) bool {
+	name := filepath.Base(event.Name)
+	return name == filepath.Base(r.source.path) || strings.HasPrefix(name, "..") || event.Name == filepath.Dir(r.source.path)
+}
+
+// read reads the file and puts what it says in force; what cannot be meant leaves
+// everything as it is. What was said once is said again only to who asked.
+func (r *reloader) read(asked bool) {
+	config, err := r.load()
+	if err == nil && !asked && reflect.DeepEqual(config, r.wanted) && r.Status().OK {
+		return
+	}
+	next, later := r.inForce.with(config)
+	if err == nil {
+		err = next.validate()
+	}
+	if err == nil {
+		err = r.apply(next)
+	}
+	if err != nil {
+		r.refuse(err, asked)
+		return
+	}
+	changed := differing(r.inForce, next)
+	r.inForce, r.wanted = next, config
+	r.mu.Lock()
+	r.status.OK, r.status.Error, r.status.NeedsRestart, r.status.LoadedAt = true, "", later, time.Now().UTC()
+	r.mu.Unlock()
+	log := r.log.WithFields(logrus.Fields{"file": r.source.path, "changed": changed})
+	if len(later) > 0 {
+		log.WithField("needsRestart", later).Warn("configuration read again; some keys count from the next start only")
+		return
+	}
+	log.Info("configuration read again, and in force; a changed selection counts for pods that start from now on")
+}
+
+// load reads the file as at the start, but waits for nobody.
+func (r *reloader) load() (Config, error) {
+	info, err := os.Stat(r.source.path)
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return Config{}, fmt.Errorf("read configuration %s: not a regular file", r.source.path)
+	}
+	return r.source.load("")
+}
+
+// refuse says why the configuration that was read is not taken over.
+func (r *reloader) refuse(err error, asked bool) {
+	r.mu.Lock()
+	known := r.status.Error == err.Error()
+	r.status.OK, r.status.Error = false, err.Error()
+	since := r.status.LoadedAt
+	r.mu.Unlock()
+	if !known || asked {
+		r.log.WithError(err).Errorf("configuration not taken over: the one that was read at %s stays in force; mend the file, and it is read again by itself", since.Format(time.RFC3339))
+	}
+}
+
+// with is c with the keys of other that count at once, and the names of those
+// that do not. Whose annotation counts depends on whether pods are refused, unless
+// it is given: the two change together.
+func (c Config) with(other Config) (next Config, later []string) {
+	next = c
+	next.Handlers, next.Annotate, next.ExcludeNamespaces = other.Handlers, other.Annotate, other.ExcludeNamespaces
+	next.LogLevel, next.LogFormat = other.LogLevel, other.LogFormat
+	if other.Enforce == c.Enforce {
+		next.PodAnnotations = other.PodAnnotations
+	}
+	return next, differing(next, other)
+}
+
+// differing are the keys in which two configurations differ.
+func differing(a, b Config) []string {
+	keys := []string{}
+	other := b.flags()
+	a.flags().VisitAll(func(f *pflag.Flag) {
+		if f.Value.String() != other.Lookup(f.Name).Value.String() {
+			keys = append(keys, key(f.Name))
+		}
+	})
+	return keys
+}

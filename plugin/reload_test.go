@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	logtest "github.com/sirupsen/logrus/hooks/test"
+	"github.com/spf13/pflag"
+
+	"github.com/neighpin/neighpin/internal/nstest"
+)
+
+// configMap is a volume as the kubelet writes it: the key's name leads through
+// ..data to a directory with a name of its own, and an update replaces ..data
+// (kubernetes pkg/volume/util/atomic_writer.go).
+type configMap struct {
+	t     *testing.T
+	dir   string
+	count int
+}
+
+func (m *configMap) file() string { return filepath.Join(m.dir, "neighpin.yaml") }
+
+func (m *configMap) update(text string) {
+	m.t.Helper()
+	m.count++
+	old, _ := os.Readlink(filepath.Join(m.dir, "..data"))
+	name := fmt.Sprintf("..2026_11_22_00_00_%02d", m.count)
+	must(m.t, os.Mkdir(filepath.Join(m.dir, name), 0o700))
+	must(m.t, os.WriteFile(filepath.Join(m.dir, name, "neighpin.yaml"), []byte(text), 0o600))
+	must(m.t, os.Symlink(name, filepath.Join(m.dir, "..data_tmp")))
+	must(m.t, os.Rename(filepath.Join(m.dir, "..data_tmp"), filepath.Join(m.dir, "..data")))
+	if old == "" {
+		must(m.t, os.Symlink("..data/neighpin.yaml", m.file()))
+	} else {
+		must(m.t, os.RemoveAll(filepath.Join(m.dir, old)))
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// following is a daemon's configuration that follows its file.
+type following struct {
+	*reloader
+	t       *testing.T
+	said    *logtest.Hook
+	signals chan os.Signal
+
+	mu      sync.Mutex // guards the following
+	applied []Config
+	fault   error
+}
+
+// follow starts with what the file says now, and given flags and environment.
+func follow(t *testing.T, path string, environ map[string]string, set func(*reloader), args ...string) *following {
+	t.Helper()
+	given := pflag.NewFlagSet("given", pflag.ContinueOnError)
+	defaults := defaultConfig()
+	given.AddFlagSet(defaults.flags())
+	must(t, given.Parse(args))
+	source := loader{path: path, given: given, lookupEnv: func(name string) (string, bool) { v, ok := environ[name]; return v, ok }}
+	config, err := source.load("")
+	must(t, err)
+	log, said := logtest.NewNullLogger()
+	log.SetLevel(logrus.InfoLevel)
+	f := &following{t: t, said: said, signals: make(chan os.Signal)}
+	f.reloader = newReloader(source, config, f.take, log)
+	set(f.reloader)
+	ctx, cancel := context.WithCancel(t.Context())
+	var watching sync.WaitGroup
+	watching.Go(func() { f.watch(ctx, f.signals) })
+	t.Cleanup(func() { cancel(); watching.Wait() })
+	return f
+}
+
+func (f *following) take(config Config) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fault == nil {
+		f.applied = append(f.applied, config)
+	}
+	return f.fault
+}
+
+func (f *following) last() (config Config, count int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.applied) > 0 {
+		config = f.applied[len(f.applied)-1]
+	}
+	return config, len(f.applied)
+}
+
+func (f *following) until(what string, ok func(Config, ConfigStatus) bool) {
+	f.t.Helper()
+	nstest.Eventually(f.t, what, func() bool { config, _ := f.last(); return ok(config, f.Status()) })
+}
+
+// says waits until one line of the log has a text, and only one.
+func (f *following) says(containing string) {
+	f.t.Helper()
+	n := 0
+	nstest.Eventually(f.t, "the log to say "+containing, func() bool {
+		n = 0
+		for _, entry := range f.said.AllEntries() {
+			if line, _ := entry.String(); strings.Contains(line, containing) {
+				n++
+			}
+		}
+		return n > 0
+	})
+	if n != 1 {
+		f.t.Errorf("the log says %q %d times", containing, n)
+	}
+}
+
+func asItIs(*reloader) {}
+
+func TestAConfigMapThatIsEditedCountsAtOnce(t *testing.T) {
+	m := &configMap{t: t, dir: t.TempDir()}
+	m.update("handlers: [runsc]\n")
+	f := follow(t, m.file(), nil, asItIs)
+	start := f.Status()
+	m.update("handlers: [runsc, dev]\nannotate: [dev]\npodAnnotations: ignore\nexcludeNamespaces: [kube-*]\nlogLevel: debug\nlogFormat: json\n")
+	f.until("the new configuration", func(c Config, s ConfigStatus) bool { return len(c.Handlers) == 2 && s.LoadedAt.After(start.LoadedAt) })
+	c, _ := f.last()
+	if got := c.selector(); got.PodAnnotations != "ignore" || !slices.Equal(got.Annotate, []string{"dev"}) || !slices.Equal(got.ExcludeNamespaces, []string{"kube-*"}) {
+		t.Errorf("selection %+v", got)
+	}
+	if c.LogLevel != "debug" || c.LogFormat != "json" {
+		t.Errorf("log %s, %s", c.LogLevel, c.LogFormat)
+	}
+	if s := f.Status(); !s.OK || s.Error != "" || s.File != m.file() || len(s.NeedsRestart) != 0 {
+		t.Errorf("status %+v", s)
+	}
+	f.says("excludeNamespaces handlers logFormat")
+}
+
+func TestNonsenseLeavesTheOldConfigurationInForce(t *testing.T) {
+	for name, text := range map[string]string{
+		"no YAML":             "handlers: [",
+		"unknown key":         "handler: [dev]\n",
+		"a value of nowhere":  "handlers: [dev]\npodAnnotations: perhaps\n",
+		"a broken glob":       "excludeNamespaces: ['[']\n",
+		"a key twice":         "logLevel: debug\nlogLevel: info\n",
+		"a fault in dead key": "handlers: [dev]\nmaxNeighbors: 0\n",
+		"binary":              "\x00\xff\x1b[31m",
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := &configMap{t: t, dir: t.TempDir()}
+			m.update("handlers: [runsc]\n")
+			f := follow(t, m.file(), nil, asItIs)
+			m.update(text)
+			f.until("the nonsense to be told", func(_ Config, s ConfigStatus) bool { return !s.OK && s.Error != "" })
+			if _, n := f.last(); n != 0 {
+				t.Errorf("%d configurations were put in force", n)
+			}
+			f.says("stays in force")
+			m.update("handlers: [runsc]\n")
+			f.until("the old text to be good again", func(_ Config, s ConfigStatus) bool { return s.OK && s.Error == "" })
+		})
+	}
+}
+
+func TestAFileThatGoesLeavesTheConfigurationInForce(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "neighpin.yaml")
+	must(t, os.WriteFile(file, []byte("handlers: [runsc]\n"), 0o600))
+	f := follow(t, file, nil, asItIs)
+	must(t, os.Remove(file))
+	f.until("the loss to be told", func(_ Config, s ConfigStatus) bool { return strings.Contains(s.Error, "no such file") })
+	must(t, os.Mkdir(file, 0o700))
+	f.until("the directory to be told", func(_ Config, s ConfigStatus) bool { return strings.Contains(s.Error, "not a regular file") })
+	must(t, os.Remove(file))
+	must(t, os.WriteFile(file, []byte("handlers: [dev]\n"), 0o600))
+	f.until("the new file", func(c Config, s ConfigStatus) bool { return s.OK && slices.Equal(c.Handlers, []string{"dev"}) })
+}
+
+func TestWhatStandsAboveTheFileStaysAbove(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "neighpin.yaml")
+	must(t, os.WriteFile(file, nil, 0o600))
+	f := follow(t, file, map[string]string{"NEIGHPIN_ANNOTATE": "env"}, asItIs, "--handlers", "flag")
+	must(t, os.WriteFile(file, []byte("handlers: [file]\nannotate: [file]\nexcludeNamespaces: [file]\n"), 0o600))
+	f.until("the file's own key", func(c Config, _ ConfigStatus) bool { return slices.Equal(c.ExcludeNamespaces, []string{"file"}) })
+	if c, _ := f.last(); !slices.Equal(c.Handlers, []string{"flag"}) || !slices.Equal(c.Annotate, []string{"env"}) {
+		t.Errorf("handlers %v, annotate %v", c.Handlers, c.Annotate)
+	}
+}
+
+func TestKeysThatNeedARestartAreNamed(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "neighpin.yaml")
+	must(t, os.WriteFile(file, []byte("enforce: true\n"), 0o600))
+	f := follow(t, file, nil, asItIs)
+	must(t, os.WriteFile(file, []byte("handlers: [dev]\nmaxNeighbors: 7\nstateDir: /elsewhere\n"), 0o600))
+	f.until("the new configuration", func(_ Config, s ConfigStatus) bool { return len(s.NeedsRestart) > 0 })
+	c, _ := f.last()
+	if !slices.Equal(c.Handlers, []string{"dev"}) || !c.Enforce || c.MaxNeighbors != 64 || c.StateDir != defaultStateDir {
+		t.Errorf("in force: %+v", c)
+	}
+	// As long as pods are refused, no tenant may opt out.
+	if c.PodAnnotations != "optIn" {
+		t.Errorf("podAnnotations is %s while enforce is in force", c.PodAnnotations)
+	}
+	if want := []string{"enforce", "maxNeighbors", "podAnnotations", "stateDir"}; !slices.Equal(f.Status().NeedsRestart, want) {
+		t.Errorf("needs a restart: %q, want %q", f.Status().NeedsRestart, want)
+	}
+	f.says("next start")
+}
+
+func TestWhatIsNotAboutTheFileIsNotRead(t *testing.T) {
+	m := &configMap{t: t, dir: t.TempDir()}
+	m.update("handlers: [runsc]\n")
+	f := follow(t, m.file(), nil, asItIs)
+	m.update("# nothing else\nhandlers: [runsc]\n")
+	m.update("handlers: [dev]\n")
+	f.until("the change", func(c Config, _ ConfigStatus) bool { return slices.Equal(c.Handlers, []string{"dev"}) })
+	if _, n := f.last(); n != 1 {
+		t.Errorf("put in force %d times", n)
+	}
+}
+
+func TestTheFileIsReadAtASignalAndNowAndThen(t *testing.T) {
+	// Out of the kernel's sight: the link's target is in another directory.
+	target := filepath.Join(t.TempDir(), "real.yaml")
+	must(t, os.WriteFile(target, []byte("handlers: [runsc]\n"), 0o600))
+	link := filepath.Join(t.TempDir(), "neighpin.yaml")
+	must(t, os.Symlink(target, link))
+	t.Run("signal", func(t *testing.T) {
+		f := follow(t, link, nil, asItIs)
+		f.signals <- os.Interrupt // whichever: it is the channel that counts
+		f.says("in force")        // though nothing changed
+		must(t, os.WriteFile(target, []byte("handlers: [dev]\n"), 0o600))
+		f.signals <- os.Interrupt
+		f.until("the change", func(c Config, _ ConfigStatus) bool { return slices.Equal(c.Handlers, []string{"dev"}) })
+	})
+	t.Run("by itself", func(t *testing.T) {
+		f := follow(t, link, nil, func(r *reloader) { r.interval = 10 * time.Millisecond })
+		must(t, os.WriteFile(target, []byte("handlers: [other]\n"), 0o600))
+		f.until("the change", func(c Config, _ ConfigStatus) bool { return slices.Equal(c.Handlers, []string{"other"}) })
+	})
+	t.Run("no file", func(t *testing.T) {
+		f := follow(t, "", nil, asItIs)
+		f.signals <- os.Interrupt
+		f.says("no configuration file")
+	})
+}
+
+func TestAConfigurationThatCannotBeAppliedIsNotInForce(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "neighpin.yaml")
+	must(t, os.WriteFile(file, nil, 0o600))
+	f := follow(t, file, nil, asItIs)
+	f.mu.Lock()
+	f.fault = errors.New("the engine is closed")
+	f.mu.Unlock()
+	must(t, os.WriteFile(file, []byte("handlers: [dev]\n"), 0o600))
+	f.until("the failure to be told", func(_ Config, s ConfigStatus) bool { return strings.Contains(s.Error, "the engine is closed") })
+}
+
+func TestTheStatusSaysWhichConfigurationIsInForce(t *testing.T) {
+	at := time.Date(2026, 11, 22, 1, 2, 3, 0, time.UTC)
+	for want, config := range map[string]ConfigStatus{
+		"configuration: in force since 2026-11-22T01:02:03Z (no file)\n":                           {OK: true, LoadedAt: at},
+		"configuration: in force since 2026-11-22T01:02:03Z (/f); after a restart also: a, b\n":    {OK: true, LoadedAt: at, File: "/f", NeedsRestart: []string{"a", "b"}},
+		"configuration: /f was not taken over, the one of 2026-11-22T01:02:03Z stays in force: \"": {LoadedAt: at, File: "/f", Error: "\x1b[2J\nbad"},
+	} {
+		var out strings.Builder
+		if printConfig(&out, config); !strings.HasPrefix(out.String(), want) || strings.Contains(out.String(), "\x1b") {
+			t.Errorf("%q, want %q", out.String(), want)
+		}
+	}
+}
