@@ -197,8 +197,8 @@ func (p *pod) kernelDiffers(s said, is, there map[netip.Addr]string) error {
 		switch {
 		case reason == "Insists" && p.replaced[gateway] >= insistence && s.pinned[gateway] == "":
 			// The test did, and has the entry.
-		case (reason == "Unowned" || reason == "Contested") && there[gateway] != "" && there[gateway] == p.foreign[gateway] && s.pinned[gateway] == "":
-			// The test put it there while nobody on the node was the gateway: there was no pin that it could have been taken for.
+		case reason == "Unowned" && is[gateway] == "" && there[gateway] != "" && there[gateway] == p.foreign[gateway] && s.pinned[gateway] == "":
+			// The test put it there while nobody on the node is the gateway.
 		case is[gateway] == "" && (there[gateway] != "" || !skipped || s.pinned[gateway] != ""):
 			return fmt.Errorf("%s has no truth, and is not withdrawn with a reason", gateway)
 		case is[gateway] != "" && there[gateway] != is[gateway]:

@@ -51,9 +51,10 @@ func (r *resolver) wasSeen(dst netip.Addr, dev string, lladdr HardwareAddr) bool
 }
 
 // isOurs tells whether a permanent entry is one that we made, or has taken the
-// place of one while the sandbox ran.
+// place of one, or a place that was nobody's, while the sandbox ran.
 func (r *resolver) isOurs(k key, l link, e entry, v verdict) bool {
 	return e.protocol == Protocol && v.known() && v.lladdr == e.lladdr ||
+		r.query.Running && v.known() && slices.Contains(r.query.Vacant, Gateway{k.dst, l.name}) ||
 		slices.ContainsFunc(r.query.Known, func(n Neighbor) bool {
 			return n.Dst == k.dst && n.Dev == l.name && n.Source != SourceExisting && (r.query.Running || n.LLAddr == e.lladdr)
 		})

@@ -46,6 +46,17 @@ type Query struct {
 	// nothing. An other end outside this process's namespace is believed only
 	// when Known has the very same entry (ReasonPeerElsewhere).
 	Running bool
+
+	// Vacant are gateways in whose place nobody had an entry when the sandbox's
+	// programs began to run. While it is Running, a permanent entry that is found
+	// there and contradicts the host has drifted as one of Known's has.
+	Vacant []Gateway
+}
+
+// Gateway names a gateway of one sandbox.
+type Gateway struct {
+	Dst netip.Addr `json:"dst"`
+	Dev string     `json:"dev"` // name of the link inside the namespace
 }
 
 // Resolve finds the gateways of the namespace and what the host knows about

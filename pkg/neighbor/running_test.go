@@ -61,6 +61,7 @@ func TestEntriesWhileThePodRuns(t *testing.T) {
 		name     string
 		beyond   bool // the host knows nothing: the router is beyond a bridge
 		known    []Neighbor
+		vacant   bool // nobody had an entry when its programs began to run
 		entry    string
 		want     string
 		outdated []string
@@ -75,6 +76,12 @@ func TestEntriesWhileThePodRuns(t *testing.T) {
 		{name: "another's that agrees with the host", entry: truth, want: gw4 + "existing PERMANENT"},
 		{name: "another's that does not", entry: lie, want: "10.0.0.1 eth0 - Contested"},
 		{name: "another's that wears our mark and lies", entry: lie + mark, want: "10.0.0.1 eth0 - Contested"},
+		{name: "another's in a place that was nobody's", vacant: true, entry: lie,
+			want: gw4 + "peer PERMANENT", outdated: []string{"10.0.0.1 eth0 " + otherMAC + " inet PERMANENT"}},
+		{name: "of zeros in a place that was nobody's", vacant: true, entry: zeros,
+			want: gw4 + "peer PERMANENT", outdated: []string{"10.0.0.1 eth0 00:00:00:00:00:00 inet PERMANENT"}},
+		{name: "another's in a place that was nobody's, of which the host knows nothing", vacant: true, beyond: true, entry: lie,
+			want: "10.0.0.1 eth0 - Unowned"},
 		{name: "one with our mark and the truth, whose record is lost", entry: truth + mark, want: gw4 + "peer PERMANENT"},
 		{name: "another's where the host knows nothing", beyond: true, entry: lie, want: "10.0.0.1 eth0 - Unowned"},
 		{name: "that wears our mark", beyond: true, entry: lie + mark, want: "10.0.0.1 eth0 - Unowned"},
@@ -97,7 +104,11 @@ func TestEntriesWhileThePodRuns(t *testing.T) {
 			}
 			pod.IP("addr add 10.0.0.2/24 dev eth0", "route add default via 10.0.0.1", c.entry)
 			tb := tableFor(t, pod, host)
-			res := look(t, tb, Query{Known: c.known})
+			q := Query{Known: c.known}
+			if c.vacant {
+				q.Vacant = []Gateway{{mustAddr("10.0.0.1"), "eth0"}}
+			}
+			res := look(t, tb, q)
 			expect(t, res, c.want)
 			if diff := cmp.Diff(c.outdated, outdated(res)); diff != "" {
 				t.Errorf("outdated (-want +got):\n%s", diff)

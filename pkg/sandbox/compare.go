@@ -105,7 +105,8 @@ func (c *comparison) judge(ctx context.Context) error {
 	stack := c.sandbox.id.stack()
 	if !c.before.Taken && (stack != stackGuest || c.before.CapturedAt.IsZero()) {
 		found, err := c.table.Resolve(ctx, neighbor.Query{
-			Known: c.before.Neighbors, Limit: c.engine.opts.MaxNeighbors, Learned: c.heard.addresses, Running: true,
+			Known: c.before.Neighbors, Limit: c.engine.opts.MaxNeighbors, Learned: c.heard.addresses,
+			Running: true, Vacant: c.before.contestable(),
 		})
 		if err != nil {
 			c.untouched = true
@@ -170,6 +171,7 @@ func (c *comparison) mend(ctx context.Context, found neighbor.Resolution) error 
 			c.after.Skipped = append(c.after.Skipped, s)
 		}
 	}
+	c.after.vacate(c.before, true)
 	return err
 }
 
@@ -271,8 +273,8 @@ func (c *comparison) foreign(found *neighbor.Resolution) {
 	replaced := make(map[pinKey]bool)
 	givenUp := make(map[pinKey]neighbor.Skipped)
 	for _, o := range found.Outdated {
-		i := slices.IndexFunc(c.before.Neighbors, func(n neighbor.Neighbor) bool { return keyOf(n) == keyOf(o) && n.LLAddr != o.LLAddr })
-		if i < 0 {
+		was := c.displaced(o, *found)
+		if was == "" {
 			continue
 		}
 		replaced[keyOf(o)] = true
@@ -280,9 +282,9 @@ func (c *comparison) foreign(found *neighbor.Resolution) {
 			continue
 		}
 		given := neighbor.Skipped{Dst: o.Dst, Dev: o.Dev, Reason: ReasonInsists,
-			Message: fmt.Sprintf("somebody in the sandbox put %s in the place of %s %d times", o.LLAddr, c.before.Neighbors[i].LLAddr, insistence)}
+			Message: fmt.Sprintf("somebody in the sandbox put %s in the place of %s %d times", o.LLAddr, was, insistence)}
 		givenUp[keyOf(o)] = given
-		c.insists = append(c.insists, Change{Dst: o.Dst, Dev: o.Dev, Was: c.before.Neighbors[i].LLAddr,
+		c.insists = append(c.insists, Change{Dst: o.Dst, Dev: o.Dev, Was: was,
 			Now: trueAddress(*found, keyOf(o)), Reason: given.Reason, Message: given.Message})
 	}
 	if c.cause == slow {
@@ -332,7 +334,7 @@ func (c *comparison) conclude() {
 		return
 	}
 	s.update(func(r *Record) {
-		r.Neighbors, r.Skipped, r.Stale = c.after.Neighbors, c.after.Skipped, c.after.Stale
+		r.Neighbors, r.Skipped, r.Vacant, r.Stale = c.after.Neighbors, c.after.Skipped, c.after.Vacant, c.after.Stale
 		r.Doubts, r.Probes, r.Error = c.after.Doubts, c.after.Probes, c.after.Error
 		if drifted || r.CapturedAt.IsZero() {
 			r.CapturedAt = time.Now().UTC()

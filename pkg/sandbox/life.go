@@ -262,11 +262,12 @@ func (l *life) apply(ctx context.Context, shrink bool) error {
 	s := l.sandbox
 	before := s.record()
 	heard := l.engine.learned(s)
+	// One that was there before us, or has its first container, is its own
+	// programs' as well.
+	running := s.adopted || s.container.isOpen()
 	found, err := l.table.Resolve(ctx, neighbor.Query{
 		Known: before.Neighbors, Limit: l.engine.opts.MaxNeighbors, Learned: heard.addresses,
-		// One that was there before us, or has its first container, is its own
-		// programs' as well.
-		Running: s.adopted || s.container.isOpen(),
+		Running: running, Vacant: before.contestable(),
 	})
 	if err != nil {
 		return err
@@ -283,6 +284,7 @@ func (l *life) apply(ctx context.Context, shrink bool) error {
 	s.update(func(r *Record) {
 		r.Probes, r.Doubts, written.Skipped = heard.settle(before, written.Neighbors, written.Skipped, found.Unknown)
 		r.capture(written)
+		r.vacate(before, running)
 		r.leadTo(found.Ends)
 		r.Error = heard.failure
 		r.Timing.PinnedAt = l.ackedAt.UTC()

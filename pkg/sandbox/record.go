@@ -102,6 +102,9 @@ type Record struct {
 	Neighbors []neighbor.Neighbor `json:"neighbors"`
 	// Skipped are the gateways that are not pinned, with the reason.
 	Skipped []neighbor.Skipped `json:"skipped"`
+	// Vacant are those of Skipped in whose place nobody had an entry when the
+	// sandbox began to run: what somebody puts there later is drift.
+	Vacant []neighbor.Gateway `json:"vacant,omitempty"`
 	// Stale are the copies that a runtime took and that are not true any more;
 	// Neighbors then has what is true now, if anything.
 	Stale []Stale `json:"stale,omitempty"`
@@ -174,7 +177,7 @@ func (r *Record) leadTo(ends map[string]int) {
 // takeFrom takes over what another record of the sandbox says was captured.
 func (r *Record) takeFrom(old Record) {
 	r.Neighbors, r.Skipped, r.CapturedAt, r.Timing = old.Neighbors, old.Skipped, old.CapturedAt, old.Timing
-	r.Stale, r.Doubts, r.Probes, r.Ends = old.Stale, old.Doubts, old.Probes, old.Ends
+	r.Vacant, r.Stale, r.Doubts, r.Probes, r.Ends = old.Vacant, old.Stale, old.Doubts, old.Probes, old.Ends
 	if len(old.Addresses) > 0 {
 		r.Addresses, r.HostState, r.ReturnPath = old.Addresses, old.HostState, old.ReturnPath
 	}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"slices"
+
+	"github.com/neighpin/neighpin/pkg/neighbor"
+)
+
+// vacate notes in whose place nobody has an entry, of the gateways that have no
+// pin now; before is what the record was. Before the sandbox's programs run the
+// tables tell. Later only what is known from then counts: a place that was
+// vacant, or had a pin of ours, since there was no owner where we pinned.
+func (r *Record) vacate(before Record, running bool) {
+	var vacant []neighbor.Gateway
+	for _, s := range r.Skipped {
+		gateway := neighbor.Gateway{Dst: s.Dst, Dev: s.Dev}
+		known := !running && s.Dst.IsValid() && !owned(s.Reason)
+		if running {
+			known = slices.Contains(before.Vacant, gateway) ||
+				slices.ContainsFunc(before.Owned(), func(n neighbor.Neighbor) bool { return keyOf(n) == keyOfSkipped(s) })
+		}
+		if known {
+			vacant = append(vacant, gateway)
+		}
+	}
+	r.Vacant = vacant
+}
+
+// owned tells whether somebody's entry is, or may be, the reason.
+func owned(reason neighbor.Reason) bool {
+	return reason == neighbor.ReasonContested || reason == neighbor.ReasonInvalidEntry || reason == neighbor.ReasonUnowned || reason == ReasonPinFailed
+}
+
+// contestable are the vacant places but those that somebody insists on.
+func (r Record) contestable() []neighbor.Gateway {
+	return slices.DeleteFunc(slices.Clone(r.Vacant), func(g neighbor.Gateway) bool {
+		return r.skippedFor(pinKey{g.Dst.String(), g.Dev}) == ReasonInsists
+	})
+}
+
+// skippedFor is why a gateway has no pin; empty when it has one or is not known.
+func (r Record) skippedFor(key pinKey) neighbor.Reason {
+	for _, s := range r.Skipped {
+		if keyOfSkipped(s) == key {
+			return s.Reason
+		}
+	}
+	return ""
+}
+
+// displaced is the address in whose place somebody put an entry that was found
+// outdated: the pin's or, where a place was vacant, the one that is true now. It is
+// empty for an entry of our own.
+func (c *comparison) displaced(o neighbor.Neighbor, found neighbor.Resolution) neighbor.HardwareAddr {
+	for _, n := range c.before.Neighbors {
+		if keyOf(n) == keyOf(o) {
+			if n.LLAddr == o.LLAddr {
+				return ""
+			}
+			return n.LLAddr
+		}
+	}
+	// Where a pin could not be replaced it may be ours that stands there.
+	if !slices.Contains(c.before.Vacant, neighbor.Gateway{Dst: o.Dst, Dev: o.Dev}) || c.before.skippedFor(keyOf(o)) == ReasonPinFailed {
+		return ""
+	}
+	return trueAddress(found, keyOf(o))
+}
