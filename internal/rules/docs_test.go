@@ -29,6 +29,9 @@ var foreignFlags = map[string]string{
 	"--log":        "an OCI runtime",
 	"--log-format": "an OCI runtime",
 	"--root":       "an OCI runtime",
+
+	"--pause-external-networking": "gVisor's runsc",
+	"--network":                   "gVisor's runsc",
 }
 
 // document is a Markdown file, taken apart as far as the rules need it.
