@@ -17,7 +17,7 @@ func (c *comparison) events() (events []Event) {
 	}
 	withdrawn, returned := c.moved()
 	if c.written || returned {
-		events = append(events, Event{Kind: KindRepinned})
+		events = append(events, Event{Kind: KindRepinned, Cause: c.cause.cause()})
 	}
 	add(KindWithdrawn, withdrawn)
 	add(KindInsists, c.insists)

@@ -227,7 +227,7 @@ func (e *Engine) Adopt(ctx context.Context, ids []Identity) {
 			adopted = append(adopted, s)
 		}
 	}
-	repaired := e.guard.check(settled)
+	repaired := e.guard.checkAfter(takeover, settled)
 	for _, s := range adopted {
 		s.wait(ctx)
 	}

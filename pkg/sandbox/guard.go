@@ -109,11 +109,25 @@ type ward struct {
 type urgency int
 
 const (
-	idle   urgency = iota
-	slow           // everything is compared from time to time
-	resync         // events were lost, or one concerns many
-	event          // something happened to it
+	idle     urgency = iota
+	slow             // everything is compared from time to time
+	resync           // events were lost, or one concerns many
+	event            // something happened to it
+	takeover         // what became of it while nobody looked is to be found
 )
+
+// cause is the urgency's name outside.
+func (u urgency) cause() Cause {
+	switch u {
+	case slow:
+		return CauseComparison
+	case resync:
+		return CauseLostEvents
+	case takeover:
+		return CauseTakeover
+	}
+	return CauseEvent
+}
 
 // watch takes a sandbox whose life begins; its goroutine is nudged over the
 // channel when something outside the namespace concerns it.
@@ -132,12 +146,19 @@ func (g *guard) take(s *sandbox) {
 	defer g.mu.Unlock()
 	w := g.ward(s)
 	w.nudge = nil
-	g.mark(w, event)
+	if s.loaded {
+		g.mark(w, takeover)
+	} else {
+		g.mark(w, event)
+	}
 	g.scheduleAsk(w)
 }
 
 // check compares sandboxes now; the channel is closed when all have been.
-func (g *guard) check(sandboxes []*sandbox) <-chan struct{} {
+func (g *guard) check(sandboxes []*sandbox) <-chan struct{} { return g.checkAfter(event, sandboxes) }
+
+// checkAfter is check for a cause of its own.
+func (g *guard) checkAfter(cause urgency, sandboxes []*sandbox) <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	all := &waiter{left: 1, done: make(chan struct{})}
@@ -153,7 +174,7 @@ func (g *guard) check(sandboxes []*sandbox) <-chan struct{} {
 		all.left++
 		w.waiters = append(w.waiters, all)
 		w.pace = pace{} // who asks is the runtime, not the sandbox
-		g.mark(w, event)
+		g.mark(w, cause)
 	}
 	return all.done
 }

@@ -135,7 +135,7 @@ func (e *Engine) lookAround(ctx context.Context, s *sandbox) (changed bool) {
 		}
 	})
 	if err != nil || len(report.Finds) > 0 {
-		e.report(Event{Kind: KindHostState, Record: s.record(), Err: err})
+		e.report(Event{Kind: KindHostState, Record: s.record(), Found: state, Err: err})
 	}
 	return true
 }

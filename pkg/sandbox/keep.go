@@ -213,7 +213,7 @@ func (l *life) reapply(ctx context.Context, shrink bool) error {
 			r.note(KindRepinned, "%s", r.pinned())
 		})
 		l.engine.save(l.sandbox)
-		l.engine.report(Event{Kind: KindRepinned, Record: l.sandbox.record()})
+		l.engine.report(Event{Kind: KindRepinned, Cause: CauseStart, Record: l.sandbox.record()})
 	}
 	return nil
 }

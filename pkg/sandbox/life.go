@@ -370,7 +370,11 @@ func (l *life) firstPinned() {
 	})
 	s.pinned.open()
 	l.engine.save(s)
-	l.engine.report(Event{Kind: KindPinned, Record: s.record()})
+	cause := CauseStart
+	if s.adopted && l.writes > 0 {
+		cause = CauseTakeover
+	}
+	l.engine.report(Event{Kind: KindPinned, Cause: cause, Record: s.record()})
 }
 
 func milliseconds(d time.Duration) float64 {

@@ -72,10 +72,39 @@ type Event struct {
 	// Changes are the gateways that the event is about, from KindWithdrawn to
 	// KindSilent.
 	Changes []Change
+	// Cause is what led to the look that wrote pins, of KindRepinned and KindPinned;
+	// of the latter it is CauseTakeover where the sandbox had started without them.
+	Cause Cause
+	// Found is what others had left on the host, of KindHostState where that was
+	// looked for.
+	Found *HostState
 	// Path is the namespace's, for KindUnidentified.
 	Path string
 	// Err is what went wrong, if something did.
 	Err error
+}
+
+// Cause is what led to a look at a sandbox.
+type Cause string
+
+// The causes.
+const (
+	// CauseStart: the sandbox was starting.
+	CauseStart Cause = "start"
+	// CauseEvent: the kernel told of a change, or the wire did.
+	CauseEvent Cause = "event"
+	// CauseLostEvents: events were lost, or one concerned many sandboxes.
+	CauseLostEvents Cause = "lostEvents"
+	// CauseComparison: the slow comparison of everything; no event had told.
+	CauseComparison Cause = "comparison"
+	// CauseTakeover: nobody had looked for a while, since there was no neighpin or
+	// no connection to NRI.
+	CauseTakeover Cause = "takeover"
+)
+
+// Causes lists all causes.
+func Causes() []Cause {
+	return []Cause{CauseStart, CauseEvent, CauseLostEvents, CauseComparison, CauseTakeover}
 }
 
 // Change is what happened to one gateway of a sandbox.

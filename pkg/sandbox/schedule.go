@@ -85,7 +85,7 @@ func (g *guard) enqueue(w *ward) {
 		return
 	}
 	w.waits = w.cause
-	if w.cause == event {
+	if w.cause >= event {
 		g.urgent = append(g.urgent, w)
 	} else {
 		g.patient = append(g.patient, w)
