@@ -27,8 +27,8 @@ type Materials struct {
 	NodeFiles string
 	// Programs are those of every test node: containerd, gVisor, the CNI plugins, and what this checkout contributes.
 	Programs setup.Programs
-	// Etcd, Kind and Kubernetes are what only a cluster needs.
-	Etcd, Kind, Kubernetes parts.Part
+	// Etcd, Kind, Kubernetes and Helm are what only a cluster needs.
+	Etcd, Kind, Kubernetes, Helm parts.Part
 	// RuncWithin is the runtime in front of runc.
 	RuncWithin string
 	// Checkout is the repository's root.
@@ -95,7 +95,7 @@ func (m *Materials) build(ctx context.Context, builder *parts.Builder, root stri
 	for _, part := range []struct {
 		name string
 		into *parts.Part
-	}{{"etcd", &m.Etcd}, {"kind", &m.Kind}, {"kubernetes", &m.Kubernetes}} {
+	}{{"etcd", &m.Etcd}, {"kind", &m.Kind}, {"kubernetes", &m.Kubernetes}, {"helm", &m.Helm}} {
 		if *part.into, err = builder.Build(ctx, part.name); err != nil {
 			return err
 		}

@@ -15,7 +15,12 @@ const Interval = 20 * time.Millisecond
 // Condition calls check until it returns nil or ctx ends; the error then names what was awaited and holds
 // what check said last. It looks at least once.
 func Condition(ctx context.Context, what string, check func() error) error {
-	ticker := time.NewTicker(Interval)
+	return Every(ctx, Interval, what, check)
+}
+
+// Every is Condition with a pause of its own between two looks, where a look costs more than the wait.
+func Every(ctx context.Context, pause time.Duration, what string, check func() error) error {
+	ticker := time.NewTicker(pause)
 	defer ticker.Stop()
 	for {
 		err := check()

@@ -11,7 +11,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -20,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
@@ -65,6 +65,7 @@ func (m Message) String() string {
 // Capture records until it is closed. Its methods may be called concurrently.
 type Capture struct {
 	file    *os.File
+	links   *netlink.Handle // of the capture's namespace, whatever thread asks
 	closing atomic.Bool
 	done    chan struct{}
 
@@ -84,7 +85,12 @@ func Open() (*Capture, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	c := &Capture{file: os.NewFile(uintptr(fd), "packet socket"), done: make(chan struct{}), names: map[int]string{}}
+	links, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("open a socket to ask for links: %w", err)
+	}
+	c := &Capture{file: os.NewFile(uintptr(fd), "packet socket"), links: links, done: make(chan struct{}), names: map[int]string{}}
 	go c.receive()
 	return c, nil
 }
@@ -128,6 +134,7 @@ func (c *Capture) Close() error {
 	c.closing.Store(true)
 	closed := c.file.Close()
 	<-c.done
+	c.links.Close()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return errors.Join(lost, closed, c.err)
@@ -206,8 +213,8 @@ func (c *Capture) record(message Message, link *unix.SockaddrLinklayer) {
 	name, ok := c.names[link.Ifindex]
 	if !ok {
 		name = fmt.Sprintf("#%d", link.Ifindex)
-		if found, err := net.InterfaceByIndex(link.Ifindex); err == nil {
-			name = found.Name
+		if found, err := c.links.LinkByIndex(link.Ifindex); err == nil {
+			name = found.Attrs().Name
 			c.names[link.Ifindex] = name
 		}
 	}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kind
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// policyFile is the example of a policy that wants the annotation.
+func (b *bed) policyFile() string {
+	return filepath.Join(b.deploy, "examples", "validatingadmissionpolicy.yaml")
+}
+
+// testAdmission applies the example to the API server, which then wants required-plugins of sandboxed pods.
+func testAdmission(t *testing.T, b *bed) {
+	b.kubectl(t, "apply", "--filename", b.policyFile())
+	bare := wish{name: "bare", runtimeClass: b.runtimeClass, node: b.nodes[0]}
+	var refusal error
+	// A policy is in force a moment after it was taken.
+	b.await(t, "the API server to refuse a sandboxed pod without the annotation", func() error {
+		refusal = b.tryApply(b.manifest(bare))
+		switch {
+		case refusal == nil:
+			_, err := b.kube.Output(b.ctx, "delete", "pod", "--namespace", home, bare.name, "--timeout="+patience.String())
+			return errors.Join(err, errors.New("it was admitted"))
+		case !strings.Contains(refusal.Error(), requiredPlugins):
+			return refusal
+		}
+		return nil
+	})
+	t.Logf("kubectl says: %s", strings.TrimSpace(tail(refusal.Error())))
+	p := b.run(t, wish{name: "requiring", runtimeClass: b.runtimeClass, node: b.nodes[0], annotations: map[string]string{requiredPlugins: `["neighpin"]`}})
+	b.provePinned(t, p)
+	plain := b.run(t, wish{name: "plain", node: b.nodes[0]})
+	b.remove(t, p, plain)
+	b.kubectl(t, "delete", "--filename", b.policyFile())
+	b.await(t, "the API server to forget the policy", func() error { return b.tryApply(b.manifest(bare)) })
+	b.remove(t, b.pod(t, home, bare.name))
+}
+
+// testUninstall removes neighpin and then looks for what is left, in the cluster and on the nodes.
+func testUninstall(t *testing.T, b *bed) {
+	remaining := map[string]pod{}
+	if b.own != nil {
+		for _, node := range b.nodes {
+			remaining[node] = b.run(t, wish{name: "remaining-" + node, node: node, annotations: map[string]string{"neighpin.io/pin": "true"}})
+			b.settled(t, remaining[node])
+		}
+	}
+	if err := b.installer.uninstall(b); err != nil {
+		t.Fatal(err)
+	}
+	kinds := "clusterroles,clusterrolebindings,namespaces,priorityclasses,validatingadmissionpolicies,validatingadmissionpolicybindings"
+	left := b.kubectl(t, "get", kinds, "--output", "name")
+	for name := range strings.Lines(left) {
+		if name = strings.TrimSpace(name); strings.Contains(name, app) && name != "namespace/"+home && name != "namespace/"+shunned {
+			t.Errorf("uninstalled by %s, the cluster still has %s", b.installer, name)
+		}
+	}
+	left = b.kubectl(t, "get", "daemonsets,pods,configmaps,serviceaccounts,roles,rolebindings,secrets", "--all-namespaces", "--selector", "app.kubernetes.io/name=neighpin", "--output", "name")
+	if left != "" {
+		t.Errorf("uninstalled by %s, the cluster still has %s", b.installer, left)
+	}
+	for node, p := range remaining {
+		b.unpin(t, node, p)
+	}
+	b.kubectl(t, "delete", "namespace", home, shunned, "--timeout="+patience.String())
+	if b.own == nil {
+		return
+	}
+	for _, node := range b.nodes {
+		b.await(t, "the network namespaces of node "+node+" to go with their pods", func() error {
+			left, err := b.own.Node(b.ctx, node, nil, "sh", "-euc", "ls /var/run/netns; pgrep -ax neighpin || true")
+			if err == nil && left != "" {
+				err = fmt.Errorf("there are\n%s", left)
+			}
+			return err
+		})
+	}
+}
+
+// unpin does on a node what deploy/README.md says of removing, under a pod that goes on running.
+func (b *bed) unpin(t *testing.T, node string, p pod) {
+	t.Helper()
+	if entries := b.permanent(t, p); strings.Count(entries, "PERMANENT") != 2 {
+		t.Errorf("%s: uninstalled, its permanent entries are\n%s\nwant its two gateways", p, entries)
+	}
+	binary, err := os.Open(b.neighpin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer binary.Close()
+	said, err := b.own.Node(b.ctx, node, binary, "sh", "-euc", "cat >/root/neighpin; chmod +x /root/neighpin; /root/neighpin unpin --all; rm /root/neighpin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("node %s: neighpin unpin --all: %s", node, said)
+	if entries := b.permanent(t, p); entries != "" {
+		t.Errorf("%s: after unpin --all it still has\n%s", p, entries)
+	}
+	if files := b.onNode(t, node, "find /run/neighpin -type f -o -type s"); files != "" {
+		t.Errorf("node %s: after unpin --all there are still\n%s", node, files)
+	}
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kind
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// testScale lets a Deployment of gVisor pods grow and shrink.
+func testScale(t *testing.T, b *bed) {
+	const replicas = 50
+	sandboxes := b.count(t)
+	labels := object{"app": "fifty"}
+	start := time.Now()
+	b.apply(t, object{
+		"apiVersion": "apps/v1", "kind": "Deployment", "metadata": object{"name": "fifty", "namespace": home},
+		"spec": object{"replicas": replicas, "selector": object{"matchLabels": labels}, "template": object{
+			"metadata": object{"labels": labels}, "spec": b.spec(wish{runtimeClass: b.runtimeClass}),
+		}},
+	})
+	b.kubectl(t, "rollout", "status", "--namespace", home, "deployment/fifty", "--timeout="+patience.String())
+	t.Logf("%d pods ready after %s", replicas, round(time.Since(start)))
+	pods, err := b.pods(home, "--selector", "app=fifty")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.await(t, "neighpin's verdict on all pods", func() error { return b.allInTime(pods) })
+	if b.own != nil && b.count(t)-sandboxes != replicas {
+		t.Errorf("gVisor's logs tell of %d pinned sandboxes more, want %d", b.count(t)-sandboxes, replicas)
+	}
+	b.memory(t, fmt.Sprintf("with %d pods on %d nodes", replicas, len(b.nodes)))
+	start = time.Now()
+	b.kubectl(t, "delete", "deployment", "--namespace", home, "fifty", "--cascade=foreground", "--timeout="+patience.String())
+	b.forgotten(t, pods...)
+	t.Logf("%d pods and their records gone after %s", replicas, round(time.Since(start)))
+	b.noFiles(t)
+}
+
+// allInTime asks for the records of all the pods at once.
+func (b *bed) allInTime(pods []pod) error {
+	all, err := b.status()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, p := range pods {
+		record, ok := all[p.Metadata.Namespace+"/"+p.Metadata.Name]
+		if !ok || record.Timing.Verdict != "inTime" || !record.Annotated || len(record.Neighbors) < len(p.Status.PodIPs) {
+			errs = append(errs, fmt.Errorf("%s: want its gateways pinned in time; its record is %+v", p, record))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// noFiles checks that a node's records are those of the pods that remain, the witness.
+func (b *bed) noFiles(t *testing.T) {
+	t.Helper()
+	if b.own == nil {
+		return
+	}
+	for _, node := range b.nodes {
+		b.await(t, "the records on node "+node+" to go with their pods", func() error {
+			files, err := b.own.Node(b.ctx, node, nil, "find", "/run/neighpin/sandboxes", "-name", "*.json")
+			if n := len(strings.Fields(files)); err == nil && n != 1 {
+				err = fmt.Errorf("there are %d, want that of the witness:\n%s", n, files)
+			}
+			return err
+		})
+	}
+}
