@@ -4,13 +4,11 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -82,29 +80,6 @@ func (a *app) stateFlag(cmd *cobra.Command, stateDir *string) {
 		value = set
 	}
 	cmd.Flags().StringVar(stateDir, "state-dir", value, "directory of the daemon's records and status socket")
-}
-
-func outputFlag(cmd *cobra.Command, output *string) {
-	cmd.Flags().StringVarP(output, "output", "o", "table", "table or json")
-}
-
-func checkOutput(output string) error {
-	if output != "table" && output != "json" {
-		return fmt.Errorf("output %q: want table or json", output)
-	}
-	return nil
-}
-
-// print writes a value as JSON or as a table.
-func (a *app) print(output string, value any, table func(io.Writer)) error {
-	if output == "json" {
-		encoder := json.NewEncoder(a.stdout)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(value)
-	}
-	w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
-	table(w)
-	return w.Flush()
 }
 
 func printStatus(w io.Writer, status Status) {
@@ -190,16 +165,6 @@ func because(reason string) string {
 		return ""
 	}
 	return ": " + reason
-}
-
-// quoteOdd quotes what would break a table or a terminal: names come from the
-// cluster's users.
-func quoteOdd(s string) string {
-	quoted := fmt.Sprintf("%+q", s)
-	if strings.Trim(quoted, `"`) == s {
-		return s
-	}
-	return quoted
 }
 
 func (a *app) configCommand() *cobra.Command {

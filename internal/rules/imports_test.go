@@ -66,6 +66,14 @@ var walls = []wall{
 		why: "what runs in the kernel for us is one program that counts; nothing else may come to need it",
 	},
 	{
+		from: []string{"..."}, except: []string{"pkg/containerd"}, to: []string{"k8s.io/cri-api/..."}, direct: true,
+		why: "what is asked of the runtime is asked in one place, and this is asked by one command only",
+	},
+	{
+		from: []string{"pkg/preflight"}, to: []string{"./pkg/sandbox", "./pkg/neighbor", "./hooks/...", "./pkg/metrics"},
+		why: "a preflight judges a node, with or without a daemon; it changes nothing and knows no sandbox",
+	},
+	{
 		from: []string{"pkg/observe"}, to: []string{"./..."},
 		why: "whom to observe is told by the engine; the program knows links and addresses",
 	},

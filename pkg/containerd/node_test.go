@@ -34,7 +34,9 @@ func (f *fakeNode) Status(context.Context, *cri.StatusRequest) (*cri.StatusRespo
 }
 
 // fakeVersion is apart, since the CRI has a method of that name too.
-type fakeVersion struct{ version.UnimplementedVersionServer }
+type fakeVersion struct {
+	version.UnimplementedVersionServer
+}
 
 func (fakeVersion) Version(context.Context, *emptypb.Empty) (*version.VersionResponse, error) {
 	return &version.VersionResponse{Version: "v2.4.2"}, nil

@@ -27,7 +27,7 @@ const compareFailed = "compare with what is true now: "
 // no stack uses them: who reads them there expects to read the truth. What is
 // gone is not put back.
 func (c *comparison) review(ctx context.Context) error {
-	copied := c.before.copied()
+	copied := c.before.Copied()
 	now, err := c.table.Review(ctx, neighbor.Query{Known: copied, Learned: c.heard.addresses})
 	if err != nil {
 		c.untouched = true
@@ -61,9 +61,9 @@ func (c *comparison) review(ctx context.Context) error {
 	return c.correct(ctx, now.Outdated)
 }
 
-// copied are the neighbors that the runtime has: those of the record, but where
+// Copied are the neighbors that the runtime has: those of the record, but where
 // these were corrected since.
-func (r Record) copied() []neighbor.Neighbor {
+func (r Record) Copied() []neighbor.Neighbor {
 	var list []neighbor.Neighbor
 	for _, n := range r.Neighbors {
 		if !slices.ContainsFunc(r.Stale, func(s Stale) bool { return s.key() == keyOf(n) }) {

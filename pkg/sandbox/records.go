@@ -169,6 +169,12 @@ func (r *Records) ByCookie(cookie uint64) ([]Record, error) {
 	return slices.DeleteFunc(records, func(rec Record) bool { return rec.NetNS.Cookie != cookie }), err
 }
 
+// List returns all records, and changes nothing. Files that cannot be read are
+// named in the error beside the others.
+func (r *Records) List() ([]Record, error) {
+	return r.each(func(_ string, err error) error { return err })
+}
+
 // each reads all records; what broken returns of those that cannot be read is
 // joined.
 func (r *Records) each(broken func(path string, err error) error) ([]Record, error) {

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/neighpin/neighpin/pkg/annotation"
+	"github.com/neighpin/neighpin/pkg/containerd"
+	"github.com/neighpin/neighpin/pkg/preflight"
+	"github.com/neighpin/neighpin/pkg/sandbox"
+)
+
+// checkTimeout bounds a check: containerd may be there and not answer.
+const checkTimeout = 10 * time.Second
+
+func (a *app) checkCommand() *cobra.Command {
+	var path, output string
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Check whether pods can be pinned on this node",
+		Long: "Check what pins need of this node: the kernel, capabilities, mounts, containerd, NRI, handlers. Changes nothing and\n" +
+			"needs no daemon; it goes by the configuration that 'neighpin plugin' would have with the same flags.\n" +
+			"Exits with 3 when something is failed; what cannot be seen from here is unknown, which is no failure.",
+		Args: cobra.NoArgs,
+	}
+	a.configFlags(cmd, &path)
+	outputsFlag(cmd, &output, outputTable, outputJSON, outputYAML)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := oneOf(output, outputTable, outputJSON, outputYAML); err != nil {
+			return err
+		}
+		config, err := loader{path: path, given: cmd.Flags(), lookupEnv: a.lookupEnv}.load("")
+		if err != nil {
+			return err
+		}
+		a.running = true
+		report, err := a.check(cmd.Context(), config)
+		if err != nil {
+			return err
+		}
+		if err := a.print(output, report, func(w io.Writer) { printCheck(w, report) }); err != nil {
+			return err
+		}
+		if report.Failed() {
+			return errNotPinned
+		}
+		return nil
+	}
+	return cmd
+}
+
+// check runs the preflight with a configuration.
+func (a *app) check(ctx context.Context, config Config) (preflight.Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	options := preflight.Options{
+		NetNSDirs: config.NetNSDirs, StateDir: config.StateDir, NRISocket: config.NRISocket, ContainerdSocket: config.ContainerdSocket,
+		Enforce: config.Enforce, Learn: config.Learned == learnedProbe, Observe: config.Observe, Annotation: annotation.Key,
+		Selects: func(handler, runtimeType string) bool {
+			return config.selector().Select(sandbox.Identity{Handler: handler, Runtime: runtimeType, NetNSPath: "any"}).Pin
+		},
+	}
+	if config.ContainerdSocket != "" {
+		store, err := containerd.NewStore(config.ContainerdSocket, config.ContainerdNamespace)
+		if err != nil {
+			return preflight.Report{}, err
+		}
+		defer func() { _ = store.Close() }()
+		options.Runtime = store
+	}
+	if status, err := askStatus(ctx, config.StateDir); err == nil {
+		options.Daemon = &preflight.Daemon{Connected: status.NRI.Connected, Error: status.NRI.Error,
+			RequestTimeout: time.Duration(status.NRI.RequestTimeoutMs) * time.Millisecond}
+	}
+	return preflight.Run(ctx, options), nil
+}
+
+func printCheck(w io.Writer, report preflight.Report) {
+	fmt.Fprintln(w, "STATUS\tWHAT\tFOUND")
+	for _, item := range report.Items {
+		fmt.Fprintf(w, "%s\t%s\t%s\n", item.Status, quoteOdd(item.Name), quoteOdd(cmp.Or(item.Found, "-")))
+		if item.Do != "" {
+			fmt.Fprintf(w, "\t\t-> %s\n", item.Do)
+		}
+	}
+}

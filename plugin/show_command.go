@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/netns"
+	"github.com/neighpin/neighpin/pkg/sandbox"
+)
+
+// maxShown bounds what is read of a namespace, of each kind.
+const maxShown = 256
+
+// Story is what "neighpin show" prints as JSON: all that is known of one sandbox.
+type Story struct {
+	// Problems are what keeps it from being as it should be, in a word each.
+	Problems []string `json:"problems"`
+	// Record is what neighpin has noted; its history is in it.
+	Record sandbox.Record `json:"record"`
+	// Copied is what the runtime has in a stack of its own, by the record.
+	Copied []neighbor.Neighbor `json:"copied,omitempty"`
+	// Now is what the namespace holds at this moment, and what would be pinned.
+	Now *Present `json:"now,omitempty"`
+	// Ends are the links' other ends on the host.
+	Ends []neighbor.ShownLink `json:"ends,omitempty"`
+	// Unread is what could not be looked at, with the reason.
+	Unread []string `json:"unread,omitempty"`
+}
+
+// Present is the namespace as it is.
+type Present struct {
+	neighbor.Contents
+	// HandedOver tells that a runtime has taken addresses and routes.
+	HandedOver bool `json:"handedOver,omitempty"`
+	// Resolved and Skipped are what neighpin would pin now, and what not.
+	Resolved []neighbor.Neighbor `json:"resolved"`
+	Skipped  []neighbor.Skipped  `json:"skipped"`
+}
+
+func (a *app) showCommand() *cobra.Command {
+	var stateDir, output string
+	cmd := &cobra.Command{
+		Use:   "show POD",
+		Short: "Tell the whole story of one sandbox",
+		Long: "Tell the whole story of one sandbox: its history, gateways and the reasons, what its runtime copied, and what\n" +
+			"its namespace holds now. POD is namespace/name, a name, or the beginning of a sandbox's id. Changes nothing.\n" +
+			"Exits with 3 when the sandbox is not as it should be.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := oneOf(output, outputTable, outputJSON, outputYAML); err != nil {
+				return err
+			}
+			a.running = true
+			records, err := a.sandboxes(cmd.Context(), stateDir)
+			if err != nil {
+				return err
+			}
+			rec, err := choose(records, args[0])
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), netnsTimeout)
+			defer cancel()
+			story := tell(ctx, rec)
+			if err := a.print(output, story, func(w io.Writer) { printStory(w, story) }); err != nil {
+				return err
+			}
+			if !asItShouldBe(rec) {
+				return errNotPinned
+			}
+			return nil
+		},
+	}
+	a.stateFlag(cmd, &stateDir)
+	outputsFlag(cmd, &output, outputTable, outputJSON, outputYAML)
+	return cmd
+}
+
+// choose finds the one sandbox that is meant: by the pod's namespace and name, by its
+// name alone, by the sandbox's id or the beginning of it.
+func choose(records []sandbox.Record, what string) (sandbox.Record, error) {
+	for _, matches := range []func(sandbox.Record) bool{
+		func(rec sandbox.Record) bool { return rec.ID == what },
+		func(rec sandbox.Record) bool { return rec.Namespace+"/"+rec.Name == what },
+		func(rec sandbox.Record) bool { return rec.Name == what },
+		func(rec sandbox.Record) bool { return what != "" && strings.HasPrefix(rec.ID, what) },
+	} {
+		var found []sandbox.Record
+		for _, rec := range records {
+			if matches(rec) {
+				found = append(found, rec)
+			}
+		}
+		switch len(found) {
+		case 0:
+			continue
+		case 1:
+			return found[0], nil
+		}
+		var names []string
+		for _, rec := range found {
+			names = append(names, fmt.Sprintf("%s %s", podName(rec), quoteOdd(rec.ID)))
+		}
+		return sandbox.Record{}, fmt.Errorf("find sandbox %q: %d match, name one by its id: %s", what, len(found), strings.Join(names, ", "))
+	}
+	return sandbox.Record{}, fmt.Errorf("find sandbox %q: none of %d on this node is meant; neighpin list shows them, and a pod that is not selected is not listed", what, len(records))
+}
+
+// tell collects the story. What cannot be read is named in it.
+func tell(ctx context.Context, rec sandbox.Record) Story {
+	story := Story{Record: rec, Problems: problems(rec)}
+	if story.Problems == nil {
+		story.Problems = []string{}
+	}
+	if rec.Taken {
+		story.Copied = rec.Copied()
+	}
+	unread := func(err error) {
+		if err != nil {
+			story.Unread = append(story.Unread, err.Error())
+		}
+	}
+	host, err := netns.NewHost()
+	if err != nil {
+		unread(err)
+		return story
+	}
+	now, err := present(ctx, host, rec)
+	unread(err)
+	story.Now = now
+	ends, err := endsOf(ctx, rec)
+	unread(err)
+	story.Ends = ends
+	return story
+}
+
+// present reads the sandbox's namespace, if it still is the one that was recorded.
+func present(ctx context.Context, host *netns.Host, rec sandbox.Record) (*Present, error) {
+	ns, err := host.Open(rec.NetNS.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("namespace %s is gone", rec.NetNS.Path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = ns.Close() }()
+	if ns.Cookie() != rec.NetNS.Cookie {
+		return nil, fmt.Errorf("namespace %s is another one now: cookie %d, recorded %d", rec.NetNS.Path, ns.Cookie(), rec.NetNS.Cookie)
+	}
+	table, err := neighbor.Open(ns)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = table.Close() }()
+	now := &Present{Resolved: []neighbor.Neighbor{}, Skipped: []neighbor.Skipped{}}
+	if now.Contents, err = table.Contents(ctx, maxShown); err != nil {
+		return nil, err
+	}
+	found, err := table.Resolve(ctx, neighbor.Query{Known: rec.Neighbors, Limit: maxByHand, Running: rec.Phase == sandbox.Started})
+	if err != nil {
+		return now, err
+	}
+	now.HandedOver = found.HandedOver
+	now.Resolved, now.Skipped = append(now.Resolved, found.Neighbors...), append(now.Skipped, found.Skipped...)
+	return now, nil
+}
+
+// endsOf reads the other ends of the sandbox's links, in the host's namespace.
+func endsOf(ctx context.Context, rec sandbox.Record) ([]neighbor.ShownLink, error) {
+	if len(rec.Ends) == 0 {
+		return nil, nil
+	}
+	self, err := netns.Self()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = self.Close() }()
+	table, err := neighbor.Open(self)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = table.Close() }()
+	var links []neighbor.ShownLink
+	var errs []error
+	for _, index := range rec.Ends {
+		l, err := table.Link(ctx, index)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		links = append(links, l)
+	}
+	slices.SortFunc(links, func(a, b neighbor.ShownLink) int { return a.Index - b.Index })
+	return links, errors.Join(errs...)
+}
