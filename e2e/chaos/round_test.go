@@ -128,7 +128,7 @@ func (w *world) run(ctx context.Context, p plan, hands, atATime int) (err error)
 	}
 	close(deeds)
 	all.Wait()
-	return errors.Join(errs...)
+	return errors.Join(append(errs, w.sweep(ctx))...)
 }
 
 func (w *world) count(kind string, n int) {
@@ -196,24 +196,20 @@ func (w *world) comeAndGo(ctx context.Context, gvisor []bool, atATime int) error
 	return errors.Join(errs...)
 }
 
-// call calls containerd's CRI while it is there.
-func (w *world) call(fn func() error) error {
-	w.cri.RLock()
-	defer w.cri.RUnlock()
-	return fn()
-}
-
 // pass runs one pod, and removes it unless it is kept.
 func (w *world) pass(ctx context.Context, gvisor, kept bool) error {
 	p := &pod{gvisor: gvisor, passing: true}
-	err := w.call(func() (err error) {
+	err := w.call(ctx, func() (err error) {
 		p.Pod, err = bed.RunPod(ctx, spec(gvisor, ""))
 		return err
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		err = w.call(ctx, func() error { return p.contain(ctx) })
 	}
-	if err := w.call(func() error { return p.contain(ctx) }); err != nil {
+	if errors.Is(err, errFroze) {
+		return nil // it does not count, and is swept
+	}
+	if err != nil {
 		return err
 	}
 	w.count("pod started", 1)
@@ -234,12 +230,12 @@ func (w *world) leave(ctx context.Context, p *pod) error {
 	// The container first, as the kubelet has it. containerd 2.4 takes a lock twice where a sandbox is removed with its containers
 	// (RemovePodSandbox, RemoveContainer: BlockPluginSync), and with an NRI plugin that registers between the two it stands still for ever.
 	// And again and again, as the kubelet does: a machine that has too much to do answers too late.
-	err := await.Within(ctx, 2*patience, "the removal of pod "+p.Name, func() error {
-		err := w.call(func() error { return errors.Join(p.container.Stop(ctx), p.container.Remove(ctx)) })
+	err := await.Within(ctx, 4*patience, "the removal of pod "+p.Name, func() error {
+		err := w.call(ctx, func() error { return errors.Join(p.container.Stop(ctx), p.container.Remove(ctx)) })
 		if err != nil {
 			return err
 		}
-		return w.call(func() error { return p.Remove(ctx) })
+		return w.call(ctx, func() error { return p.Remove(ctx) })
 	})
 	if err != nil {
 		return err

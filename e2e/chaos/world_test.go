@@ -56,6 +56,7 @@ type world struct {
 	args    []string
 
 	cri     sync.RWMutex // for writing: containerd is not there
+	thawed  int          // guarded by cri: how often containerd stood still
 	segment sync.Mutex   // held while the bridge's addresses change
 
 	mu    sync.Mutex // guards the following

@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -119,6 +121,32 @@ func (n *Node) StopContainerd(ctx context.Context) error {
 
 // KillContainerd ends containerd with SIGKILL, also while it serves calls, which fail. RestartContainerd brings it back.
 func (n *Node) KillContainerd() { n.containerd.kill() }
+
+// Stacks asks containerd what its goroutines are doing; the answer is in its log, too.
+func (n *Node) Stacks(ctx context.Context) (string, error) {
+	const begin, end = "=== BEGIN goroutine stack dump ===", "=== END goroutine stack dump ==="
+	before, err := os.ReadFile(n.containerd.log)
+	if err != nil {
+		return "", err
+	}
+	if err := n.containerd.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+		return "", fmt.Errorf("ask containerd for its goroutines: %w", err)
+	}
+	var stacks string
+	err = await.Within(ctx, startLimit, "the goroutines of containerd", func() error {
+		log, err := os.ReadFile(n.containerd.log)
+		if err != nil {
+			return err
+		}
+		_, rest, begun := strings.Cut(string(log[len(before):]), begin)
+		stacks, _, begun = strings.Cut(rest, end)
+		if !begun {
+			return errors.New("they are not in its log yet")
+		}
+		return nil
+	})
+	return strings.NewReplacer(`\n`, "\n", `\t`, "\t").Replace(stacks), err
+}
 
 // RestartContainerd stops and starts containerd, with other options if change is not nil.
 func (n *Node) RestartContainerd(ctx context.Context, change func(*Options)) error {

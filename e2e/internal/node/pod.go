@@ -158,9 +158,18 @@ func (p *Pod) inspect(ctx context.Context) error {
 }
 
 // Remove stops and removes the sandbox with its containers.
-func (p *Pod) Remove(ctx context.Context) error { return p.node.removePod(ctx, p.ID) }
+func (p *Pod) Remove(ctx context.Context) error { return p.node.RemovePod(ctx, p.ID) }
 
-func (n *Node) removePod(ctx context.Context, id string) error {
+// RemoveAtOnce removes the sandbox with its containers, which nobody has stopped before.
+func (p *Pod) RemoveAtOnce(ctx context.Context) error {
+	if err := p.node.runtime.RemovePodSandbox(quiet(ctx), p.ID); err != nil {
+		return fmt.Errorf("remove sandbox %s: %w", p.ID, err)
+	}
+	return nil
+}
+
+// RemovePod stops and removes a sandbox with its containers, by its id.
+func (n *Node) RemovePod(ctx context.Context, id string) error {
 	if err := n.runtime.StopPodSandbox(quiet(ctx), id); err != nil {
 		return fmt.Errorf("stop sandbox %s: %w", id, err)
 	}
@@ -178,7 +187,7 @@ func (n *Node) RemoveAllPods(ctx context.Context) error {
 	}
 	var errs []error
 	for _, sandbox := range sandboxes {
-		errs = append(errs, n.removePod(ctx, sandbox.Id))
+		errs = append(errs, n.RemovePod(ctx, sandbox.Id))
 	}
 	return errors.Join(errs...)
 }
