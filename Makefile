@@ -96,10 +96,11 @@ test-e2e: root-only bin/testreport ## Run the suite on a real containerd with re
 	@$(call core,1.7)
 
 .PHONY: test-versions
-test-versions: root-only bin/testreport ## Run the core suite on containerd 1.7, 2.0 and 2.2 (as root)
+test-versions: root-only bin/testreport ## Run the core suite on containerd 1.7, 2.0, 2.2 and 2.3 (as root)
 	@$(call core,1.7)
 	@$(call core,2.0)
 	@$(call core,2.2)
+	@$(call core,2.3)
 
 .PHONY: e2e-kind
 e2e-kind: root-only bin/testreport ## Run the suite on Kubernetes, in a kind cluster of its own (as root)

@@ -39,6 +39,11 @@ func prepare(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if release == setup.Newest {
+		if err := programs.BuildUpgrades(ctx, os.Stderr); err != nil {
+			return nil, err
+		}
+	}
 	return programs.Environment()
 }
 

@@ -4,7 +4,7 @@
 //
 //	go run ./cmd/setup packages   installs, with apt-get, the programs that are missing
 //	go run ./cmd/setup node       builds the parts of a node, unless the cache has them; NEIGHPIN_E2E_CONTAINERD
-//	                              chooses the release of containerd
+//	                              chooses the release of containerd; with the newest come those of an upgrade
 //
 // The tests do both themselves when they need to; doing it first keeps their own time limit for the tests.
 package main
@@ -39,8 +39,11 @@ func run(ctx context.Context, args []string) error {
 			if err != nil {
 				return err
 			}
-			_, err = setup.Build(ctx, os.Stderr, release)
-			return err
+			programs, err := setup.Build(ctx, os.Stderr, release)
+			if err != nil || release != setup.Newest {
+				return err
+			}
+			return programs.BuildUpgrades(ctx, os.Stderr)
 		}
 	}
 	return errors.New("usage: setup packages | setup node")

@@ -15,7 +15,11 @@ const ReleaseEnv = "NEIGHPIN_E2E_CONTAINERD"
 
 // Releases are the minor releases of containerd that a node can run, oldest first. The part of each has the newest
 // patch release that the Go module proxy serves.
-func Releases() []string { return []string{"1.7", "2.0", "2.2", Newest} }
+func Releases() []string { return []string{"1.7", "2.0", "2.2", "2.3", Newest} }
+
+// UpgradePath are the releases of an upgrade in place, each of which containerd supports: from one long-term release to the
+// next, and from there to the minor release that follows (containerd's RELEASES.md, "Upgrade Path").
+func UpgradePath() []string { return []string{"1.7", "2.3", Newest} }
 
 // ReleaseFromEnvironment is the release asked for by ReleaseEnv, else the newest.
 func ReleaseFromEnvironment() (string, error) {
@@ -34,6 +38,8 @@ func containerdPart(release string) (string, error) {
 	switch release {
 	case Newest:
 		return "containerd", nil
+	case "2.3":
+		return "containerd23", nil
 	case "2.2":
 		return "containerd22", nil
 	case "2.0":

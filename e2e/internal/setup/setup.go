@@ -25,6 +25,9 @@ type Programs struct {
 	Release string
 	// Containerd, GVisor and CNI are folders of parts.
 	Containerd, GVisor, CNI string
+	// Containerds are the folders of the releases that a node can change to; BuildUpgrades fills
+	// it.
+	Containerds map[string]string
 	// Own is the folder with what is built from this checkout: neighpin, workload, worker, cni-datapath.
 	Own string
 }
@@ -73,19 +76,18 @@ func Distribution(ctx context.Context, progress io.Writer) error {
 
 // Build builds the parts of a node with that release of containerd and what this checkout contributes.
 func Build(ctx context.Context, progress io.Writer, release string) (Programs, error) {
-	containerd, err := containerdPart(release)
-	if err != nil {
-		return Programs{}, err
-	}
 	builder, err := parts.NewBuilder(progress)
 	if err != nil {
 		return Programs{}, err
 	}
 	programs := Programs{Release: release}
+	if programs.Containerd, err = buildContainerd(ctx, builder, release); err != nil {
+		return Programs{}, err
+	}
 	for _, part := range []struct {
 		name string
 		dir  *string
-	}{{containerd, &programs.Containerd}, {"gvisor", &programs.GVisor}, {"cni", &programs.CNI}} {
+	}{{"gvisor", &programs.GVisor}, {"cni", &programs.CNI}} {
 		built, err := builder.Build(ctx, part.name)
 		if err != nil {
 			return Programs{}, err
@@ -112,6 +114,30 @@ func Build(ctx context.Context, progress io.Writer, release string) (Programs, e
 		}
 	}
 	return programs, nil
+}
+
+// BuildUpgrades builds the releases of UpgradePath for programs of the newest release.
+func (p *Programs) BuildUpgrades(ctx context.Context, progress io.Writer) error {
+	builder, err := parts.NewBuilder(progress)
+	if err != nil {
+		return err
+	}
+	p.Containerds = map[string]string{}
+	for _, release := range UpgradePath() {
+		if p.Containerds[release], err = buildContainerd(ctx, builder, release); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func buildContainerd(ctx context.Context, builder *parts.Builder, release string) (string, error) {
+	name, err := containerdPart(release)
+	if err != nil {
+		return "", err
+	}
+	built, err := builder.Build(ctx, name)
+	return built.Dir, err
 }
 
 // Environment carries p to a process that is started with it.
