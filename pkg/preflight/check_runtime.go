@@ -120,7 +120,7 @@ func checkValidator(f facts) []Item {
 		return one(name, Warning, "this release has none: while neighpin is away, pods start without it", "Use the wrapper where no pod may start unpinned, or upgrade containerd.")
 	}
 	return one(name, Unknown, "containerd does not tell whether default_validator is on",
-		"To refuse pods while neighpin is away, turn default_validator on in containerd's configuration and name neighpin in required_plugins.")
+		"To refuse pods while neighpin is away, turn default_validator on in containerd's configuration, and have pods require neighpin by annotation (deploy/examples). Required of all pods, it could not start itself.")
 }
 
 func checkHandlers(f facts) []Item {
