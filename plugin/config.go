@@ -46,6 +46,7 @@ type Config struct {
 	ContainerdSocket    string   `json:"containerdSocket"`
 	ContainerdNamespace string   `json:"containerdNamespace"`
 	MetricsAddress      string   `json:"metricsAddress"`
+	Pprof               bool     `json:"pprof"`
 	LogLevel            string   `json:"logLevel"`
 	LogFormat           string   `json:"logFormat"`
 }
@@ -137,7 +138,8 @@ func (c *Config) flags() *pflag.FlagSet {
 	set.StringVar(&c.PluginIndex, "plugin-index", c.PluginIndex, "index to register with NRI, two digits")
 	set.StringVar(&c.ContainerdSocket, "containerd-socket", c.ContainerdSocket, "containerd's socket, for its sandbox store; empty means no early path, NRI only")
 	set.StringVar(&c.ContainerdNamespace, "containerd-namespace", c.ContainerdNamespace, "containerd's namespace of the CRI plugin")
-	set.StringVar(&c.MetricsAddress, "metrics-address", c.MetricsAddress, "host:port for /metrics, /healthz and /readyz; empty means none")
+	set.StringVar(&c.MetricsAddress, "metrics-address", c.MetricsAddress, "host:port for /metrics, /healthz, /readyz and the status page at /; empty means none")
+	set.BoolVar(&c.Pprof, "pprof", c.Pprof, "serve Go's profiles at /debug/pprof/ of metricsAddress; for whoever can reach that, see below")
 	set.StringVar(&c.LogLevel, "log-level", c.LogLevel, "error, warn, info, debug or trace")
 	set.StringVar(&c.LogFormat, "log-format", c.LogFormat, "text or json")
 	return set
@@ -285,6 +287,9 @@ func (c Config) validate() error {
 	}
 	if _, _, err := net.SplitHostPort(c.MetricsAddress); c.MetricsAddress != "" && err != nil {
 		bad("metrics-address", "%q, want host:port, such as :9717, or none", c.MetricsAddress)
+	}
+	if c.Pprof && c.MetricsAddress == "" {
+		bad("pprof", "true, while metricsAddress is empty: there is nowhere to serve profiles")
 	}
 	if c.ContainerdNamespace == "" {
 		bad("containerd-namespace", "empty")

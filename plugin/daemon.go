@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/neighpin/neighpin/hooks/nri"
+	"github.com/neighpin/neighpin/internal/statuspage"
 	"github.com/neighpin/neighpin/pkg/containerd"
 	"github.com/neighpin/neighpin/pkg/metrics"
 	"github.com/neighpin/neighpin/pkg/observe"
@@ -192,10 +193,23 @@ func (d *daemon) begin(config Config) (*sandbox.Engine, error) {
 		d.log.WithError(err).Error("no status socket; pods are pinned all the same (is the state directory full or read-only?)")
 	}
 	if config.MetricsAddress != "" {
-		ready := func() error { return ready(nriStatus(d.connector.State(), config)) }
-		d.served = serveMetrics(config.MetricsAddress, d.metrics.Handler(), probes{alive: engine.Alive, ready: ready}, d.log)
+		if err := d.serve(config, engine); err != nil {
+			return nil, err
+		}
 	}
 	return engine, nil
+}
+
+// serve begins to answer at the metrics' address.
+func (d *daemon) serve(config Config, engine *sandbox.Engine) error {
+	page, err := statuspage.New(func() statuspage.View { return pageView(d.snapshot(config)) })
+	if err != nil {
+		return err
+	}
+	shown := pages{metrics: d.metrics.Handler(), status: page, profile: config.Pprof}
+	ready := func() error { return ready(nriStatus(d.connector.State(), config)) }
+	d.served = serveMetrics(config.MetricsAddress, shown, probes{alive: engine.Alive, ready: ready}, d.log)
+	return nil
 }
 
 // followFile has the file's changes taken over from now on.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"sync"
 	"time"
 
@@ -22,7 +23,8 @@ const metricsRetry = time.Second
 // able to reach the port, and each takes a descriptor; more wait in the kernel.
 const metricsConnections = 32
 
-// metricsServer answers /metrics, /healthz and /readyz over TCP.
+// metricsServer answers /metrics, /healthz and /readyz over TCP, shows the status
+// page, and profiles where that is asked for.
 type metricsServer struct {
 	server *http.Server
 	log    logrus.FieldLogger
@@ -30,11 +32,28 @@ type metricsServer struct {
 	wg     sync.WaitGroup
 }
 
+// pages are what the metrics' port serves beside the probes.
+type pages struct {
+	metrics http.Handler
+	status  http.Handler // the page for people; nil for none
+	profile bool         // net/http/pprof
+}
+
 // serveMetrics begins to serve, or to try to: a port that is taken costs the
 // metrics for that time, never a pin.
-func serveMetrics(address string, metrics http.Handler, probes probes, log logrus.FieldLogger) *metricsServer {
+func serveMetrics(address string, pages pages, probes probes, log logrus.FieldLogger) *metricsServer {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", metrics)
+	mux.Handle("GET /metrics", pages.metrics)
+	if pages.status != nil {
+		mux.Handle("GET /{$}", pages.status)
+	}
+	if pages.profile {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, probes.alive()) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, probes.ready()) })
 	ctx, cancel := context.WithCancel(context.Background())

@@ -47,7 +47,7 @@ func TestMetricsWaitForTheirPort(t *testing.T) {
 	address := older.Addr().String()
 	log, said := logtest.NewNullLogger()
 	log.SetLevel(logrus.InfoLevel)
-	server := serveMetrics(address, http.HandlerFunc(hello), probes{fine, func() error { return errors.New("not ready") }}, log)
+	server := serveMetrics(address, pages{metrics: http.HandlerFunc(hello)}, probes{fine, func() error { return errors.New("not ready") }}, log)
 	nstest.Eventually(t, "the taken port to be said", func() bool { return len(said.AllEntries()) == 1 })
 	if err := older.Close(); err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func TestMetricsStopWhileTheyWaitForTheirPort(t *testing.T) {
 	}
 	defer func() { _ = older.Close() }()
 	log, said := logtest.NewNullLogger()
-	server := serveMetrics(older.Addr().String(), http.HandlerFunc(hello), probes{fine, fine}, log)
+	server := serveMetrics(older.Addr().String(), pages{metrics: http.HandlerFunc(hello)}, probes{fine, fine}, log)
 	nstest.Eventually(t, "the taken port to be said", func() bool { return len(said.AllEntries()) == 1 })
 	if err := server.Close(); err != nil {
 		t.Error(err)
@@ -98,10 +98,10 @@ func TestMetricsTakeABoundedNumberOfConnections(t *testing.T) {
 	var served atomic.Int32
 	release := make(chan struct{})
 	log, _ := logtest.NewNullLogger()
-	server := serveMetrics(address, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+	server := serveMetrics(address, pages{metrics: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		served.Add(1)
 		<-release
-	}), probes{fine, fine}, log)
+	})}, probes{fine, fine}, log)
 	defer func() { _ = server.Close() }()
 	nstest.Eventually(t, "the metrics to be served", func() bool { code, _ := get(t, "http://"+address+"/readyz"); return code == http.StatusOK })
 	for range 2 * metricsConnections {

@@ -26,6 +26,7 @@ import (
 // Status is what the daemon says of itself: the JSON of "neighpin status".
 type Status struct {
 	Version    string           `json:"version"`
+	Node       string           `json:"node,omitempty"`
 	StartedAt  time.Time        `json:"startedAt"`
 	Config     ConfigStatus     `json:"config"`
 	NRI        NRIStatus        `json:"nri"`
@@ -70,7 +71,7 @@ type ContainerdStatus struct {
 func (d *daemon) snapshot(config Config) Status {
 	connection, engine := d.connector.State(), d.engine.Status()
 	status := Status{
-		Version: version, StartedAt: d.started.UTC(), Config: d.reload.Status(),
+		Version: version, Node: nodeName(), StartedAt: d.started.UTC(), Config: d.reload.Status(),
 		NRI: nriStatus(connection, config),
 		Containerd: ContainerdStatus{
 			Connected: engine.StoreConnected, Socket: config.ContainerdSocket, Error: text(engine.StoreError),
@@ -85,6 +86,12 @@ func (d *daemon) snapshot(config Config) Status {
 		status.Sandboxes = []sandbox.Record{}
 	}
 	return status
+}
+
+// nodeName is the host's name; empty where it has none.
+func nodeName() string {
+	name, _ := os.Hostname()
+	return name
 }
 
 func nriStatus(state nri.State, config Config) NRIStatus {

@@ -121,6 +121,10 @@ var walls = []wall{
 		why: "test fixtures do not belong in the product",
 	},
 	{
+		from: []string{"internal/statuspage"}, to: []string{"./hooks/...", "./plugin/...", "./pkg/containerd", "./pkg/metrics", "net", "os", "os/..."}, direct: true,
+		why: "the page shows what it is given: it asks nobody, reads no file and opens no socket",
+	},
+	{
 		from: []string{"plugin/..."}, to: []string{"./e2e/...", "github.com/containerd/containerd/v2/..."},
 		why: "the daemon stays small: containerd's API module, not the whole client",
 	},
