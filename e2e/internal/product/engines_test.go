@@ -145,6 +145,7 @@ func TestContainerdTakesTheArchiveAndRunsTheImage(t *testing.T) {
 		return string(out)
 	}
 	ctr("images", "import", path)
+	ctr("images", "import", "--all-platforms", "--digests", path) // as kind load image-archive does
 	digest, err := built(t).Digest()
 	if err != nil {
 		t.Fatal(err)
