@@ -26,7 +26,8 @@ func (a *app) checkCommand() *cobra.Command {
 		Use:   "check",
 		Short: "Check whether pods can be pinned on this node",
 		Long: "Check what pins need of this node: the kernel, capabilities, mounts, containerd, NRI, handlers. Changes nothing and\n" +
-			"needs no daemon; it goes by the configuration that 'neighpin plugin' would have with the same flags.\n" +
+			"needs no daemon. It goes by the configuration of the daemon, where one answers and no flag says another; else by the\n" +
+			"configuration that 'neighpin plugin' would have with the same flags.\n" +
 			"Exits with 3 when something is failed; what cannot be seen from here is unknown, which is no failure.",
 		Args: cobra.NoArgs,
 	}
@@ -41,6 +42,9 @@ func (a *app) checkCommand() *cobra.Command {
 			return err
 		}
 		a.running = true
+		if !given(cmd) {
+			config = a.inForce(cmd.Context(), config)
+		}
 		report, err := a.check(cmd.Context(), config)
 		if err != nil {
 			return err

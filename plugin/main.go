@@ -90,7 +90,7 @@ func (a *app) command() *cobra.Command {
 			return errors.New("no command given")
 		},
 	}
-	root.AddCommand(a.pluginCommand(), a.statusCommand(), a.listCommand(), a.showCommand(), a.checkCommand())
+	root.AddCommand(a.pluginCommand(), a.statusCommand(), a.listCommand(), a.showCommand(), a.checkCommand(), a.bundleCommand())
 	root.AddCommand(a.configCommand(), a.versionCommand(), a.runtimeCommand(), a.hookCommand(), a.hostStateCommand())
 	root.AddCommand(a.namespaceCommands()...)
 	return root

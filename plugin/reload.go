@@ -54,13 +54,14 @@ type reloader struct {
 
 	mu     sync.Mutex // guards the following
 	status ConfigStatus
+	shown  Config // inForce, for others
 }
 
 // newReloader begins with a configuration that is in force. apply puts another in
 // its place, whole or not at all.
 func newReloader(source loader, config Config, apply func(Config) error, log logrus.FieldLogger) *reloader {
 	return &reloader{
-		source: source, apply: apply, log: log, interval: reloadInterval, inForce: config, wanted: config,
+		source: source, apply: apply, log: log, interval: reloadInterval, inForce: config, wanted: config, shown: config,
 		status: ConfigStatus{File: source.path, OK: true, LoadedAt: time.Now().UTC()},
 	}
 }
@@ -70,6 +71,13 @@ func (r *reloader) Status() ConfigStatus {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.status
+}
+
+// Config is the configuration in force.
+func (r *reloader) Config() Config {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.shown
 }
 
 // watch follows the file until the context ends, and reads it at each signal.
@@ -164,6 +172,7 @@ func (r *reloader) read(asked bool) {
 	changed := differing(r.inForce, next)
 	r.inForce, r.wanted = next, config
 	r.mu.Lock()
+	r.shown = next
 	r.status.OK, r.status.Error, r.status.NeedsRestart, r.status.LoadedAt = true, "", later, time.Now().UTC()
 	r.mu.Unlock()
 	log := r.log.WithFields(logrus.Fields{"file": r.source.path, "changed": changed})

@@ -139,7 +139,7 @@ type statusServer struct {
 
 // serveStatus listens on the socket in the state directory. During a rolling
 // update the newcomer's socket takes the name; the older one goes on unreached.
-func serveStatus(stateDir string, snapshot func() Status, alive func() error, log logrus.FieldLogger) (*statusServer, error) {
+func serveStatus(stateDir string, snapshot func() Status, alive func() error, log logrus.FieldLogger, more ...route) (*statusServer, error) {
 	path := filepath.Join(stateDir, socketName)
 	own := path + "." + strconv.Itoa(os.Getpid())
 	if err := os.Remove(own); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -171,6 +171,9 @@ func serveStatus(stateDir string, snapshot func() Status, alive func() error, lo
 		}
 	})
 	mux.HandleFunc("GET "+livePath, func(w http.ResponseWriter, _ *http.Request) { answer(w, alive()) })
+	for _, r := range more {
+		mux.Handle("GET "+r.path, r.handler)
+	}
 	s := &statusServer{
 		server: &http.Server{Handler: mux, ReadTimeout: statusTimeout, WriteTimeout: statusTimeout},
 		path:   path, file: file, finished: make(chan error, 1),
