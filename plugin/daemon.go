@@ -19,6 +19,7 @@ import (
 	"github.com/neighpin/neighpin/hooks/nri"
 	"github.com/neighpin/neighpin/internal/statuspage"
 	"github.com/neighpin/neighpin/pkg/containerd"
+	"github.com/neighpin/neighpin/pkg/events"
 	"github.com/neighpin/neighpin/pkg/metrics"
 	"github.com/neighpin/neighpin/pkg/observe"
 	"github.com/neighpin/neighpin/pkg/sandbox"
@@ -109,6 +110,8 @@ type daemon struct {
 	served     *metricsServer
 	reload     *reloader
 	stopReload func()
+	// events is nil unless that is asked for and can be had.
+	events *events.Recorder
 }
 
 // run serves until the context ends, which is no error.
@@ -120,7 +123,7 @@ func (d *daemon) run(ctx context.Context, config Config) error {
 	d.metrics = metrics.New(version, &reporter{log: d.log}, d.state)
 	d.connector = nri.New(nri.Options{
 		Socket: config.NRISocket, Name: config.PluginName, Index: config.PluginIndex,
-		Configure: d.configure, Log: d.log, Observe: d.metrics.Hook, FailRequest: config.Enforce,
+		Configure: d.configure, Log: d.log, Observe: d.metrics.Hook, Registered: d.metrics.Registration, FailRequest: config.Enforce,
 	})
 	if !nri.Launched() {
 		// The early path needs no NRI; a plugin that the runtime launched waits
@@ -162,7 +165,7 @@ func (d *daemon) begin(config Config) (*sandbox.Engine, error) {
 	defer d.mu.Unlock()
 	options := sandbox.Options{
 		Selector: config.selector(), StateDir: config.StateDir, NetNSDirs: config.NetNSDirs,
-		MaxNeighbors: config.MaxNeighbors, Reporter: d.metrics,
+		MaxNeighbors: config.MaxNeighbors, Reporter: d.reporter(config),
 		CompareInterval: time.Duration(config.CompareInterval),
 		Learn:           config.Learned == learnedProbe, LearnInterval: time.Duration(config.LearnedInterval),
 		Enforce: config.Enforce, HostState: sandbox.HostStatePolicy(config.HostState), ReturnPath: config.ReturnPath,
@@ -253,7 +256,7 @@ func (d *daemon) state() metrics.State {
 	nri := d.connector.State()
 	state := metrics.State{NRIConnected: nri.Connected, NRISynchronized: nri.Synchronized, ConfigOK: true, ConfigLoadedAt: d.started}
 	if engine != nil {
-		state.Engine = engine.Status()
+		state.Engine, state.Storeless = engine.Status(), d.store == nil
 	}
 	if reload != nil {
 		config := reload.Status()
@@ -282,6 +285,9 @@ func (d *daemon) end() error {
 	}
 	if d.engine != nil {
 		d.engine.Close()
+	}
+	if d.events != nil {
+		d.events.Close()
 	}
 	if d.observer != nil {
 		errs = append(errs, d.observer.Close())

@@ -57,8 +57,8 @@ func TestMetricsCountAPodsStart(t *testing.T) {
 		t.Error(err)
 	}
 	for name, want := range map[string]float64{
-		`neighpin_sandbox_starts_total{verdict="inTime"}`:                              1,
-		`neighpin_start_margin_seconds_count`:                                          1,
+		`neighpin_sandbox_starts_total{source="peer",verdict="inTime"}`:                1,
+		`neighpin_start_margin_seconds_count{verdict="inTime"}`:                        1,
 		`neighpin_neighbors_pinned_total{family="inet",source="peer"}`:                 1,
 		`neighpin_neighbors_pinned_total{family="inet6",source="peer"}`:                1,
 		`neighpin_sandboxes{phase="started"}`:                                          1,

@@ -33,7 +33,7 @@ var errHungUp = errors.New("the runtime closed the connection")
 // errStartTimeout says that the runtime took the registration and then nothing.
 var errStartTimeout = fmt.Errorf("the runtime did not configure the plugin within %s of its registration", startTimeout)
 
-// Options are what a [Connector] works with. All fields are required.
+// Options are what a [Connector] works with. All fields but Registered are required.
 type Options struct {
 	// Socket is the path of NRI's socket; a runtime that launched the plugin
 	// itself has passed a connection instead, which goes before.
@@ -48,6 +48,9 @@ type Options struct {
 	// Observe is told of every event that was handled, how long it took, and its
 	// error. It must not block.
 	Observe func(hook string, took time.Duration, err error)
+	// Registered is told of every registration that was tried, with nil where it
+	// led to a connection that is synchronized; nil for nobody.
+	Registered func(err error)
 	// FailRequest asks a runtime that knows of this (NRI 0.12.4) to fail what it
 	// could not ask the plugin about in time, instead of going on without it.
 	FailRequest bool
@@ -109,6 +112,9 @@ func (c *Connector) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if !lost {
+			c.registered(err)
+		}
 		c.lose(err)
 		if Launched() {
 			return fmt.Errorf("serve the runtime that launched this plugin: %w", err)
@@ -128,6 +134,12 @@ func (c *Connector) Run(ctx context.Context) error {
 			return ctx.Err()
 		case <-time.After(pause.NextBackOff()):
 		}
+	}
+}
+
+func (c *Connector) registered(err error) {
+	if c.opts.Registered != nil {
+		c.opts.Registered(err)
 	}
 }
 
@@ -182,6 +194,7 @@ func (c *Connector) serve(ctx context.Context) (lost bool, err error) {
 		return false, fmt.Errorf("take over sandboxes from NRI: %w", errHungUp)
 	case <-synced:
 	}
+	c.registered(nil)
 	state := c.State()
 	c.opts.Log.WithFields(logrus.Fields{
 		"runtime": state.Runtime, "runtimeVersion": state.RuntimeVersion, "requestTimeout": state.RequestTimeout.String(),
@@ -375,21 +388,4 @@ func (c *Connector) next() (onRuntime func(name, version string), onSync func())
 		}, func() {
 			change(func(s *State) { s.Synchronized = true })
 		}
-}
-
-// stubLogger hands the stub's own messages on as details: what matters of them
-// the connector says itself, once, while the stub says it at each attempt.
-type stubLogger struct{ log logrus.FieldLogger }
-
-func (l stubLogger) Debugf(_ context.Context, format string, args ...any) {
-	l.log.Debugf(format, args...)
-}
-func (l stubLogger) Infof(_ context.Context, format string, args ...any) {
-	l.log.Debugf(format, args...)
-}
-func (l stubLogger) Warnf(_ context.Context, format string, args ...any) {
-	l.log.Debugf(format, args...)
-}
-func (l stubLogger) Errorf(_ context.Context, format string, args ...any) {
-	l.log.Debugf(format, args...)
 }

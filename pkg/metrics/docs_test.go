@@ -16,7 +16,7 @@ import (
 
 // The page lists the metrics that there are, and no others.
 func TestMetricsAreDocumented(t *testing.T) {
-	m, _ := newMetrics(State{Observed: &sandbox.Observed{}, ConfigLoadedAt: time.Now(), Engine: sandbox.Status{Sandboxes: []sandbox.Record{{Skipped: []neighbor.Skipped{{Reason: neighbor.ReasonNoARP}}}}}})
+	m, _ := newMetrics(State{Observed: &sandbox.Observed{}, ConfigLoadedAt: time.Now(), Engine: sandbox.Status{Sandboxes: []sandbox.Record{{Handler: "runsc", Skipped: []neighbor.Skipped{{Reason: neighbor.ReasonNoARP}}}}}})
 	m.Hook("CreateContainer", time.Millisecond, nil)
 	m.Report(sandbox.Event{Kind: sandbox.KindPinned, Record: sandbox.Record{Neighbors: []neighbor.Neighbor{{Family: "inet", Source: "peer"}}}})
 	page, err := os.ReadFile("../../docs/metrics.md")

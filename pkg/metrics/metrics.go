@@ -6,14 +6,18 @@
 package metrics
 
 import (
+	"math"
 	"net/http"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/neighpin/neighpin/pkg/events"
+	"github.com/neighpin/neighpin/pkg/hoststate"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
@@ -29,6 +33,8 @@ type State struct {
 	// Observed is what all sandboxes together asked for; nil where that is not
 	// observed.
 	Observed *sandbox.Observed
+	// Storeless tells that no sandbox store is configured, so that none can be away.
+	Storeless bool
 	// ConfigOK tells that the configuration that was read last is the one in force;
 	// it is not while one that cannot be meant waits to be corrected.
 	ConfigOK bool
@@ -42,12 +48,17 @@ type Metrics struct {
 	registry *prometheus.Registry
 	next     sandbox.Reporter
 
-	starts      *prometheus.CounterVec
-	margin      prometheus.Histogram
-	resultToPin prometheus.Histogram
-	pinned      *prometheus.CounterVec
-	events      *prometheus.CounterVec
-	hooks       *prometheus.HistogramVec
+	starts           *prometheus.CounterVec
+	margin           *prometheus.HistogramVec
+	resultToPin      prometheus.Histogram
+	pinned           *prometheus.CounterVec
+	repairs          *prometheus.CounterVec
+	repaired         prometheus.Counter
+	hostState        *prometheus.CounterVec
+	events           *prometheus.CounterVec
+	registrations    *prometheus.CounterVec
+	hooks            *prometheus.HistogramVec
+	kubernetesEvents *prometheus.CounterVec
 }
 
 var _ sandbox.Reporter = (*Metrics)(nil)
@@ -58,18 +69,23 @@ func New(version string, next sandbox.Reporter, state func() State) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		next:     next,
-		starts: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: "sandbox_starts_total",
-			Help: "Selected sandboxes whose start is decided, by the proof of time: inTime, late, unproven, nothing."}, []string{"verdict"}),
-		margin: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "start_margin_seconds",
-			Help:    "Time from the kernel's acknowledgement of the last pin to the moment that counts, of sandboxes that were in time.",
-			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}}),
+		starts: counter("sandbox_starts_total", "Selected sandboxes whose start is decided, by the proof of time (inTime, late, unproven, nothing) "+
+			"and by where the gateways' addresses come from.", "verdict", "source"),
+		margin: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: "start_margin_seconds",
+			Help:    "Time between the kernel's acknowledgement of the last pin and the moment that counts: by how much a sandbox was in time, or late.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}}, []string{"verdict"}),
 		resultToPin: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "capture_wait_seconds",
 			Help:    "Upper bound of the time from CNI's result to the acknowledged pins.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2}}),
-		pinned: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: "neighbors_pinned_total",
-			Help: "Gateways captured when sandboxes started, by table and by where the address comes from."}, []string{"family", "source"}),
-		events: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: "events_total",
-			Help: "What happened to sandboxes: pins written again (repinned), taken back (withdrawn), copies that went stale, and so on."}, []string{"kind"}),
+		pinned: counter("neighbors_pinned_total", "Gateways captured when sandboxes started, by table and by where the address comes from.", "family", "source"),
+		repairs: counter("repairs_total", "Looks at sandboxes that found pins lost, changed or untrue and wrote them again, by what led to the look: "+
+			"the sandbox's start, an event, lost events, the slow comparison, or the takeover after a time without neighpin.", "cause"),
+		repaired: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "synchronize_repaired_total",
+			Help: "Sandboxes whose pins were missing when neighpin, or its connection to NRI, came back: what was missed meanwhile."}),
+		hostState:        counter("host_state_finds_total", "What others had left on the host for the addresses of starting sandboxes, and what became of it.", "kind", "result"),
+		events:           counter("events_total", "What happened to sandboxes: pins written again (repinned), taken back (withdrawn), copies that went stale, and so on.", "kind"),
+		registrations:    counter("nri_registrations_total", "Tries to register with NRI: ok where it led to a connection that is synchronized.", "result"),
+		kubernetesEvents: counter("kubernetes_events_total", "Troubles of pods that were to be told as Kubernetes Events, by what became of that.", "result"),
 		hooks: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: "nri_hook_duration_seconds",
 			Help:    "Duration of NRI's events in neighpin. NRI drops a plugin that takes longer than its request timeout, 2 s by default.",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 1.5, 2, 5}}, []string{"hook", "result"}),
@@ -78,16 +94,54 @@ func New(version string, next sandbox.Reporter, state func() State) *Metrics {
 		Help:        "Always 1; the version is in the labels.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()}})
 	build.Set(1)
-	m.registry.MustRegister(m.starts, m.margin, m.resultToPin, m.pinned, m.events, m.hooks, build,
+	m.registry.MustRegister(m.starts, m.margin, m.resultToPin, m.pinned, m.repairs, m.repaired, m.hostState, m.events, m.registrations, m.hooks, m.kubernetesEvents, build,
 		newStateCollector(state), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	for _, kind := range counted {
-		m.events.WithLabelValues(string(kind)) // zero is an answer, too
-	}
-	for _, verdict := range []sandbox.Verdict{sandbox.InTime, sandbox.Late, sandbox.Unproven, sandbox.Nothing} {
-		m.starts.WithLabelValues(string(verdict))
-	}
+	m.begin()
 	return m
 }
+
+func counter(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+}
+
+// begin makes every series there can be: zero is an answer, too, and what grows
+// from nothing to one is no growth to Prometheus.
+func (m *Metrics) begin() {
+	for _, kind := range counted {
+		m.events.WithLabelValues(string(kind))
+	}
+	for _, source := range sources {
+		for _, verdict := range []sandbox.Verdict{sandbox.InTime, sandbox.Late, sandbox.Unproven} {
+			m.starts.WithLabelValues(string(verdict), source)
+		}
+	}
+	m.starts.WithLabelValues(string(sandbox.Nothing), sourceNone)
+	for _, verdict := range []sandbox.Verdict{sandbox.InTime, sandbox.Late} {
+		m.margin.WithLabelValues(string(verdict))
+	}
+	for _, cause := range sandbox.Causes() {
+		m.repairs.WithLabelValues(string(cause))
+	}
+	for _, kind := range []string{hoststate.KindNeighbor, hoststate.KindRule} {
+		for _, result := range []string{resultFound, resultRemoved} {
+			m.hostState.WithLabelValues(kind, result)
+		}
+	}
+	for _, result := range []string{resultOK, resultError} {
+		m.registrations.WithLabelValues(result)
+	}
+	for _, outcome := range events.Outcomes() {
+		m.kubernetesEvents.WithLabelValues(string(outcome))
+	}
+}
+
+// The values of label result.
+const (
+	resultOK      = "ok"
+	resultError   = "error"
+	resultFound   = "found"
+	resultRemoved = "removed"
+)
 
 // counted are the kinds of events that are worth a count.
 var counted = []sandbox.Kind{
@@ -101,19 +155,76 @@ func (m *Metrics) Report(event sandbox.Event) {
 	defer m.next.Report(event)
 	switch event.Kind {
 	case sandbox.KindTiming:
-		timing := event.Record.Timing
-		m.starts.WithLabelValues(string(timing.Verdict)).Inc()
-		if timing.Verdict == sandbox.InTime {
-			m.margin.Observe(timing.MarginMs / 1000)
-		}
+		m.started(event.Record)
 	case sandbox.KindPinned:
 		m.capture(event.Record)
-	default:
-		for _, kind := range counted {
-			if event.Kind == kind {
-				m.events.WithLabelValues(string(kind)).Inc()
-			}
+		if event.Cause == sandbox.CauseTakeover {
+			m.repair(event.Cause)
 		}
+	case sandbox.KindRepinned:
+		m.repair(event.Cause)
+	case sandbox.KindHostState:
+		m.found(event.Found)
+	}
+	if slices.Contains(counted, event.Kind) {
+		m.events.WithLabelValues(string(event.Kind)).Inc()
+	}
+}
+
+// started counts a start that is decided.
+func (m *Metrics) started(rec sandbox.Record) {
+	timing := rec.Timing
+	m.starts.WithLabelValues(string(timing.Verdict), source(rec)).Inc()
+	// Without a margin, one of the two moments was not seen.
+	if timing.MarginMs != 0 && (timing.Verdict == sandbox.InTime || timing.Verdict == sandbox.Late) {
+		m.margin.WithLabelValues(string(timing.Verdict)).Observe(math.Abs(timing.MarginMs) / 1000)
+	}
+}
+
+// repair counts pins that were written again.
+func (m *Metrics) repair(cause sandbox.Cause) {
+	m.repairs.WithLabelValues(string(cause)).Inc()
+	if cause == sandbox.CauseTakeover {
+		m.repaired.Inc()
+	}
+}
+
+// The values of label source that are not of one gateway.
+const (
+	sourceNone  = "none"
+	sourceMixed = "mixed"
+)
+
+var sources = []string{
+	string(neighbor.SourcePeer), string(neighbor.SourcePort), string(neighbor.SourceHost), string(neighbor.SourceExisting),
+	string(neighbor.SourceLearned), sourceMixed, sourceNone,
+}
+
+// source is where the addresses of a sandbox's gateways come from.
+func source(rec sandbox.Record) string {
+	of := sourceNone
+	for _, n := range rec.Neighbors {
+		switch {
+		case of == sourceNone:
+			of = string(n.Source)
+		case of != string(n.Source):
+			return sourceMixed
+		}
+	}
+	return of
+}
+
+// found counts what was left on the host.
+func (m *Metrics) found(state *sandbox.HostState) {
+	if state == nil {
+		return
+	}
+	for _, find := range state.Finds {
+		result := resultFound
+		if find.Removed {
+			result = resultRemoved
+		}
+		m.hostState.WithLabelValues(find.Kind, result).Inc()
 	}
 }
 
@@ -128,91 +239,27 @@ func (m *Metrics) capture(rec sandbox.Record) {
 
 // Hook observes one NRI event that was handled.
 func (m *Metrics) Hook(name string, took time.Duration, err error) {
-	result := "ok"
+	m.hooks.WithLabelValues(name, result(err)).Observe(took.Seconds())
+}
+
+// Registration counts one try to register with NRI.
+func (m *Metrics) Registration(err error) {
+	m.registrations.WithLabelValues(result(err)).Inc()
+}
+
+func result(err error) string {
 	if err != nil {
-		result = "error"
+		return resultError
 	}
-	m.hooks.WithLabelValues(name, result).Observe(took.Seconds())
+	return resultOK
+}
+
+// KubernetesEvent counts what became of a trouble that was to be told.
+func (m *Metrics) KubernetesEvent(outcome events.Outcome) {
+	m.kubernetesEvents.WithLabelValues(string(outcome)).Inc()
 }
 
 // Handler serves the metrics.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
-}
-
-// stateCollector shows the present state, asked at each scrape.
-type stateCollector struct {
-	state        func() State
-	connected    *prometheus.Desc
-	synchronized *prometheus.Desc
-	store        *prometheus.Desc
-	sandboxes    *prometheus.Desc
-	skipped      *prometheus.Desc
-	stale        *prometheus.Desc
-	observed     *prometheus.Desc
-	configOK     *prometheus.Desc
-	configLoaded *prometheus.Desc
-}
-
-func newStateCollector(state func() State) *stateCollector {
-	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, labels, nil)
-	}
-	return &stateCollector{
-		state:        state,
-		connected:    desc("nri_connected", "1 while connected to NRI."),
-		synchronized: desc("nri_synchronized", "1 while connected to NRI and synchronized."),
-		store:        desc("store_connected", "1 while containerd's sandbox store answers; without it there is no early path."),
-		sandboxes:    desc("sandboxes", "Selected sandboxes that are known, by phase.", "phase"),
-		skipped:      desc("gateways_skipped", "Gateways that are not pinned now, by reason.", "reason"),
-		stale:        desc("stale_copies", "Gateways whose address changed after a runtime had copied it, which only a new pod mends."),
-		observed:     desc("observed_solicitations_total", "ARP requests and neighbor solicitations of observed sandboxes, for pinned gateways or for others.", "target"),
-		configOK:     desc("config_reload_success", "1 while the configuration that was read last is the one in force, 0 while it could not be taken."),
-		configLoaded: desc("config_last_reload_timestamp_seconds", "When the configuration in force was read."),
-	}
-}
-
-// Describe implements prometheus.Collector.
-func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{c.connected, c.synchronized, c.store, c.sandboxes, c.skipped, c.stale, c.observed, c.configOK, c.configLoaded} {
-		ch <- desc
-	}
-}
-
-// Collect implements prometheus.Collector.
-func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
-	state := c.state()
-	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
-	}
-	truth := map[bool]float64{true: 1}
-	gauge(c.connected, truth[state.NRIConnected])
-	gauge(c.synchronized, truth[state.NRISynchronized])
-	gauge(c.store, truth[state.Engine.StoreConnected])
-	phases := map[sandbox.Phase]int{sandbox.Starting: 0, sandbox.Started: 0}
-	skipped := make(map[neighbor.Reason]int)
-	stale := 0
-	for _, rec := range state.Engine.Sandboxes {
-		phases[rec.Phase]++
-		stale += len(rec.Stale)
-		for _, s := range rec.Skipped {
-			skipped[s.Reason]++
-		}
-	}
-	for phase, n := range phases {
-		gauge(c.sandboxes, float64(n), string(phase))
-	}
-	for reason, n := range skipped {
-		gauge(c.skipped, float64(n), string(reason))
-	}
-	gauge(c.stale, float64(stale))
-	gauge(c.configOK, truth[state.ConfigOK])
-	if !state.ConfigLoadedAt.IsZero() {
-		gauge(c.configLoaded, float64(state.ConfigLoadedAt.UnixMilli())/1000)
-	}
-	if state.Observed != nil {
-		for target, n := range map[string]uint64{"gateway": state.Observed.Gateways, "other": state.Observed.Others} {
-			ch <- prometheus.MustNewConstMetric(c.observed, prometheus.CounterValue, float64(n), target)
-		}
-	}
 }

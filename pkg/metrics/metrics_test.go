@@ -6,12 +6,15 @@ import (
 	"errors"
 	"io"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/neighpin/neighpin/pkg/events"
+	"github.com/neighpin/neighpin/pkg/hoststate"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
@@ -57,12 +60,14 @@ func TestASandboxInTimeIsCountedWithItsMargin(t *testing.T) {
 	rec.Timing = sandbox.Timing{Verdict: sandbox.Late, MarginMs: -3}
 	m.Report(sandbox.Event{Kind: sandbox.KindTiming, Record: rec})
 	expect(t, scrape(t, m),
-		`neighpin_sandbox_starts_total{verdict="inTime"} 1`,
-		`neighpin_sandbox_starts_total{verdict="late"} 1`,
-		`neighpin_sandbox_starts_total{verdict="unproven"} 0`,
-		`neighpin_start_margin_seconds_bucket{le="0.05"} 0`,
-		`neighpin_start_margin_seconds_bucket{le="0.1"} 1`,
-		`neighpin_start_margin_seconds_count 1`,
+		`neighpin_sandbox_starts_total{source="mixed",verdict="inTime"} 1`,
+		`neighpin_sandbox_starts_total{source="mixed",verdict="late"} 1`,
+		`neighpin_sandbox_starts_total{source="peer",verdict="unproven"} 0`,
+		`neighpin_start_margin_seconds_bucket{verdict="inTime",le="0.05"} 0`,
+		`neighpin_start_margin_seconds_bucket{verdict="inTime",le="0.1"} 1`,
+		`neighpin_start_margin_seconds_count{verdict="inTime"} 1`,
+		`neighpin_start_margin_seconds_bucket{verdict="late",le="0.0025"} 0`,
+		`neighpin_start_margin_seconds_bucket{verdict="late",le="0.005"} 1`,
 		`neighpin_capture_wait_seconds_bucket{le="0.0025"} 1`,
 		`neighpin_neighbors_pinned_total{family="inet",source="peer"} 1`,
 		`neighpin_neighbors_pinned_total{family="inet6",source="port"} 1`,
@@ -88,13 +93,18 @@ func TestWhatHappensAfterTheStartIsCountedByKind(t *testing.T) {
 func TestThePresentStateIsRead(t *testing.T) {
 	m, _ := newMetrics(State{NRIConnected: true, Engine: sandbox.Status{StoreConnected: true, Sandboxes: []sandbox.Record{
 		{Phase: sandbox.Started, Skipped: []neighbor.Skipped{{Reason: neighbor.ReasonNoARP}}, Stale: []sandbox.Stale{{}, {}}},
-		{Phase: sandbox.Starting},
+		{Phase: sandbox.Starting, Handler: "runsc"},
 	}}})
 	expect(t, scrape(t, m),
 		`neighpin_nri_connected 1`, `neighpin_nri_synchronized 0`, `neighpin_store_connected 1`,
 		`neighpin_sandboxes{phase="started"} 1`, `neighpin_sandboxes{phase="starting"} 1`,
 		`neighpin_gateways_skipped{reason="NoARP"} 1`, `neighpin_stale_copies 2`,
+		`neighpin_host_heard 0`, `neighpin_pods_managed{handler="runsc"} 1`,
 	)
+	m, _ = newMetrics(State{Storeless: true})
+	if strings.Contains(scrape(t, m), "neighpin_store_connected") {
+		t.Error("a store that nobody configured is shown as away")
+	}
 }
 
 func TestAConfigurationThatIsNotTakenShows(t *testing.T) {
@@ -114,6 +124,59 @@ func TestHooksAreTimed(t *testing.T) {
 		`neighpin_nri_hook_duration_seconds_bucket{hook="CreateContainer",result="ok",le="0.0005"} 1`,
 		`neighpin_nri_hook_duration_seconds_count{hook="RunPodSandbox",result="error"} 1`,
 	)
+}
+
+func TestRepairsAreCountedByTheirCause(t *testing.T) {
+	m, _ := newMetrics(State{})
+	m.Report(sandbox.Event{Kind: sandbox.KindPinned, Cause: sandbox.CauseStart})
+	m.Report(sandbox.Event{Kind: sandbox.KindPinned, Cause: sandbox.CauseTakeover})
+	m.Report(sandbox.Event{Kind: sandbox.KindRepinned, Cause: sandbox.CauseTakeover})
+	m.Report(sandbox.Event{Kind: sandbox.KindRepinned, Cause: sandbox.CauseComparison})
+	expect(t, scrape(t, m),
+		`neighpin_repairs_total{cause="start"} 0`, `neighpin_repairs_total{cause="takeover"} 2`,
+		`neighpin_repairs_total{cause="comparison"} 1`, `neighpin_synchronize_repaired_total 2`,
+	)
+}
+
+func TestFindsOnTheHostAreCountedOnce(t *testing.T) {
+	m, _ := newMetrics(State{})
+	state := &sandbox.HostState{Report: hoststate.Report{Finds: []hoststate.Find{{Kind: hoststate.KindNeighbor}, {Kind: hoststate.KindRule, Removed: true}}}}
+	rec := sandbox.Record{HostState: state}
+	m.Report(sandbox.Event{Kind: sandbox.KindHostState, Record: rec, Found: state})
+	m.Report(sandbox.Event{Kind: sandbox.KindHostState, Record: rec, Err: errors.New("the way back")})
+	expect(t, scrape(t, m),
+		`neighpin_host_state_finds_total{kind="neighbor",result="found"} 1`, `neighpin_host_state_finds_total{kind="neighbor",result="removed"} 0`,
+		`neighpin_host_state_finds_total{kind="rule",result="removed"} 1`, `neighpin_events_total{kind="hostState"} 2`,
+	)
+}
+
+func TestRegistrationsAndKubernetesEventsAreCounted(t *testing.T) {
+	m, _ := newMetrics(State{})
+	m.Registration(errors.New("no socket"))
+	m.Registration(nil)
+	m.KubernetesEvent(events.Dropped)
+	expect(t, scrape(t, m),
+		`neighpin_nri_registrations_total{result="error"} 1`, `neighpin_nri_registrations_total{result="ok"} 1`,
+		`neighpin_kubernetes_events_total{result="dropped"} 1`, `neighpin_kubernetes_events_total{result="sent"} 0`,
+	)
+}
+
+// Handlers are the node's, by its runtime's configuration; should a pod come to
+// choose them after all, the number of series stays bounded.
+func TestHandlersCannotMakeSeriesWithoutEnd(t *testing.T) {
+	var state State
+	m := New("v1.2.3", &next{}, func() State { return state })
+	state.Engine.Sandboxes = []sandbox.Record{{Handler: "runsc"}, {Runtime: "io.containerd.kata.v2"}, {Handler: "a\nb"}}
+	expect(t, scrape(t, m), `neighpin_pods_managed{handler="kata"} 1`, `neighpin_pods_managed{handler="other"} 1`)
+	state.Engine.Sandboxes = nil
+	for i := range 1000 {
+		state.Engine.Sandboxes = append(state.Engine.Sandboxes, sandbox.Record{Handler: "h" + strconv.Itoa(i)})
+	}
+	text := scrape(t, m)
+	expect(t, text, `neighpin_pods_managed{handler="runsc"} 0`)
+	if n := strings.Count(text, "\nneighpin_pods_managed{"); n != maxHandlers+1 {
+		t.Errorf("%d handlers are told apart", n)
+	}
 }
 
 // The names and units are what Prometheus' own linter accepts.

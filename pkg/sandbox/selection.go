@@ -127,6 +127,9 @@ func (id Identity) handler() string {
 	return name
 }
 
+// HandlerName is the name that the selection's globs were matched with.
+func (r Record) HandlerName() string { return r.identity().handler() }
+
 // stack says who holds the pod's network stack while it runs.
 type stack int
 

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package events
+
+import (
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/sandbox"
+)
+
+func web(number int) sandbox.Record {
+	return sandbox.Record{ID: "s", Namespace: "shop", Name: "web-" + strconv.Itoa(number), UID: "uid-" + strconv.Itoa(number)}
+}
+
+func staleEvent(rec sandbox.Record, now string) sandbox.Event {
+	return sandbox.Event{Kind: sandbox.KindStale, Record: rec, Changes: []sandbox.Change{{
+		Dst: netip.MustParseAddr("10.1.0.1"), Dev: "eth0", Was: "02:00:00:00:00:01", Now: neighbor.HardwareAddr("02:00:00:00:00:0" + now),
+	}}}
+}
+
+func TestAStaleCopyIsAnEventOnThePod(t *testing.T) {
+	server := newAPIServer(t)
+	d := newDesk(t, server.address())
+	d.Start()
+	d.Report(staleEvent(web(1), "2"))
+	d.outcome(t, Sent)
+	if len(d.passed) != 1 {
+		t.Error("the event was not handed on")
+	}
+	want := []object{{
+		APIVersion: "v1", Kind: "Event", Metadata: metadata{Namespace: "shop"},
+		InvolvedObject: reference{APIVersion: "v1", Kind: "Pod", Namespace: "shop", Name: "web-1", UID: "uid-1"},
+		Reason:         StaleNeighborCopy, Type: "Warning", Count: 1,
+		Message:            "gateway 10.1.0.1 on eth0: the runtime copied the address 02:00:00:00:00:01, and it is 02:00:00:00:00:02 now. Nothing reaches the copy: delete the pod, so that a new one starts with the true address",
+		Source:             source{Component: "neighpin", Host: "node-1"},
+		ReportingComponent: "neighpin", ReportingInstance: "node-1",
+	}}
+	got := server.all()
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(metadata{}, "Name"), cmpopts.IgnoreTypes(time.Time{})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if !strings.HasPrefix(got[0].Metadata.Name, "web-1.") || time.Since(got[0].FirstTimestamp) > time.Minute {
+		t.Errorf("name %s, first at %s", got[0].Metadata.Name, got[0].FirstTimestamp)
+	}
+}
+
+// The writer is asked at times of the test's choosing, so that minutes need not pass.
+func TestTheSameTroubleOfAPodIsOneEventThatCounts(t *testing.T) {
+	server := newAPIServer(t)
+	d := newDesk(t, server.address())
+	w := newWriter(d.opts)
+	t.Cleanup(w.client.close)
+	report := func(now string) {
+		trouble, _ := read(staleEvent(web(1), now))
+		w.take(trouble, time.Now())
+	}
+	begun := time.Now()
+	report("2")
+	c, at := w.due()
+	if at.After(time.Now()) {
+		t.Errorf("the first Event waits until %s", at)
+	}
+	w.write(t.Context(), c)
+	for range 100 {
+		report("3")
+	}
+	if c, at = w.due(); at.Before(begun.Add(firstAgain)) {
+		t.Errorf("repeated after %s", at.Sub(begun))
+	}
+	w.write(t.Context(), c)
+	got := server.all()
+	if len(got) != 1 || got[0].Count != 101 || !strings.Contains(got[0].Message, "02:00:00:00:00:03") || server.requests != 2 {
+		t.Errorf("after %d requests: %+v", server.requests, got)
+	}
+	report("4")
+	if _, at = w.due(); at.Before(begun.Add(2 * firstAgain)) {
+		t.Errorf("repeated once more after %s", at.Sub(begun))
+	}
+	// The server forgets Events after an hour.
+	server.mu.Lock()
+	clear(server.events)
+	server.mu.Unlock()
+	w.write(t.Context(), c)
+	if got := server.all(); len(got) != 1 || got[0].Count != 1 {
+		t.Errorf("made anew: %+v", got)
+	}
+	for range 102 {
+		d.outcome(t, Sent)
+	}
+}
+
+func TestTheTokenIsReadAgain(t *testing.T) {
+	server := newAPIServer(t)
+	d := newDesk(t, server.address())
+	d.Start()
+	d.Report(staleEvent(web(1), "2"))
+	d.outcome(t, Sent)
+	server.mu.Lock()
+	server.token = "second"
+	server.mu.Unlock()
+	server.writeToken("second")
+	d.Report(staleEvent(web(2), "2"))
+	d.outcome(t, Sent)
+	if len(d.faults) != 0 {
+		t.Errorf("fault: %v", <-d.faults)
+	}
+}
+
+func TestWhatIsMissingIsSaidOnce(t *testing.T) {
+	server := newAPIServer(t)
+	d := newDesk(t, server.address())
+	d.Start()
+	server.answers(func(string) (int, string) { return http.StatusForbidden, "" })
+	for i := range 3 {
+		d.Report(staleEvent(web(i), "2"))
+		d.outcome(t, Failed)
+	}
+	d.fault(t, "needs create and patch for events")
+	server.answers(nil)
+	d.Report(staleEvent(web(4), "2"))
+	d.outcome(t, Sent)
+	d.fault(t, "")
+	if len(d.faults) != 0 {
+		t.Errorf("said again: %v", <-d.faults)
+	}
+}
+
+func TestWithoutATokenNothingIsAsked(t *testing.T) {
+	server := newAPIServer(t)
+	address := server.address()
+	address.TokenFile += ".none"
+	d := newDesk(t, address)
+	d.Start()
+	d.Report(staleEvent(web(1), "2"))
+	d.fault(t, "automountServiceAccountToken")
+	if server.requests != 0 {
+		t.Error("asked without a token")
+	}
+}
+
+func TestAServerThatIsAwayIsAskedAgain(t *testing.T) {
+	server := newAPIServer(t)
+	server.answers(func(string) (int, string) { return http.StatusServiceUnavailable, "" })
+	d := newDesk(t, server.address())
+	d.Start()
+	d.Report(staleEvent(web(1), "2"))
+	server.answered(t)
+	d.fault(t, "503")
+	server.answers(nil)
+	d.outcome(t, Sent)
+	d.fault(t, "")
+}
+
+func TestANamespaceThatEndsIsNoFault(t *testing.T) {
+	server := newAPIServer(t)
+	d := newDesk(t, server.address())
+	d.Start()
+	server.answers(func(string) (int, string) { return http.StatusForbidden, "NamespaceTerminating" })
+	d.Report(staleEvent(web(1), "2"))
+	d.outcome(t, Obsolete)
+	server.answers(func(string) (int, string) { return http.StatusNotFound, "" })
+	d.Report(staleEvent(web(2), "2"))
+	d.outcome(t, Obsolete)
+	if len(d.faults) != 0 {
+		t.Errorf("fault: %v", <-d.faults)
+	}
+}
+
+// Nobody waits for the API server: the engine reports from the way of its work.
+func TestAServerThatHangsHoldsNobodyUp(t *testing.T) {
+	server := newAPIServer(t)
+	release := make(chan struct{})
+	server.answers(func(string) (int, string) { <-release; return 0, "" })
+	d := newDesk(t, server.address())
+	d.Start()
+	begun := time.Now()
+	for i := range 2 * maxCases {
+		d.Report(staleEvent(web(i), "2"))
+	}
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("%d reports took %s", 2*maxCases, took)
+	}
+	d.outcome(t, Dropped)
+	if n := len(d.passed); n != 2*maxCases {
+		t.Errorf("%d of %d events were handed on", n, 2*maxCases)
+	}
+	closed := make(chan struct{})
+	go func() { d.Close(); close(closed) }()
+	select {
+	case <-closed:
+	case <-time.After(5 * time.Second):
+		t.Error("Close waits for the API server")
+	}
+	close(release)
+}
+
+func TestWhatIsRememberedIsBounded(t *testing.T) {
+	d := newDesk(t, Server{})
+	w := newWriter(d.opts)
+	now := time.Now()
+	for i := range 2 * maxCases {
+		trouble, _ := read(staleEvent(web(i), "2"))
+		w.take(trouble, now)
+	}
+	if len(w.cases) != maxCases || len(d.outcomes) != maxCases {
+		t.Errorf("%d cases, %d dropped", len(w.cases), len(d.outcomes))
+	}
+	// Those that were told give way.
+	for _, c := range w.cases {
+		w.settle(c, Sent, now)
+	}
+	trouble, _ := read(staleEvent(web(3*maxCases), "2"))
+	w.take(trouble, now)
+	if len(w.cases) != maxCases || w.cases[caseKey{trouble.pod, StaleNeighborCopy}] == nil {
+		t.Errorf("%d cases, and not the new one", len(w.cases))
+	}
+	w.take(trouble, now.Add(2*maxAge))
+	trouble.pod.name = "later"
+	w.take(trouble, now.Add(4*maxAge))
+	if len(w.cases) != 2 {
+		t.Errorf("%d cases are remembered for ever", len(w.cases))
+	}
+}

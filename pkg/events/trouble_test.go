@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package events
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/neighpin/neighpin/pkg/hoststate"
+	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/sandbox"
+)
+
+func gateway(reason neighbor.Reason) sandbox.Change {
+	return sandbox.Change{Dst: netip.MustParseAddr("10.1.0.1"), Dev: "eth0", Was: "02:00:00:00:00:01", Reason: reason, Message: "why"}
+}
+
+func skipped(reason neighbor.Reason) []neighbor.Skipped {
+	return []neighbor.Skipped{{Dst: netip.MustParseAddr("10.1.0.1"), Dev: "eth0", Reason: reason, Message: "why"}}
+}
+
+func TestOnlyTroublesOfThePodAreTold(t *testing.T) {
+	found := &sandbox.HostState{Report: hoststate.Report{Finds: []hoststate.Find{{
+		Kind: hoststate.KindNeighbor, Dst: netip.MustParseAddr("10.1.0.7"), LLAddr: "02:00:00:00:00:09", Dev: "cali1", Removed: true,
+	}}}}
+	for name, c := range map[string]struct {
+		event  sandbox.Event
+		reason Reason
+		words  string
+	}{
+		"the copy's truth is gone": {
+			sandbox.Event{Kind: sandbox.KindStale, Changes: []sandbox.Change{gateway(neighbor.ReasonPeerGone)}},
+			StaleNeighborCopy, "10.1.0.1 on eth0: the runtime copied the address 02:00:00:00:00:01, which is not true any more (PeerGone)",
+		},
+		"the copy is true again": {sandbox.Event{Kind: sandbox.KindFresh}, "", ""},
+		"late": {
+			sandbox.Event{Kind: sandbox.KindTiming, Record: sandbox.Record{Timing: sandbox.Timing{Verdict: sandbox.Late}}},
+			NeighborNotPinned, "started before its gateways were pinned",
+		},
+		"in time": {sandbox.Event{Kind: sandbox.KindTiming, Record: sandbox.Record{Timing: sandbox.Timing{Verdict: sandbox.InTime}}}, "", ""},
+		"no truth for the gateway": {
+			sandbox.Event{Kind: sandbox.KindTiming, Record: sandbox.Record{Timing: sandbox.Timing{Verdict: sandbox.Nothing}, Skipped: skipped(neighbor.ReasonUnsupportedLink)}},
+			NeighborNotPinned, "gateway 10.1.0.1 on eth0 is not pinned: UnsupportedLink (why)",
+		},
+		"nothing to pin": {
+			sandbox.Event{Kind: sandbox.KindTiming, Record: sandbox.Record{Timing: sandbox.Timing{Verdict: sandbox.Nothing}, Skipped: skipped(neighbor.ReasonNoARP)}}, "", "",
+		},
+		"failed":    {sandbox.Event{Kind: sandbox.KindFailed, Err: errors.New("open namespace: no such file")}, NeighborNotPinned, "could not be pinned: open namespace"},
+		"withdrawn": {sandbox.Event{Kind: sandbox.KindWithdrawn, Changes: []sandbox.Change{gateway(neighbor.ReasonPeerGone)}}, NeighborNotPinned, "not pinned any more: PeerGone (why)"},
+		"the link ends with its pod": {
+			sandbox.Event{Kind: sandbox.KindWithdrawn, Changes: []sandbox.Change{gateway(neighbor.ReasonLinkGone)}}, "", "",
+		},
+		"a conflict": {
+			sandbox.Event{Kind: sandbox.KindConflict, Changes: []sandbox.Change{{Dst: netip.MustParseAddr("10.1.0.1"), Dev: "eth0", Claims: []neighbor.HardwareAddr{"02:aa", "02:bb"}}}},
+			NeighborConflict, "02:aa; 02:bb answer for it; it is not pinned",
+		},
+		"a program insists": {sandbox.Event{Kind: sandbox.KindInsists, Changes: []sandbox.Change{gateway(sandbox.ReasonInsists)}}, NeighborInsists, "keeps putting another entry"},
+		"host state":        {sandbox.Event{Kind: sandbox.KindHostState, Found: found}, HostStateFound, "neighbor 10.1.0.7 lladdr 02:00:00:00:00:09 dev cali1 [] (removed)"},
+		"the way back cannot be set": {
+			sandbox.Event{Kind: sandbox.KindHostState, Record: sandbox.Record{HostState: found}, Err: errors.New("set")}, "", "",
+		},
+		"refused": {
+			sandbox.Event{Kind: sandbox.KindRefused, Err: &sandbox.RefusedError{Namespace: "shop", Name: "web-1", Why: "no truth"}},
+			SandboxRefused, "neighpin refuses pod shop/web-1: no truth",
+		},
+		"repaired":            {sandbox.Event{Kind: sandbox.KindRepinned}, "", ""},
+		"the disk is full":    {sandbox.Event{Kind: sandbox.KindState, Err: errors.New("full")}, "", ""},
+		"the store is away":   {sandbox.Event{Kind: sandbox.KindStore, Err: errors.New("away")}, "", ""},
+		"nobody is listening": {sandbox.Event{Kind: sandbox.KindGuard, Err: errors.New("deaf")}, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rec := &c.event.Record
+			rec.Namespace, rec.Name, rec.UID = "shop", "web-1", "uid"
+			got, ok := read(c.event)
+			if ok != (c.reason != "") || got.reason != c.reason || !strings.Contains(got.message, c.words) {
+				t.Errorf("%q %q, want %q %q", got.reason, got.message, c.reason, c.words)
+			}
+		})
+	}
+}
+
+// A sandbox by hand has no pod, and what the wrapper reads in a bundle may be anything.
+func TestOfPodsThatTheServerCannotKnowNothingIsTold(t *testing.T) {
+	for _, p := range []pod{
+		{"shop", "web", ""}, {"", "web", "uid"}, {"shop", "", "uid"}, {"../../x", "web", "uid"}, {"shop", "web/../x", "uid"},
+		{"shop", "web\n", "uid"}, {"Shop", "web", "uid"}, {"shop", "web", "uid?x=y"}, {strings.Repeat("a", 64), "web", "uid"},
+	} {
+		event := staleEvent(sandbox.Record{Namespace: p.namespace, Name: p.name, UID: p.uid}, "2")
+		if got, ok := read(event); ok {
+			t.Errorf("%+v: told %+v", p, got)
+		}
+	}
+	if _, ok := read(staleEvent(web(1), "2")); !ok {
+		t.Error("of a pod it can know, nothing is told either")
+	}
+}
+
+// Names of links are the pod's, and errors may quote what it wrote.
+func TestMessagesAreOneBoundedLineOfPrintableText(t *testing.T) {
+	for _, hostile := range []string{
+		"eth0\nNormal Scheduled all is well", "\x1b[2J\x1b]0;owned\a", "\u202egnp.exe", "\xff\xfe", strings.Repeat("ä", 5000), "a\u2028b",
+	} {
+		event := staleEvent(web(1), "2")
+		event.Changes[0].Dev = hostile
+		got, ok := read(event)
+		if !ok || len(got.message) > maxMessage || !utf8.ValidString(got.message) || strings.ContainsAny(got.message, "\n\r\x1b\a\u202e\u2028") {
+			t.Errorf("%q: %q", hostile, got.message)
+		}
+	}
+	if name := eventName(strings.Repeat("a", 253), time.Now()); len(name) > maxName {
+		t.Errorf("the Event's name has %d bytes", len(name))
+	}
+}
+
+func FuzzClean(f *testing.F) {
+	f.Add("eth0\n\xff", 40)
+	f.Add(strings.Repeat("€", 20), 10)
+	f.Fuzz(func(t *testing.T, text string, limit int) {
+		if limit < 8 || limit > maxMessage {
+			return
+		}
+		got := clean(text, limit)
+		if len(got) > limit || !utf8.ValidString(got) || got != clean(got, limit) {
+			t.Errorf("%q: %q", text, got)
+		}
+	})
+}

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package events
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+)
+
+const (
+	// between is the least time between two writes: five in a second.
+	between = 200 * time.Millisecond
+	// firstAgain is the least time from an Event to its first repetition; it doubles
+	// with each, up to lastAgain.
+	firstAgain, lastAgain = time.Minute, 10 * time.Minute
+	// maxCases bounds what is remembered, and maxAge for how long: after an hour
+	// the API server forgets Events, too (kube-apiserver --event-ttl).
+	maxCases = 1024
+	maxAge   = time.Hour
+	// patience is how long a trouble waits for an API server that does not answer.
+	patience = 10 * time.Minute
+)
+
+// caseKey is one kind of trouble of one pod. All of it is one Event, which says the
+// latest and counts.
+type caseKey struct {
+	pod    pod
+	reason Reason
+}
+
+// openCase is what is known of it.
+type openCase struct {
+	key     caseKey
+	message string
+	first   time.Time
+	last    time.Time
+	count   int       // of times that it was reported
+	event   string    // the Event's name; empty while there is none
+	writes  int       // that the API server took
+	waiting int       // reports that no write has told of
+	since   time.Time // the first of these came
+	next    time.Time // not to be written before
+}
+
+// writer decides when which Event is written. One goroutine has it.
+type writer struct {
+	opts   Options
+	client *client
+	cases  map[caseKey]*openCase
+	next   time.Time // nothing is written before
+	pause  *backoff.ExponentialBackOff
+	faulty bool // and that was said
+}
+
+func newWriter(opts Options) *writer {
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval, pause.MaxInterval = time.Second, time.Minute
+	return &writer{opts: opts, client: &client{server: opts.Server}, cases: make(map[caseKey]*openCase), pause: pause}
+}
+
+// run takes troubles and writes them, until the context ends.
+func (w *writer) run(ctx context.Context, queue <-chan trouble) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		var ready <-chan time.Time
+		c, at := w.due()
+		if c != nil {
+			timer.Reset(time.Until(at))
+			ready = timer.C
+		}
+		select {
+		case t := <-queue:
+			w.take(t, time.Now())
+		case <-ready:
+			w.write(ctx, c)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// due is the case that is to be written next, and when.
+func (w *writer) due() (*openCase, time.Time) {
+	var first *openCase
+	for _, c := range w.cases {
+		if c.waiting > 0 && (first == nil || c.next.Before(first.next)) {
+			first = c
+		}
+	}
+	if first != nil && first.next.After(w.next) {
+		return first, first.next
+	}
+	return first, w.next
+}
+
+// take notes a trouble.
+func (w *writer) take(t trouble, now time.Time) {
+	key := caseKey{t.pod, t.reason}
+	c := w.cases[key]
+	if c == nil {
+		if !w.room(now) {
+			w.opts.Count(Dropped)
+			return
+		}
+		c = &openCase{key: key, first: now, next: now}
+		w.cases[key] = c
+	}
+	if c.waiting == 0 {
+		c.since = now
+	}
+	c.message, c.last = t.message, now
+	c.count++
+	c.waiting++
+}
+
+// room forgets what is old and, where that is not enough, the oldest of what has
+// been told.
+func (w *writer) room(now time.Time) bool {
+	var oldest *openCase
+	for key, c := range w.cases {
+		switch {
+		case c.waiting > 0:
+		case now.Sub(c.last) > maxAge:
+			delete(w.cases, key)
+		case oldest == nil || c.last.Before(oldest.last):
+			oldest = c
+		}
+	}
+	if len(w.cases) >= maxCases && oldest != nil {
+		delete(w.cases, oldest.key)
+	}
+	return len(w.cases) < maxCases
+}
+
+// write tells the API server of one case.
+func (w *writer) write(ctx context.Context, c *openCase) {
+	err := w.send(ctx, c)
+	now := time.Now()
+	w.next = now.Add(between)
+	if ctx.Err() != nil {
+		return
+	}
+	var refused *answerError
+	switch isRefused := errors.As(err, &refused); {
+	case err == nil:
+		w.settle(c, Sent, now)
+		w.pause.Reset()
+		w.fault(nil)
+	case isRefused && (refused.ending || refused.code == http.StatusNotFound):
+		w.settle(c, Obsolete, now)
+		w.fault(nil)
+	case isRefused && refused.code == http.StatusConflict:
+		c.event = "" // another of that name, made in the same instant
+	case isRefused && refused.code/100 == 4 && refused.code != http.StatusTooManyRequests:
+		w.settle(c, Failed, now)
+		w.fault(err)
+	case now.Sub(c.since) > patience:
+		w.settle(c, Failed, now)
+		w.fault(err)
+		w.next = now.Add(w.pause.NextBackOff())
+	default:
+		w.fault(err)
+		w.next = now.Add(w.pause.NextBackOff())
+	}
+}
+
+// send makes the Event, or counts up the one that is there; one that the server
+// has forgotten is made anew.
+func (w *writer) send(ctx context.Context, c *openCase) error {
+	if c.event != "" {
+		err := w.client.repeat(ctx, c.key.pod.namespace, c.event, again{Message: c.message, LastTimestamp: stamp(c.last), Count: c.count})
+		var refused *answerError
+		if !errors.As(err, &refused) || refused.ending || refused.code != http.StatusNotFound {
+			return err
+		}
+		c.first, c.count, c.event = c.last, c.waiting, ""
+	}
+	name := eventName(c.key.pod.name, time.Now())
+	p := c.key.pod
+	err := w.client.create(ctx, object{
+		APIVersion: "v1", Kind: "Event",
+		Metadata:       metadata{Name: name, Namespace: p.namespace},
+		InvolvedObject: reference{APIVersion: "v1", Kind: "Pod", Namespace: p.namespace, Name: p.name, UID: p.uid},
+		Reason:         c.key.reason, Message: c.message, Type: "Warning",
+		Source:         source{Component: component, Host: w.opts.Node},
+		FirstTimestamp: stamp(c.first), LastTimestamp: stamp(c.last), Count: c.count,
+		ReportingComponent: component, ReportingInstance: w.opts.Node,
+	})
+	if err == nil {
+		c.event = name
+	}
+	return err
+}
+
+// settle ends the waiting of a case.
+func (w *writer) settle(c *openCase, outcome Outcome, now time.Time) {
+	for range c.waiting {
+		w.opts.Count(outcome)
+	}
+	c.waiting = 0
+	c.writes++
+	c.next = now.Add(min(firstAgain<<min(c.writes-1, 10), lastAgain))
+}
+
+// fault tells when Events cannot be written, and when they can again.
+func (w *writer) fault(err error) {
+	if (err != nil) != w.faulty {
+		w.faulty = err != nil
+		w.opts.Fault(err)
+	}
+}
+
+// stamp is a time as the API server keeps it.
+func stamp(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
+
+// maxName bounds the name of an object, in bytes.
+const maxName = 253
+
+// eventName is the pod's name and the time, as client-go names Events.
+func eventName(pod string, at time.Time) string {
+	suffix := "." + strconv.FormatInt(at.UnixNano(), 16)
+	if len(pod) > maxName-len(suffix) {
+		pod = strings.TrimRight(pod[:maxName-len(suffix)], "-.")
+	}
+	return pod + suffix
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package metrics
+
+import (
+	"regexp"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/sandbox"
+)
+
+// stateCollector shows the present state, asked at each scrape.
+type stateCollector struct {
+	state        func() State
+	connected    *prometheus.Desc
+	synchronized *prometheus.Desc
+	store        *prometheus.Desc
+	heard        *prometheus.Desc
+	sandboxes    *prometheus.Desc
+	managed      *prometheus.Desc
+	skipped      *prometheus.Desc
+	stale        *prometheus.Desc
+	observed     *prometheus.Desc
+	configOK     *prometheus.Desc
+	configLoaded *prometheus.Desc
+
+	mu       sync.Mutex // guards the following
+	handlers []string   // that were seen
+}
+
+func newStateCollector(state func() State) *stateCollector {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, labels, nil)
+	}
+	return &stateCollector{
+		state:        state,
+		connected:    desc("nri_connected", "1 while connected to NRI."),
+		synchronized: desc("nri_synchronized", "1 while connected to NRI and synchronized."),
+		store:        desc("store_connected", "1 while containerd's sandbox store answers; without it there is no early path."),
+		heard:        desc("host_heard", "1 while changes of the host's links are heard, so that pins follow them at once."),
+		sandboxes:    desc("sandboxes", "Selected sandboxes that are known, by phase.", "phase"),
+		managed:      desc("pods_managed", "Selected sandboxes that are known, by runtime handler.", "handler"),
+		skipped:      desc("gateways_skipped", "Gateways that are not pinned now, by reason.", "reason"),
+		stale:        desc("stale_copies", "Gateways whose address changed after a runtime had copied it, which only a new pod mends."),
+		observed:     desc("observed_solicitations_total", "ARP requests and neighbor solicitations of observed sandboxes, for pinned gateways or for others.", "target"),
+		configOK:     desc("config_reload_success", "1 while the configuration that was read last is the one in force, 0 while it could not be taken."),
+		configLoaded: desc("config_last_reload_timestamp_seconds", "When the configuration in force was read."),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{c.connected, c.synchronized, c.store, c.heard, c.sandboxes, c.managed, c.skipped, c.stale, c.observed, c.configOK, c.configLoaded} {
+		ch <- desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
+	state := c.state()
+	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+	}
+	truth := map[bool]float64{true: 1}
+	gauge(c.connected, truth[state.NRIConnected])
+	gauge(c.synchronized, truth[state.NRISynchronized])
+	if !state.Storeless {
+		gauge(c.store, truth[state.Engine.StoreConnected])
+	}
+	gauge(c.heard, truth[state.Engine.Listening])
+	phases := map[sandbox.Phase]int{sandbox.Starting: 0, sandbox.Started: 0}
+	skipped := make(map[neighbor.Reason]int)
+	stale := 0
+	for _, rec := range state.Engine.Sandboxes {
+		phases[rec.Phase]++
+		stale += len(rec.Stale)
+		for _, s := range rec.Skipped {
+			skipped[s.Reason]++
+		}
+	}
+	for phase, n := range phases {
+		gauge(c.sandboxes, float64(n), string(phase))
+	}
+	for handler, n := range c.byHandler(state.Engine.Sandboxes) {
+		gauge(c.managed, float64(n), handler)
+	}
+	for reason, n := range skipped {
+		gauge(c.skipped, float64(n), string(reason))
+	}
+	gauge(c.stale, float64(stale))
+	gauge(c.configOK, truth[state.ConfigOK])
+	if !state.ConfigLoadedAt.IsZero() {
+		gauge(c.configLoaded, float64(state.ConfigLoadedAt.UnixMilli())/1000)
+	}
+	if state.Observed != nil {
+		for target, n := range map[string]uint64{"gateway": state.Observed.Gateways, "other": state.Observed.Others} {
+			ch <- prometheus.MustNewConstMetric(c.observed, prometheus.CounterValue, float64(n), target)
+		}
+	}
+}
+
+const (
+	// maxHandlers bounds the values of label handler. Handlers are the node's own,
+	// by its runtime's configuration, but the wrapper has them from bundles.
+	maxHandlers  = 16
+	otherHandler = "other"
+)
+
+// handlerName is what a handler's name looks like (k8s.io/kubernetes
+// pkg/apis/node/validation, a DNS label).
+var handlerName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`)
+
+// byHandler counts sandboxes by their handler. Handlers that were seen once stay,
+// with zero.
+func (c *stateCollector) byHandler(sandboxes []sandbox.Record) map[string]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	counts := make(map[string]int)
+	for _, handler := range c.handlers {
+		counts[handler] = 0
+	}
+	for _, rec := range sandboxes {
+		handler := rec.HandlerName()
+		if _, seen := counts[handler]; !seen && handler != otherHandler {
+			if len(c.handlers) < maxHandlers && handlerName.MatchString(handler) {
+				c.handlers = append(c.handlers, handler)
+			} else {
+				handler = otherHandler
+			}
+		}
+		counts[handler]++
+	}
+	return counts
+}
