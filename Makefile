@@ -140,6 +140,10 @@ lint: ## Run golangci-lint, built from its module, over both modules; check that
 
 ##@ Housekeeping
 
+.PHONY: reference
+reference: ## Write docs/reference.md from the commands
+	$(GO) test -run '^TestTheReferenceIsCurrent$$' -count 1 ./plugin -args -update
+
 .PHONY: clean
 clean: ## Remove bin/; the cache of built parts stays
 	rm -rf bin
