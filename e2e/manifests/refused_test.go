@@ -80,7 +80,7 @@ func TestRightValuesAreTaken(t *testing.T) {
 	d := open(t)
 	for _, set := range []string{
 		"config.compareInterval=1h30m", "config.learned=off", "config.hostState=off", "config.metricsAddress=[::1]:9717", "config.metricsAddress=127.0.0.1:9717",
-		"config.handlers={}", "config.excludeNamespaces={kube-system,team-?}", "config.containerdSocket=", "global.imageRegistry=x", "enabled=true",
+		"config.excludeNamespaces={kube-system,team-?}", "config.containerdSocket=", "global.imageRegistry=x", "enabled=true",
 		"tolerations=null", "resources.limits=null", "updateStrategy.rollingUpdate.maxSurge=10%",
 		"updateStrategy.type=OnDelete,updateStrategy.rollingUpdate=null", "serviceAccount.create=false,serviceAccount.name=mine",
 		"image.repository=registry.example.com:5000/a/b_c", "priorityClassName=", "extraVolumes[0].name=x,extraVolumes[0].emptyDir.medium=Memory",
