@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
 )
 
 // operations is the page that says what alerts and reasons mean.
@@ -65,6 +66,50 @@ func TestOperationsExplainsEveryReason(t *testing.T) {
 		if diff := cmp.Diff(known, explained); diff != "" {
 			t.Errorf("reasons of package %s (-) and of %s, %q (+):\n%s", of, operations, title, diff)
 		}
+	}
+}
+
+// alertRules are the alerts, as the Prometheus operator takes them.
+const alertRules = "deploy/observability/prometheusrule.yaml"
+
+// Each alert has its heading, to which its runbook_url leads, and no heading is
+// left of one that is gone.
+func TestOperationsExplainsEveryAlert(t *testing.T) {
+	var rules struct {
+		Spec struct {
+			Groups []struct {
+				Rules []struct {
+					Alert       string
+					Annotations map[string]string
+				}
+			}
+		}
+	}
+	if err := yaml.Unmarshal([]byte(page(t, alertRules)), &rules); err != nil {
+		t.Fatalf("decode %s: %v", alertRules, err)
+	}
+	var alerts []string
+	for _, group := range rules.Spec.Groups {
+		for _, rule := range group.Rules {
+			alerts = append(alerts, rule.Alert)
+			if want := operations + "#" + slug(rule.Alert); !strings.HasSuffix(rule.Annotations["runbook_url"], "/"+want) {
+				t.Errorf("alert %s leads to %q, want %s", rule.Alert, rule.Annotations["runbook_url"], want)
+			}
+		}
+	}
+	if len(alerts) == 0 {
+		t.Fatalf("%s has no alerts", alertRules)
+	}
+	var explained []string
+	for line := range strings.Lines(section(page(t, operations), "Alerts")) {
+		if m := heading.FindStringSubmatch(line); m != nil {
+			explained = append(explained, m[1])
+		}
+	}
+	slices.Sort(alerts)
+	slices.Sort(explained)
+	if diff := cmp.Diff(alerts, explained); diff != "" {
+		t.Errorf("alerts of %s (-) and of %s (+):\n%s", alertRules, operations, diff)
 	}
 }
 
