@@ -28,7 +28,7 @@ func pageView(status Status) statuspage.View {
 
 func nriPart(nri NRIStatus) statuspage.Part {
 	part := statuspage.Part{Name: "NRI", Says: "Connected", State: statuspage.Good,
-		Detail: fmt.Sprintf("%s %s, waits %d ms for an answer", nri.Runtime, nri.RuntimeVersion, nri.RequestTimeoutMs)}
+		Detail: fmt.Sprintf("%s %s, timeout %d ms", nri.Runtime, nri.RuntimeVersion, nri.RequestTimeoutMs)}
 	switch {
 	case !nri.Connected:
 		part.Says, part.State, part.Detail = "Not connected", statuspage.Bad, cmp.Or(nri.Error, nri.Socket)
@@ -62,7 +62,7 @@ func configPart(config ConfigStatus) statuspage.Part {
 	switch {
 	case !config.OK:
 		part.Says, part.State = "Not taken over", statuspage.Bad
-		part.Detail = fmt.Sprintf("The one of %s stays in force. %s", since, config.Error)
+		part.Detail = fmt.Sprintf("%s. The one of %s stays in force.", config.Error, since)
 	case len(config.NeedsRestart) > 0:
 		part.Says, part.State = "In force, but for a restart", statuspage.Warn
 		part.Detail = "From the next start: " + strings.Join(config.NeedsRestart, ", ")

@@ -19,6 +19,13 @@ import (
 type Status struct {
 	Version   string    `json:"version"`
 	StartedAt time.Time `json:"startedAt"`
+	Config    struct {
+		File         string    `json:"file"`
+		OK           bool      `json:"ok"`
+		Error        string    `json:"error"`
+		LoadedAt     time.Time `json:"loadedAt"`
+		NeedsRestart []string  `json:"needsRestart"`
+	} `json:"config"`
 	NRI       struct {
 		Connected        bool   `json:"connected"`
 		Synchronized     bool   `json:"synchronized"`

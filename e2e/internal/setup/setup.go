@@ -35,8 +35,11 @@ type Programs struct {
 // Neighpin is the product's binary.
 func (p Programs) Neighpin() string { return filepath.Join(p.Own, "neighpin") }
 
-// packages are Debian's names of the programs that a node takes from the distribution.
-var packages = [...]struct{ program, name string }{
+// debian is a program and the package that it comes in.
+type debian struct{ program, name string }
+
+// packages are what a node takes from the distribution.
+var packages = [...]debian{
 	{"runc", "runc"},         // needs cgo and libseccomp: not built here
 	{"podman", "podman"},     // an engine without NRI
 	{"ip", "iproute2"},       // for people who look at a failure
@@ -51,8 +54,23 @@ func All(ctx context.Context, progress io.Writer, release string) (Programs, err
 	return Build(ctx, progress, release)
 }
 
+// BrowserProgram is what Browser installs: Chromium without a window.
+const BrowserProgram = "chromium-headless-shell"
+
+// browser is for tests of what people look at: some 100 MiB that no other test needs.
+var browser = [...]debian{{BrowserProgram, "chromium-headless-shell"}, {"fc-list", "fontconfig"}}
+
+// Browser installs a browser, if it is missing.
+func Browser(ctx context.Context, progress io.Writer) error {
+	return install(ctx, progress, browser[:])
+}
+
 // Distribution installs the packages whose programs are missing, with apt-get.
 func Distribution(ctx context.Context, progress io.Writer) error {
+	return install(ctx, progress, packages[:])
+}
+
+func install(ctx context.Context, progress io.Writer, packages []debian) error {
 	var missing []string
 	for _, p := range packages {
 		if _, err := exec.LookPath(p.program); err != nil {
