@@ -52,6 +52,9 @@ func (a *app) unpinCommand() *cobra.Command {
 		if err != nil {
 			err = fmt.Errorf("unpin all: %w", err)
 		}
+		if errors.Is(err, errDaemonRuns) {
+			return err // nothing was looked at, and an empty list would say that there is nothing
+		}
 		return errors.Join(err, a.print(output, undone, func(w io.Writer) { printUndone(w, undone) }))
 	}
 	return cmd

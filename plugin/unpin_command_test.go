@@ -74,7 +74,7 @@ func TestUnpinAllRefusesWhileTheDaemonRuns(t *testing.T) {
 	}
 	defer func() { _ = server.Close() }()
 	got := neighpin(nil, "unpin", "--all", "--state-dir", state)
-	if got.code != exitError || !strings.Contains(got.stderr, "stop it first") {
+	if got.code != exitError || got.stdout != "" || !strings.Contains(got.stderr, "stop it first") {
 		t.Errorf("unpin --all: %+v", got)
 	}
 	if got := neighpin(nil, "unpin", "--all", "--netns", "/var/run/netns/x"); got.code != exitUsage {
