@@ -12,15 +12,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// mounts are those of this process's namespace, by their numbers.
+type mounts map[uint64]mount
+
 // mount is one line of proc(5)'s mountinfo.
 type mount struct {
-	point string
 	// receives tells that mounts made elsewhere appear below it: it is shared with
 	// others, or a slave of theirs.
 	receives bool
 }
 
-func readMounts(path string) ([]mount, error) {
+func readMounts(path string) (mounts, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
@@ -30,55 +32,38 @@ func readMounts(path string) ([]mount, error) {
 
 // parseMounts reads: id, parent, device, root, point, options, optional fields up
 // to a hyphen, and what the file system is.
-func parseMounts(text string) (mounts []mount) {
+func parseMounts(text string) mounts {
+	found := mounts{}
 	for line := range strings.Lines(text) {
 		fields := strings.Fields(line)
 		end := slices.Index(fields, "-")
 		if end < 6 {
 			continue
 		}
-		m := mount{point: unescape(fields[4])}
-		for _, optional := range fields[6:end] {
-			m.receives = m.receives || strings.HasPrefix(optional, "shared:") || strings.HasPrefix(optional, "master:")
+		id, err := strconv.ParseUint(fields[0], 10, 64)
+		if err != nil {
+			continue
 		}
-		mounts = append(mounts, m)
+		found[id] = mount{receives: slices.ContainsFunc(fields[6:end], func(optional string) bool {
+			return strings.HasPrefix(optional, "shared:") || strings.HasPrefix(optional, "master:")
+		})}
 	}
-	return mounts
+	return found
 }
 
-// unescape reads the octal numbers that stand for blanks and the like.
-func unescape(text string) string {
-	var out strings.Builder
-	for {
-		before, after, found := strings.Cut(text, `\`)
-		out.WriteString(before)
-		if !found {
-			return out.String()
-		}
-		if len(after) < 3 {
-			return out.String() + after
-		}
-		if c, err := strconv.ParseUint(after[:3], 8, 8); err == nil {
-			out.WriteByte(byte(c))
-		}
-		text = after[3:]
+// over is the mount that a path is on. The kernel is asked for its number (Linux
+// 5.8): by their points one cannot tell a mount from one that another hides.
+func (m mounts) over(path string) (mount, bool) {
+	var stat unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_MNT_ID, &stat); err != nil || stat.Mask&unix.STATX_MNT_ID == 0 {
+		return mount{}, false
 	}
-}
-
-// over is the mount that a path is on: the deepest, and of several on one point the
-// last.
-func over(path string, mounts []mount) (found mount, ok bool) {
-	for _, m := range mounts {
-		inside := m.point == "/" || path == m.point || strings.HasPrefix(path, m.point+"/")
-		if inside && len(m.point) >= len(found.point) {
-			found, ok = m, true
-		}
-	}
+	found, ok := m[stat.Mnt_id]
 	return found, ok
 }
 
 // lookAtDirectory sees whether a directory can show namespaces that are yet to come.
-func lookAtDirectory(path string, mounts []mount, mountErr error) directory {
+func lookAtDirectory(path string, all mounts, mountErr error) directory {
 	d := directory{path: path}
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
@@ -96,7 +81,7 @@ func lookAtDirectory(path string, mounts []mount, mountErr error) directory {
 			d.holds++
 		}
 	}
-	if m, ok := over(real, mounts); ok && mountErr == nil {
+	if m, ok := all.over(real); ok && mountErr == nil {
 		if d.receives = no; m.receives {
 			d.receives = yes
 		}

@@ -113,15 +113,43 @@ func TestEachFaultIsFound(t *testing.T) {
 	}
 }
 
-func TestMountsAreReadAsTheKernelWritesThem(t *testing.T) {
-	mounts := parseMounts("21 1 0:20 / / rw - overlay overlay rw\n" +
-		"36 21 0:30 / /run rw,nosuid shared:7 - tmpfs tmpfs rw\n" +
-		"40 36 0:30 /netns /run/netns rw master:9 - tmpfs tmpfs rw\n" +
-		"41 36 0:31 / /run/with\\040blank rw - tmpfs tmpfs rw\n" + "nonsense\n")
-	for path, want := range map[string]bool{"/": false, "/etc": false, "/run/x": true, "/run/netns": true, "/run/netnsx": true, "/run/with blank/a": false} {
-		if m, ok := over(path, mounts); !ok || m.receives != want {
-			t.Errorf("%s: %+v, want %t", path, m, want)
+// What is mounted below hides nothing from us that the kernel sees: a folder that
+// somebody has mounted over belongs to the mount on top.
+func TestTheMountOfAFolderIsTheOneOnTop(t *testing.T) {
+	found := parseMounts("21 1 0:20 / / rw - overlay overlay rw\n36 21 0:30 / /run rw,nosuid shared:7 - tmpfs tmpfs rw\n" +
+		"40 36 0:30 /netns /run/with\\040blank rw master:9 - tmpfs tmpfs rw\n" + "nonsense\n")
+	if len(found) != 3 || found[21].receives || !found[36].receives || !found[40].receives {
+		t.Errorf("%+v", found)
+	}
+	dir := t.TempDir()
+	below := filepath.Join(dir, "below")
+	tmpfs := func(path string, propagation uintptr) {
+		t.Helper()
+		if err := os.MkdirAll(path, 0o755); err != nil {
+			t.Fatal(err)
 		}
+		if err := unix.Mount("none", path, "tmpfs", 0, ""); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = unix.Unmount(path, unix.MNT_DETACH) })
+		if err := unix.Mount("", path, "", propagation, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look := func() sight {
+		all, err := readMounts("/proc/self/mountinfo")
+		return lookAtDirectory(below, all, err).receives
+	}
+	tmpfs(below, unix.MS_PRIVATE)
+	if got := look(); got != no {
+		t.Errorf("on a private mount: %d", got)
+	}
+	tmpfs(dir, unix.MS_SHARED)
+	if err := os.Mkdir(below, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got := look(); got != yes {
+		t.Errorf("on a shared one that hides it: %d", got)
 	}
 }
 
