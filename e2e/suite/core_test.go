@@ -54,6 +54,10 @@ func core() []func(*testing.T) {
 		TestWrapperServesGVisorWithoutADaemon,
 		TestWrapperServesRuncWithoutADaemon,
 		TestWrapperRefusesUnderEnforce,
+		// What an operator is told of the node and of its pods.
+		TestListAndShowTellTheStoryOfRealPods,
+		TestCheckFindsARealNodeGoodAndWarnsOfPodAnnotations,
+		TestCheckSaysHowToTurnNRIOn,
 	}
 }
 
