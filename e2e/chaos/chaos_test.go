@@ -150,7 +150,7 @@ func (w *world) figures(t *testing.T, spoofer *spoof.Spoofer) {
 	if spoofer.Announced() == 0 {
 		t.Error("the spoofer did nothing")
 	}
-	said, err := logged("pins written again", "pin withdrawn", "holds a copy of a gateway's address that is not true", "is true again", "somebody in the pod insists")
+	said, err := logged("pins written again", "pin withdrawn", "holds a copy of a gateway's address that is not true", "what the runtime copied is true again", "somebody in the pod insists")
 	if err != nil {
 		t.Error(err)
 	}

@@ -3,9 +3,11 @@
 package neighbor
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -59,6 +61,47 @@ func TestExistingWithoutTruth(t *testing.T) {
 	pod.IP("neigh add 10.0.0.1 lladdr " + otherMAC + " dev eth0 nud permanent")
 	expect(t, resolve(t, openTable(t, pod.NS)),
 		"10.0.0.1 eth0 "+otherMAC+" inet existing PERMANENT", "fd00::1 eth0 - RouterBeyondBridge")
+}
+
+// atLink does something at the moment when the link's other end is asked for: the routes have been read, the entries have not.
+type atLink struct {
+	hostLinks
+	do func()
+}
+
+func (a atLink) link(ctx context.Context, index int, nsid int32) (link, error) {
+	a.do()
+	return a.hostLinks.link(ctx, index, nsid)
+}
+
+// A runtime takes the namespace between the reading of its routes and of its entries: what is gone then is not lost, and an owner's entry does not
+// become one of ours.
+func TestNamespaceThatIsTakenWhileItIsResolved(t *testing.T) {
+	for name, c := range map[string]struct {
+		take []string
+		want []string
+	}{
+		"all addresses":     {[]string{"addr flush dev eth0 scope global", "route flush table all dev eth0"}, []string{"handed over"}},
+		"the IPv4 ones yet": {[]string{"addr del 10.0.0.2/24 dev eth0"}, []string{gw6 + "peer PERMANENT"}},
+		"the control: only the entry is lost": {[]string{"neigh del 10.0.0.1 dev eth0"},
+			[]string{gw4 + "peer NONE", gw6 + "peer PERMANENT"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, pod := pair(t)
+			dualStack(pod)
+			pod.IP("neigh replace 10.0.0.1 lladdr " + hostMAC + " dev eth0 nud permanent")
+			tb := openTable(t, pod.NS)
+			first := resolve(t, tb)
+			expect(t, first, gw4+"existing PERMANENT", gw6+"peer NONE")
+			pin(t, tb, first.Neighbors)
+			once := sync.OnceFunc(func() { pod.IP(c.take...) })
+			r, err := tb.resolveBy(t.Context(), Query{Known: first.Neighbors}, atLink{tb.conn, once})
+			if err != nil {
+				t.Fatal(err)
+			}
+			expect(t, r.result, c.want...)
+		})
+	}
 }
 
 func TestOursIsWhatTheRecordSaysOrTheMarkAndTheTruth(t *testing.T) {

@@ -69,8 +69,8 @@ type Gateway struct {
 // The error wraps ErrInterrupted when the namespace changed faster than it could
 // be read, and is ctx's when that ended.
 func (t *Table) Resolve(ctx context.Context, q Query) (Resolution, error) {
-	r := t.newResolver(q)
-	if err := r.resolve(ctx); err != nil {
+	r, err := t.resolveBy(ctx, q, t.conn)
+	if err != nil {
 		return Resolution{}, fmt.Errorf("resolve gateways of %s: %w", printable(t.path), err)
 	}
 	r.result.Basis, r.result.Sought = r.basis, r.sought
@@ -80,12 +80,45 @@ func (t *Table) Resolve(ctx context.Context, q Query) (Resolution, error) {
 	return r.result, nil
 }
 
+// resolveAttempts is how often a namespace is resolved that a runtime takes
+// meanwhile. Once more is enough.
+const resolveAttempts = 3
+
+func (t *Table) resolveBy(ctx context.Context, q Query, links hostLinks) (*resolver, error) {
+	for range resolveAttempts {
+		r := t.newResolver(q)
+		r.links = links
+		if err := r.resolve(ctx); err != nil {
+			return nil, err
+		}
+		if overtaken, err := r.overtaken(ctx); err != nil || !overtaken {
+			return r, err
+		}
+	}
+	return nil, ErrInterrupted
+}
+
+// overtaken tells whether a gateway that was known has lost its route since the
+// routes were read, and with it the entry that was looked for afterwards: the
+// namespace was being taken, and whoever believes that the entry was lost would
+// write it again into tables that nobody uses any more. The kernel flushes the
+// routes of an IPv4 address before the entries (net/ipv4/fib_frontend.c,
+// fib_disable_ip).
+func (r *resolver) overtaken(ctx context.Context) (bool, error) {
+	if len(r.lost) == 0 {
+		return false, nil
+	}
+	now, dropped, err := r.gateways(ctx, r.limit())
+	return err == nil && !dropped && slices.ContainsFunc(r.lost, func(k key) bool { return !slices.Contains(now, k) }), err
+}
+
 // resolver is one call of Resolve or Review.
 type resolver struct {
 	survey
 	query  Query
 	ours   map[key]HardwareAddr
 	names  map[string]int
+	lost   []key // IPv4 gateways that the caller knows and whose entry is not there
 	result Resolution
 }
 
@@ -94,10 +127,7 @@ func (t *Table) newResolver(q Query) *resolver {
 }
 
 func (r *resolver) resolve(ctx context.Context) error {
-	limit := r.query.Limit
-	if limit <= 0 {
-		limit = DefaultLimit
-	}
+	limit := r.limit()
 	gateways, dropped, err := r.gateways(ctx, limit)
 	if err != nil {
 		return err
@@ -126,6 +156,13 @@ func (r *resolver) resolve(ctx context.Context) error {
 			Message: "there are more gateways than the limit of " + strconv.Itoa(limit)})
 	}
 	return nil
+}
+
+func (r *resolver) limit() int {
+	if r.query.Limit <= 0 {
+		return DefaultLimit
+	}
+	return r.query.Limit
 }
 
 // resolveLink settles the gateways that are reached over one link.
@@ -172,6 +209,9 @@ func (r *resolver) resolveGateway(ctx context.Context, k key, l link, o outlook)
 		return nil
 	} else if err != nil {
 		return fmt.Errorf("read neighbor %s on %s: %w", k.dst, printable(l.name), err)
+	}
+	if _, known := find(r.query.Known, k.dst, l.name); known && !e.permanent() && k.dst.Is4() {
+		r.lost = append(r.lost, k)
 	}
 	v, err := r.truth(ctx, o, k.dst, l)
 	if err != nil {
