@@ -114,6 +114,9 @@ func (r *resolver) reviewLink(ctx context.Context, name string) (reviewed, error
 		return reviewed{}, fmt.Errorf("read link %s: %w", printable(name), err)
 	}
 	o, err := r.outlook(ctx, l)
+	if err == nil {
+		err = r.noteEnd(ctx, l, o)
+	}
 	return reviewed{link: l, outlook: o}, err
 }
 

@@ -34,6 +34,7 @@ func (c *comparison) review(ctx context.Context) error {
 		return err
 	}
 	c.links, c.sought = now.Basis, now.Sought
+	c.sandbox.update(func(r *Record) { r.leadTo(now.Ends) })
 	if strings.HasPrefix(c.before.Error, compareFailed) {
 		c.after.Error = ""
 	}

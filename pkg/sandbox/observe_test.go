@@ -90,20 +90,24 @@ func TestATakenSandboxIsObservedUntilItIsGone(t *testing.T) {
 	}
 }
 
-// The link that leads to the host is another one by now.
+// The link that leads to the host is another one by now, also in a namespace that a runtime has taken.
 func TestANewOtherEndIsObserved(t *testing.T) {
-	n, _ := observing(t)
-	p := n.running()
-	n.counted(0, 0)
-	p.ask(gateway4)
-	n.counted(1, 0)
-	n.outside.IP("link del veth0")
-	p.cni()
-	n.eventually("questions to be counted at the new end", func() bool {
-		p.ask(gateway4)
-		o := n.record().Observed
-		return o != nil && o.Gateways > 1
-	})
+	for name, begin := range map[string]func(*node) *pod{"the kernel's stack": (*node).running, "a copy": (*node).taken} {
+		t.Run(name, func(t *testing.T) {
+			n, _ := observing(t)
+			p := begin(n)
+			n.counted(0, 0)
+			p.ask(gateway4)
+			n.counted(1, 0)
+			n.outside.IP("link del veth0")
+			p.cni()
+			n.eventually("questions to be counted at the new end", func() bool {
+				p.ask(gateway4)
+				o := n.record().Observed
+				return o != nil && o.Gateways > 1
+			})
+		})
+	}
 }
 
 // A new process counts anew, for the sandboxes of the old one as well.
