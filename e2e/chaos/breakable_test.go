@@ -56,7 +56,7 @@ var cuts = []cut{
 	{correction, "return c.correct(ctx, now.Outdated)", "if %s { return nil }\n\treturn c.correct(ctx, now.Outdated)"},
 	{retry, "g.postpone(w, firstRetry<<w.failures)", "if !%s { g.postpone(w, firstRetry<<w.failures) }"},
 	{forgetting, "func (e *Engine) forget(s *sandbox) {\n", "func (e *Engine) forget(s *sandbox) {\n\tif %s { return }\n"},
-	{remains, "case !netns.Exists(rec.NetNS.Path, rec.NetNS.Cookie):\n\t\te.removeRecord(s)\n\tcase rec.byHand", "case !netns.Exists(rec.NetNS.Path, rec.NetNS.Cookie):\n\t\tif !%s { e.removeRecord(s) }\n\tcase rec.byHand"},
+	{remains, "case rec.Gone(e.ctx):\n\t\te.removeRecord(s)\n\tcase rec.byHand", "case rec.Gone(e.ctx):\n\t\tif !%s { e.removeRecord(s) }\n\tcase rec.byHand"},
 }
 
 // breakable is the program that buildBreakable makes; by the name neighpin-... it would be a runtime's wrapper.

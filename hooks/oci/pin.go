@@ -255,7 +255,7 @@ func (w *worker) attend(ctx context.Context, s subject, apply *annotation.Annota
 		s.sandbox, s.running = rec.ID, true
 	}
 	// Its sandbox may never be deleted by way of a runtime.
-	w.sweep()
+	w.sweep(ctx)
 	return w.pin(ctx, s, apply)
 }
 
@@ -293,14 +293,14 @@ func (w *worker) sandboxRecord(s subject, id string) (rec sandbox.Record, found 
 }
 
 // sweep removes the records of sandboxes that are gone.
-func (w *worker) sweep() {
+func (w *worker) sweep(ctx context.Context) {
 	if w.records == nil {
 		return
 	}
 	paths, _ := filepath.Glob(filepath.Join(w.StateDir, "sandboxes", "*.json"))
 	for _, path := range paths {
 		rec, err := w.records.Load(strings.TrimSuffix(filepath.Base(path), ".json"))
-		if err != nil || netns.Exists(rec.NetNS.Path, rec.NetNS.Cookie) {
+		if err != nil || !rec.Gone(ctx) {
 			continue
 		}
 		if err := w.records.Delete(rec.ID); err != nil {

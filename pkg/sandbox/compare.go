@@ -45,10 +45,12 @@ func (e *Engine) compare(s *sandbox, b basis, cause urgency) (basis, error) {
 	c := &comparison{engine: e, sandbox: s, cause: cause, before: s.record(), links: b.links, sought: b.gateways}
 	ns, err := e.host.Open(c.before.NetNS.Path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && cause == slow:
-		e.forget(s) // nobody has told: its directory is not watched
-		return b, nil
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, netns.ErrNotNamespace):
+	case errors.Is(err, fs.ErrNotExist):
+		if c.before.Gone(ctx) {
+			e.forget(s)
+		}
+		return b, nil // or out of sight
+	case errors.Is(err, netns.ErrNotNamespace):
 		return b, nil // gone; its file's removal tells the rest
 	case err == nil && ns.Cookie() != c.before.NetNS.Cookie:
 		err = errors.Join(fmt.Errorf("namespace %s is not the one that was recorded: cookie %d, want %d",

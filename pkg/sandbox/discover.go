@@ -53,6 +53,7 @@ func (e *Engine) discover() {
 			}
 			switch event.Op {
 			case netns.Added:
+				e.appeared(event.Path)
 				if e.opts.Store != nil {
 					find.pending[event.Path] = time.Now()
 				}

@@ -3,9 +3,12 @@
 package sandbox
 
 import (
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
 )
 
@@ -102,7 +105,7 @@ func TestHostStateIsCleanedAndTheWayBackSet(t *testing.T) {
 	n.eventually("what was lost to be back", func() bool { return strings.Count(n.hostEntries(), mac) == 3 })
 
 	// The end of the sandbox, while the link is still there.
-	p.remove()
+	n.engine.SandboxRemoved(podID)
 	n.eventually("the record to go", func() bool { return n.log.count(KindReleased) == 1 })
 	if got := n.hostEntries(); got != "" {
 		t.Errorf("left:\n%s", got)
@@ -167,4 +170,109 @@ func TestNothingIsDoneOnTheHostForAnAdoptedPod(t *testing.T) {
 	if rec := n.record(); rec.HostState != nil || len(rec.ReturnPath) != 0 || len(rec.Addresses) != 0 || n.hostEntries() != before {
 		t.Errorf("record %+v, host has\n%s", rec, n.hostEntries())
 	}
+}
+
+// Two daemons serve a node during a rolling update. What the older has written is ours to the newer, whether it finds it by the record or was there at
+// the same time; what somebody else wrote is nobody's of ours to either.
+func TestWayBackOfTwoDaemons(t *testing.T) {
+	for name, c := range map[string]struct {
+		early, felix bool
+		want         []neighbor.Source // of the IPv4 address
+	}{
+		"both are there when the pod starts":     {early: true, want: []neighbor.Source{neighbor.SourcePeer}},
+		"the newer comes later":                  {want: []neighbor.Source{neighbor.SourcePeer}},
+		"both, and Felix was before them":        {early: true, felix: true, want: []neighbor.Source{neighbor.SourceExisting}},
+		"the newer later, and Felix before both": {felix: true, want: []neighbor.Source{neighbor.SourceExisting}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNodeWith(t, func(n *node) { n.returnPath = true })
+			var second *Engine
+			begin := func() {
+				second = n.prepared()
+				t.Cleanup(second.Close)
+				if err := second.Start(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if c.early {
+				begin()
+			}
+			p := n.newPod("runsc", typeGVisor).listed().cni()
+			if c.felix {
+				n.outside.IP("neigh replace " + pod4 + " lladdr " + p.MAC("eth0") + " dev veth0 nud permanent")
+			}
+			p.ready()
+			n.eventually("the way back", func() bool { return len(n.record().ReturnPath) == 3 })
+			p.take()
+			n.awaitVerdict(InTime)
+			if !c.early {
+				begin()
+			}
+			for who, engine := range map[string]*Engine{"older": n.engine, "newer": second} {
+				n.eventually("the way back of the "+who, func() bool {
+					list := engine.Status().Sandboxes
+					return len(list) == 1 && len(list[0].ReturnPath) == 3
+				})
+				if got := sources(engine.Status().Sandboxes[0], pod4); !slices.Equal(got, c.want) {
+					t.Errorf("the %s says of %s: %v, want %v", who, pod4, got, c.want)
+				}
+			}
+			n.eventually("the same on disk", func() bool {
+				rec, err := n.engine.records.Load(podID)
+				return err == nil && slices.Equal(sources(rec, pod4), c.want)
+			})
+			n.engine.Close() // the older one's end takes nothing away
+			if got := n.hostEntries(); strings.Count(got, p.MAC("eth0")) != 3 {
+				t.Errorf("the host has\n%s", got)
+			}
+			second.SandboxRemoved(podID)
+			n.eventually("the way back to go", func() bool {
+				got := strings.TrimSpace(n.hostEntries())
+				return c.felix && strings.HasPrefix(got, pod4+" ") && !strings.Contains(got, "\n") || !c.felix && got == ""
+			})
+		})
+	}
+}
+
+// sources are those of a record's entries on the host for an address.
+func sources(rec Record, ip string) (list []neighbor.Source) {
+	for _, e := range rec.ReturnPath {
+		if e.Dst.String() == ip {
+			list = append(list, e.Source)
+		}
+	}
+	return list
+}
+
+// A daemon that was not asked for the way back does not lose what another wrote and recorded: it takes it away when the sandbox ends.
+func TestWayBackOfAnotherDaemonIsTakenAway(t *testing.T) {
+	n := newNode(t)
+	p := n.taken()
+	n.returnPath = true
+	other := n.prepared()
+	t.Cleanup(other.Close)
+	other.remember() // before the first one writes again
+	addresses := []neighbor.Address{{Addr: netip.MustParseAddr(pod4), Dev: "eth0", LLAddr: neighbor.HardwareAddr(p.MAC("eth0")), End: n.record().Ends["eth0"]}}
+	s, _ := other.find(podID)
+	s.update(func(r *Record) { r.Addresses = addresses })
+	other.tend(s)
+	if got := n.hostEntries(); !strings.Contains(got, pod4+" ") {
+		t.Fatalf("the host has\n%s", got)
+	}
+	n.outside.IP("link set veth0 address " + otherMAC) // the first one writes its record
+	n.awaitStale()
+	if rec, err := n.engine.records.Load(podID); err != nil || len(rec.ReturnPath) != 1 {
+		t.Errorf("on disk: %+v, %v", rec.ReturnPath, err)
+	}
+	other.Close()
+	n.engine.SandboxRemoved(podID)
+	n.eventually("the way back to go", func() bool { return n.hostEntries() == "" })
+}
+
+func (n *node) awaitStale() {
+	n.t.Helper()
+	n.eventually("the record to say that a copy is stale", func() bool {
+		rec, err := n.engine.records.Load(podID)
+		return err == nil && len(rec.Stale) > 0
+	})
 }

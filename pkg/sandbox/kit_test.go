@@ -330,9 +330,10 @@ func (p *pod) marginToCount() {
 	})
 }
 
-// remove takes the namespace away as containerd does.
+// remove takes network and namespace away as CNI and containerd do.
 func (p *pod) remove() {
 	p.node.t.Helper()
+	_, _ = p.TryIP("link del eth0") // which not every pod has
 	if err := nstest.Unmount(p.rec.NetNSPath); err != nil {
 		p.node.t.Fatal(err)
 	}

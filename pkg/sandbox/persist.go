@@ -5,8 +5,6 @@ package sandbox
 import (
 	"errors"
 	"io/fs"
-
-	"github.com/neighpin/neighpin/pkg/netns"
 )
 
 // load takes one record of an earlier process.
@@ -16,7 +14,7 @@ func (e *Engine) load(rec Record) {
 	s.selected = Selection{Pin: true, Annotate: rec.Annotated, File: rec.LiveFile}
 	s.finish()
 	switch {
-	case !netns.Exists(rec.NetNS.Path, rec.NetNS.Cookie):
+	case rec.Gone(e.ctx):
 		e.removeRecord(s)
 	case rec.byHand():
 		// Nobody's sandbox; "neighpin unpin" takes it away.
@@ -98,7 +96,16 @@ func (e *Engine) save(s *sandbox) {
 
 // stronger is what is written of a sandbox where old is on disk.
 func (s *sandbox) stronger(old, rec Record) Record {
-	if old.NetNS.Cookie != rec.NetNS.Cookie || strength[old.Timing.Verdict] <= strength[rec.Timing.Verdict] {
+	if old.NetNS.Cookie != rec.NetNS.Cookie {
+		return rec
+	}
+	if len(rec.ReturnPath) == 0 && len(old.ReturnPath) > 0 {
+		// Another process made these; whoever sees the sandbox's end takes them away.
+		take := func(r *Record) { r.ReturnPath = old.ReturnPath }
+		take(&rec)
+		s.update(take)
+	}
+	if strength[old.Timing.Verdict] <= strength[rec.Timing.Verdict] {
 		return rec
 	}
 	take := func(r *Record) {

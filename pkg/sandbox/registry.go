@@ -9,7 +9,6 @@ import (
 	"os"
 
 	"github.com/neighpin/neighpin/pkg/containerd"
-	"github.com/neighpin/neighpin/pkg/netns"
 )
 
 // begin finds the sandbox or begins its life; nil when it is not selected. An
@@ -114,15 +113,18 @@ func (e *Engine) namespaceGone(path string) {
 	}
 	e.mu.Unlock()
 	for _, s := range gone {
-		// The directory may have been out of sight for a moment only.
-		if rec := s.record(); rec.NetNS.Cookie == 0 || !netns.Exists(rec.NetNS.Path, rec.NetNS.Cookie) {
+		if e.over(s) {
 			e.forget(s)
 		}
 	}
 	for _, s := range orphaned {
-		if rec := s.record(); !netns.Exists(rec.NetNS.Path, rec.NetNS.Cookie) {
+		if s.record().Gone(e.ctx) {
 			e.removeRecord(s)
+			continue
 		}
+		e.mu.Lock()
+		e.orphans[s.id.ID] = s
+		e.mu.Unlock()
 	}
 }
 

@@ -86,7 +86,9 @@ func TestPlaceThatNeverHadAnEntryIsPinnedOverWhatThePodWrote(t *testing.T) {
 	p.lies()
 	n.reasonIs(neighbor.ReasonUnowned)
 	n.truthComes(true)
-	n.eventually("the pin to come", func() bool { return strings.Contains(p.permanent(), gateway4+" dev eth0 lladdr "+n.outside.MAC("veth0")) })
+	n.eventually("the pin to come", func() bool {
+		return strings.Contains(p.permanent(), gateway4+" dev eth0 lladdr "+n.outside.MAC("veth0"))
+	})
 }
 
 // The control: who was there when CNI had finished is an owner, whatever the host says later.

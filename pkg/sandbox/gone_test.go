@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/neighpin/neighpin/internal/nstest"
+)
+
+// hide takes the directory of namespaces out of sight, as an unmount of it does; show brings it back.
+func (n *node) hide() (show func()) {
+	n.t.Helper()
+	away := n.netnsDir + ".away"
+	if err := os.Rename(n.netnsDir, away); err != nil {
+		n.t.Fatal(err)
+	}
+	return func() {
+		n.t.Helper()
+		if err := os.Rename(away, n.netnsDir); err != nil {
+			n.t.Fatal(err)
+		}
+	}
+}
+
+// A directory that nobody can see for a while is no proof that its namespaces have ended: what was known stays, and what happened meanwhile is mended
+// when it is back.
+func TestDirectoryOutOfSightForgetsNobody(t *testing.T) {
+	for name, restart := range map[string]bool{"while the daemon runs": false, "while it starts": true} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			p := n.running()
+			mac := n.outside.MAC("veth0")
+			if restart {
+				n.engine.Close()
+			}
+			show := n.hide()
+			if restart {
+				n.start()
+			}
+			p.IP("neigh del " + gateway4 + " dev eth0")
+			n.slowly()
+			n.eventually("everything to be compared", func() bool { return n.idle() })
+			n.engine.bury()
+			if rec := n.record(); rec.ID == "" || n.log.count(KindReleased) != 0 {
+				t.Fatalf("forgotten: %+v", rec)
+			}
+			if _, err := n.engine.records.Load(podID); err != nil {
+				t.Fatal(err)
+			}
+			show()
+			n.eventually("the pin to be put back", func() bool { return strings.Contains(p.permanent(), gateway4+" dev eth0 lladdr "+mac) })
+			n.settled(podID)
+			// The control: the namespace's end is still seen.
+			p.remove()
+			n.eventually("the sandbox to be forgotten", func() bool { return n.record().ID == "" && n.log.count(KindReleased) == 1 })
+		})
+	}
+}
+
+// The other way round: the file goes for good, and the namespace later. Its end is told by its link's.
+func TestNamespaceThatOutlivesItsFileIsForgottenWhenItEnds(t *testing.T) {
+	n := newNode(t)
+	p := n.running()
+	if err := nstest.Unmount(p.rec.NetNSPath); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(p.rec.NetNSPath); err != nil {
+		t.Fatal(err)
+	}
+	n.slowly()
+	n.eventually("everything to be compared", func() bool { return n.idle() })
+	if n.record().ID == "" {
+		t.Fatal("forgotten while its link was there")
+	}
+	n.outside.IP("link del veth0")
+	n.eventually("the sandbox to be forgotten", func() bool { return n.record().ID == "" && n.log.count(KindReleased) == 1 })
+}
+
+// idle tells whether nothing waits to be compared.
+func (n *node) idle() bool {
+	g := n.engine.guard
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, w := range g.wards {
+		if w.dirty || w.busy {
+			return false
+		}
+	}
+	return true
+}
