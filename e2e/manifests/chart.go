@@ -114,11 +114,37 @@ func (d Deploy) Install(ctx context.Context) (string, error) {
 	return installHead + "---\n" + body + strings.Join(lines, ""), nil
 }
 
-// WriteInstall makes deploy/install.yaml.
-func (d Deploy) WriteInstall(ctx context.Context) error {
-	text, err := d.Install(ctx)
+// Generated is what is made from other files: the content of each, by its path in the checkout.
+func (d Deploy) Generated(ctx context.Context) (map[string]string, error) {
+	install, err := d.Install(ctx)
+	if err != nil {
+		return nil, err
+	}
+	files := map[string]string{installDoc: install}
+	// A chart is packaged without what stands beside it, and Helm has something to say about each symbolic link.
+	for _, name := range []string{"prometheusrule.yaml", "dashboard.json"} {
+		data, err := os.ReadFile(d.Path("deploy/observability/" + name))
+		if err != nil {
+			return nil, fmt.Errorf("copy %s into the chart: %w", name, err)
+		}
+		files[chartDir+"/files/"+name] = string(data)
+	}
+	return files, nil
+}
+
+// Write makes the generated files.
+func (d Deploy) Write(ctx context.Context) error {
+	files, err := d.Generated(ctx)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(d.Path(installDoc), []byte(text), 0o644)
+	for name, text := range files {
+		if err := os.MkdirAll(filepath.Dir(d.Path(name)), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(d.Path(name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -30,6 +30,11 @@ func TestHelmFindsNoFault(t *testing.T) {
 	}
 }
 
+// A changed default must reach nodes whose operator keeps the values of an older release (helm upgrade --reuse-values).
+func TestValuesOfAnOlderReleaseSuffice(t *testing.T) {
+	checkInvariants(t, template(t, open(t), "--set", "config.events=null,config.pprof=null,config.excludeNamespaces=null,config.observe=null,config.learned=null"))
+}
+
 // notOfACluster are the daemon's keys that the chart does not take, since each node has its own.
 var notOfACluster = []string{"nodeName"}
 
@@ -207,5 +212,60 @@ func TestPodMonitorNamesTheMetricsPort(t *testing.T) {
 		if pods[key] != value {
 			t.Errorf("it selects %s=%s, which the pods do not have: %v", key, value, pods)
 		}
+	}
+}
+
+func TestAlertsAndDashboardAreThoseOfTheRepository(t *testing.T) {
+	d := open(t)
+	all := template(t, d, "--set", "prometheusRule.create=true,prometheusRule.labels.release=prom,grafanaDashboard.create=true")
+	rule := one[*monitoringv1.PrometheusRule](t, all)
+	own := one[*monitoringv1.PrometheusRule](t, decode(t, read(t, d.Path("deploy/observability/prometheusrule.yaml"))))
+	if diff := cmp.Diff(own.Spec, rule.Spec); diff != "" || len(own.Spec.Groups) == 0 {
+		t.Errorf("alerts (- deploy/observability, + chart):\n%s", diff)
+	}
+	if rule.Labels["release"] != "prom" {
+		t.Errorf("the alerts' labels are %v", rule.Labels)
+	}
+	dashboard := all["ConfigMap/neighpin-dashboard"].(*corev1.ConfigMap)
+	if diff := cmp.Diff(read(t, d.Path("deploy/observability/dashboard.json")), dashboard.Data["neighpin.json"]); diff != "" {
+		t.Errorf("dashboard (- deploy/observability, + chart):\n%s", diff)
+	}
+	if dashboard.Labels["grafana_dashboard"] != "1" {
+		t.Errorf("the dashboard's labels are %v", dashboard.Labels)
+	}
+}
+
+// What is applied by hand has the fields that Kubernetes knows, too.
+func TestEveryManifestIsUnderstood(t *testing.T) {
+	d := open(t)
+	for _, pattern := range []string{"deploy/*.yaml", "deploy/examples/*.yaml", "deploy/observability/*.yaml"} {
+		files, err := filepath.Glob(d.Path(pattern))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no files %s: %v", pattern, err)
+		}
+		for _, file := range files {
+			if all := decode(t, read(t, file)); len(all) == 0 {
+				t.Errorf("%s has no objects", file)
+			}
+		}
+	}
+}
+
+func TestNotesNameWhatWasInstalled(t *testing.T) {
+	d := open(t)
+	notes := func(args ...string) string {
+		t.Helper()
+		out, err := d.run(t.Context(), append([]string{"install", "other", d.Path(chartDir), "--namespace", "apart", "--dry-run=client"}, args...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, text, _ := strings.Cut(out, "NOTES:")
+		return text
+	}
+	if text := notes(); !strings.Contains(text, "kubectl -n apart exec daemonset/other-neighpin -- /neighpin status") || strings.Contains(text, "containerdSocket") {
+		t.Errorf("notes:\n%s", text)
+	}
+	if text := notes("--set", "config.containerdSocket="); !strings.Contains(text, "config.containerdSocket is empty") {
+		t.Errorf("notes without containerd's socket:\n%s", text)
 	}
 }

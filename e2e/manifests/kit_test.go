@@ -61,15 +61,19 @@ func kustomize(t *testing.T, dir string) objects {
 // overlay is a kustomization of a user's: the base with components.
 func overlay(t *testing.T, d Deploy, components ...string) objects {
 	t.Helper()
-	// kustomize takes no absolute paths, so the folder is beside what it names.
-	dir, err := os.MkdirTemp(d.Path("deploy"), ".overlay-")
+	dir := t.TempDir()
+	// kustomize takes no absolute paths, and follows no links.
+	real, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	text := "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: neighpin\nresources: [../base]\ncomponents:\n"
+	deploy, err := filepath.Rel(real, d.Path("deploy"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: neighpin\nresources: [" + deploy + "/base]\ncomponents:\n"
 	for _, c := range components {
-		text += "  - ../components/" + c + "\n"
+		text += "  - " + deploy + "/components/" + c + "\n"
 	}
 	write(t, filepath.Join(dir, "kustomization.yaml"), text)
 	return kustomize(t, dir)

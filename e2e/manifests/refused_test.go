@@ -20,6 +20,7 @@ func TestWrongValuesAreRefusedWithASentence(t *testing.T) {
 		"podMonitor.enabled=true":  "at '/podMonitor': additional properties 'enabled' not allowed",
 		"resources.limit.memory=1": "at '/resources': additional properties 'limit' not allowed",
 		"seLinuxOptions.typ=spc_t": "at '/seLinuxOptions': additional properties 'typ' not allowed",
+		"grafanaDashboard.label=x": "at '/grafanaDashboard': additional properties 'label' not allowed",
 		"config=null":              "at '': missing property 'config'",
 		"image.repository=null":    "at '/image': missing property 'repository'",
 		// The daemon's configuration.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command manifests writes deploy/install.yaml, from the Helm chart's default values.
+// Command manifests writes what is generated in deploy/: install.yaml from the Helm chart's default values, and the chart's
+// copies of the alerts and the dashboard.
 package main
 
 import (
@@ -27,5 +28,5 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return deploy.WriteInstall(ctx)
+	return deploy.Write(ctx)
 }
