@@ -143,7 +143,7 @@ func (c *Config) flags() *pflag.FlagSet {
 	set.StringVar(&c.MetricsAddress, "metrics-address", c.MetricsAddress, "host:port for /metrics, /healthz, /readyz and the status page at /; empty means none")
 	set.BoolVar(&c.Pprof, "pprof", c.Pprof, "serve Go's profiles at /debug/pprof/ of metricsAddress; for whoever can reach that, see below")
 	set.BoolVar(&c.Events, "events", c.Events, "write Kubernetes Events about pods in trouble; needs a service account that may create and patch events")
-	set.StringVar(&c.NodeName, "node-name", c.NodeName, "the node's name in such Events; empty means the host's name")
+	set.StringVar(&c.NodeName, "node-name", c.NodeName, "the node's name in such Events, in the status and on its page; empty means the host's name")
 	set.StringVar(&c.LogLevel, "log-level", c.LogLevel, "error, warn, info, debug or trace")
 	set.StringVar(&c.LogFormat, "log-format", c.LogFormat, "text or json")
 	return set

@@ -3,21 +3,18 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
-
-	"github.com/sirupsen/logrus"
 
 	"github.com/neighpin/neighpin/hooks/nri"
 	"github.com/neighpin/neighpin/pkg/sandbox"
@@ -71,7 +68,7 @@ type ContainerdStatus struct {
 func (d *daemon) snapshot(config Config) Status {
 	connection, engine := d.connector.State(), d.engine.Status()
 	status := Status{
-		Version: version, Node: nodeName(), StartedAt: d.started.UTC(), Config: d.reload.Status(),
+		Version: version, Node: nodeName(config), StartedAt: d.started.UTC(), Config: d.reload.Status(),
 		NRI: nriStatus(connection, config),
 		Containerd: ContainerdStatus{
 			Connected: engine.StoreConnected, Socket: config.ContainerdSocket, Error: text(engine.StoreError),
@@ -88,10 +85,10 @@ func (d *daemon) snapshot(config Config) Status {
 	return status
 }
 
-// nodeName is the host's name; empty where it has none.
-func nodeName() string {
+// nodeName is what the node is called; empty where the host has no name either.
+func nodeName(config Config) string {
 	name, _ := os.Hostname()
-	return name
+	return cmp.Or(config.NodeName, name)
 }
 
 func nriStatus(state nri.State, config Config) NRIStatus {
@@ -128,76 +125,6 @@ const (
 	// statusTimeout bounds both sides of one question.
 	statusTimeout = 5 * time.Second
 )
-
-// statusServer answers on a unix socket that only root can open.
-type statusServer struct {
-	server   *http.Server
-	path     string
-	file     os.FileInfo // the socket's, to tell it from another daemon's
-	finished chan error
-}
-
-// serveStatus listens on the socket in the state directory. During a rolling
-// update the newcomer's socket takes the name; the older one goes on unreached.
-func serveStatus(stateDir string, snapshot func() Status, alive func() error, log logrus.FieldLogger, more ...route) (*statusServer, error) {
-	path := filepath.Join(stateDir, socketName)
-	own := path + "." + strconv.Itoa(os.Getpid())
-	if err := os.Remove(own); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("remove old status socket: %w", err)
-	}
-	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: own, Net: "unix"})
-	if err != nil {
-		return nil, fmt.Errorf("listen for status: %w", err)
-	}
-	listener.SetUnlinkOnClose(false)
-	// Nobody can connect by the real name before the mode is set.
-	err = os.Chmod(own, 0o600)
-	if err == nil {
-		err = os.Rename(own, path)
-	}
-	var file os.FileInfo
-	if err == nil {
-		file, err = os.Stat(path)
-	}
-	if err != nil {
-		_ = os.Remove(own)
-		return nil, errors.Join(fmt.Errorf("set up status socket: %w", err), listener.Close())
-	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+statusPath, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		if err := json.NewEncoder(w).Encode(snapshot()); err != nil {
-			log.WithError(err).Debug("status asked for by somebody who left")
-		}
-	})
-	mux.HandleFunc("GET "+livePath, func(w http.ResponseWriter, _ *http.Request) { answer(w, alive()) })
-	for _, r := range more {
-		mux.Handle("GET "+r.path, r.handler)
-	}
-	s := &statusServer{
-		server: &http.Server{Handler: mux, ReadTimeout: statusTimeout, WriteTimeout: statusTimeout},
-		path:   path, file: file, finished: make(chan error, 1),
-	}
-	go func() {
-		err := s.server.Serve(listener)
-		if !errors.Is(err, http.ErrServerClosed) {
-			log.WithError(err).Error("status socket ended")
-		}
-		s.finished <- nil
-	}()
-	return s, nil
-}
-
-// Close ends the server and removes its socket, unless another daemon's stands
-// in its place.
-func (s *statusServer) Close() error {
-	err := s.server.Close()
-	<-s.finished
-	if now, statErr := os.Stat(s.path); statErr == nil && os.SameFile(now, s.file) {
-		err = errors.Join(err, os.Remove(s.path))
-	}
-	return err
-}
 
 // askStatus asks the daemon how everything is.
 func askStatus(ctx context.Context, stateDir string) (Status, error) {

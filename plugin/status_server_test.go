@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	logtest "github.com/sirupsen/logrus/hooks/test"
+
+	"github.com/neighpin/neighpin/internal/nstest"
+)
+
+// named serves the status of a daemon that can be told from others.
+func named(t *testing.T, stateDir, name string) *statusServer {
+	t.Helper()
+	log, _ := logtest.NewNullLogger()
+	server, err := serveStatusEvery(10*time.Millisecond, stateDir, func() Status { return Status{Version: name} }, fine, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	return server
+}
+
+func answers(t *testing.T, stateDir, name string) {
+	t.Helper()
+	nstest.Eventually(t, name+" to answer", func() bool {
+		status, err := askStatus(t.Context(), stateDir)
+		return err == nil && status.Version == name
+	})
+}
+
+// A rolling update that is taken back, or whose newcomer is killed: the daemon that
+// was there before must not be ended by its own probes for that.
+func TestTheOlderDaemonAnswersAgainWhenTheNewcomerIsGone(t *testing.T) {
+	state := t.TempDir()
+	older := named(t, state, "older")
+	answers(t, state, "older")
+	for _, killed := range []bool{false, true} {
+		newer := named(t, state, "newer")
+		answers(t, state, "newer")
+		if killed {
+			// What SIGKILL leaves behind: the file of a socket that nobody listens on.
+			newer.stop()
+			newer.mu.Lock()
+			_ = newer.listener.Close()
+			newer.mu.Unlock()
+		} else if err := newer.Close(); err != nil {
+			t.Fatal(err)
+		}
+		answers(t, state, "older")
+	}
+	if err := older.Close(); err != nil {
+		t.Error(err)
+	}
+	if left, err := filepath.Glob(filepath.Join(state, "*")); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	if _, err := os.Stat(older.path); err == nil {
+		t.Error("the socket is still there")
+	}
+}
+
+func TestTheNewcomerKeepsTheName(t *testing.T) {
+	state := t.TempDir()
+	named(t, state, "older")
+	newer := named(t, state, "newer")
+	for range 20 { // of the older one's looks, and more
+		answers(t, state, "newer")
+	}
+	if err := newer.Close(); err != nil {
+		t.Error(err)
+	}
+}
