@@ -3,16 +3,21 @@
 package product_test
 
 import (
+	"archive/tar"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
 
 	"github.com/neighpin/neighpin/e2e/internal/enclosure"
 	"github.com/neighpin/neighpin/e2e/internal/parts"
@@ -21,12 +26,21 @@ import (
 	"github.com/neighpin/neighpin/e2e/kind"
 )
 
-// firstEnv carries the digest of the image that was built outside, in the checkout, to the tests.
-const firstEnv = "NEIGHPIN_E2E_IMAGE"
+// folderEnv names the folder with what is built outside: the builder, and the archive that it makes of the checkout.
+const folderEnv = "NEIGHPIN_E2E_IMAGE"
 
-func TestMain(m *testing.M) { os.Exit(enclosure.Main(prepare, m.Run)) }
+// reference is what the image is called.
+const reference = "registry.example.com/neighpin:e2e"
 
-// prepare installs the engines and builds the image for the first time, where the Go command reaches its modules.
+func TestMain(m *testing.M) {
+	os.Exit(enclosure.Main(prepare, func() int {
+		defer os.RemoveAll(os.Getenv(folderEnv))
+		return m.Run()
+	}))
+}
+
+// prepare installs the engines and builds the image for the first time, where the Go command reaches its modules. The builder is a
+// program of its own: with the race detector, which tests have, it would compress for minutes.
 func prepare(ctx context.Context) ([]string, error) {
 	if err := kind.InstallDocker(ctx, os.Stderr); err != nil {
 		return nil, err
@@ -39,80 +53,104 @@ func prepare(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	o, err := options()
+	root, err := parts.Root()
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintln(os.Stderr, "image: building for", o.Architectures)
-	index, err := product.Build(ctx, os.Stderr, o)
+	folder, err := os.MkdirTemp("", "neighpin-image-")
 	if err != nil {
 		return nil, err
 	}
-	digest, err := index.Digest()
+	if err := os.Setenv(folderEnv, folder); err != nil {
+		return nil, err
+	}
+	builder, err := parts.NewBuilder(os.Stderr)
 	if err != nil {
 		return nil, err
 	}
-	return append(env, firstEnv+"="+digest.String()), nil
+	if err := builder.Program(ctx, root, "./cmd/image", filepath.Join(folder, "image")); err != nil {
+		return nil, err
+	}
+	fmt.Fprintln(os.Stderr, "image: building for", product.Architectures())
+	if err := runBuilder(ctx, filepath.Dir(root), nil, "-archive", first()); err != nil {
+		return nil, err
+	}
+	return append(env, folderEnv+"="+folder), nil
 }
+
+// first is the archive that prepare has made.
+func first() string { return filepath.Join(os.Getenv(folderEnv), "first.tar") }
 
 // options are those of every image here.
-func options() (product.Options, error) {
-	root, err := parts.Root()
+func options() product.Options {
 	return product.Options{
-		Checkout: filepath.Dir(root), Architectures: product.Architectures(),
-		Version: "v0.0.0-e2e", Revision: "0123456789abcdef", Date: time.Unix(1700000000, 0),
-	}, err
+		Architectures: product.Architectures(), Version: "v0.0.0-e2e", Revision: "0123456789abcdef", Date: time.Unix(1700000000, 0),
+	}
 }
 
+// mustOptions are options with the checkout.
 func mustOptions(t *testing.T) product.Options {
 	t.Helper()
-	o, err := options()
+	root, err := parts.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
+	o := options()
+	o.Checkout = filepath.Dir(root)
 	return o
 }
 
-// second is the image built once more, by the tests: in another folder, by somebody with other habits.
-var second = sync.OnceValues(func() (v1.ImageIndex, error) {
-	o, err := options()
-	if err != nil {
-		return nil, err
+// runBuilder runs cmd/image in a checkout, with further variables in its environment.
+func runBuilder(ctx context.Context, checkout string, env []string, args ...string) error {
+	o := options()
+	args = append([]string{"-name", reference, "-version", o.Version, "-revision", o.Revision}, args...)
+	cmd := exec.CommandContext(ctx, filepath.Join(os.Getenv(folderEnv), "image"), args...)
+	cmd.Dir = checkout
+	cmd.Env = append(append(os.Environ(), fmt.Sprintf("SOURCE_DATE_EPOCH=%d", o.Date.Unix())), env...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("image %s: %w\n%s", strings.Join(args, " "), err, out)
 	}
-	elsewhere, err := os.MkdirTemp("", "neighpin-elsewhere-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(elsewhere)
-	// What the build reads, and not the other gigabytes that a checkout may hold.
-	for _, path := range []string{"hooks", "internal", "pkg", "plugin"} {
-		if err := os.CopyFS(filepath.Join(elsewhere, path), os.DirFS(filepath.Join(o.Checkout, path))); err != nil {
-			return nil, err
-		}
-	}
-	for _, path := range []string{"go.mod", "go.sum", "LICENSE"} {
-		content, err := os.ReadFile(filepath.Join(o.Checkout, path))
-		if err != nil {
-			return nil, err
-		}
-		if err := os.WriteFile(filepath.Join(elsewhere, path), content, 0o600); err != nil {
-			return nil, err
-		}
-	}
-	o.Checkout = elsewhere
-	for key, value := range map[string]string{"TZ": "Asia/Kolkata", "GOFLAGS": "-ldflags=-s", "GOAMD64": "v3", "GOARM64": "v9.0", "USER": "somebody"} {
-		if err := os.Setenv(key, value); err != nil {
-			return nil, err
-		}
-		defer os.Unsetenv(key)
-	}
-	return product.Build(context.Background(), os.Stderr, o)
-})
+	return nil
+}
 
-// built is the image under test.
-func built(t *testing.T) v1.ImageIndex {
+// unpack reads an archive as an OCI image layout, and the one index in it.
+func unpack(t *testing.T, path string) v1.ImageIndex {
 	t.Helper()
-	index, err := second()
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	dir := t.TempDir()
+	for reader := tar.NewReader(file); ; {
+		header, err := reader.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		target := filepath.Join(dir, filepath.FromSlash(header.Name))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(target), 0o755), os.WriteFile(target, content, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	top, err := layout.ImageIndexFromPath(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := top.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(manifest.Manifests) != 1 || manifest.Manifests[0].Annotations["io.containerd.image.name"] != reference {
+		t.Fatalf("the archive's index.json is %+v, want one entry that is called %s", manifest, reference)
+	}
+	index, err := top.ImageIndex(manifest.Manifests[0].Digest)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +173,20 @@ func imageFor(t *testing.T, index v1.ImageIndex, arch string) v1.Image {
 			return image
 		}
 	}
-	text, _ := json.Marshal(manifest)
-	t.Fatalf("there is no image for linux/%s in %s", arch, text)
+	t.Fatalf("there is no image for linux/%s in %+v", arch, manifest)
 	return nil
+}
+
+// unpacked are the files of the images, read once.
+var unpacked sync.Map
+
+// filesFor are the files of the image of an architecture.
+func filesFor(t *testing.T, arch string) map[string]file {
+	t.Helper()
+	if files, ok := unpacked.Load(arch); ok {
+		return files.(map[string]file)
+	}
+	files := contents(t, imageFor(t, unpack(t, first()), arch))
+	unpacked.Store(arch, files)
+	return files
 }
