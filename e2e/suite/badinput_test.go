@@ -77,6 +77,10 @@ func TestNRISocketMissing(t *testing.T) {
 	if _, code, err := bed.CLI(t.Context(), "status", "--ready"); code != 1 {
 		t.Errorf("status --ready: exit code %d, %v; want 1 without NRI", code, err)
 	}
+	// No orchestrator is to end it for that.
+	if _, code, err := bed.CLI(t.Context(), "status", "--live"); code != 0 {
+		t.Errorf("status --live: exit code %d, %v; want 0 without NRI", code, err)
+	}
 
 	if err := bed.RestartContainerd(t.Context(), func(o *node.Options) { o.NRIDisabled = false }); err != nil {
 		t.Fatal(err)
