@@ -60,6 +60,8 @@ func TestUsageErrors(t *testing.T) {
 		"index of one digit":   {[]string{"config", "--plugin-index", "1"}, nil, "two digits"},
 		"environment":          {[]string{"config"}, map[string]string{"NEIGHPIN_MAX_NEIGHBORS": "0"}, "maxNeighbors"},
 		"environment no digit": {[]string{"config"}, map[string]string{"NEIGHPIN_MAX_NEIGHBORS": "x"}, "NEIGHPIN_MAX_NEIGHBORS"},
+		"profiles of nowhere":  {[]string{"config", "--pprof"}, nil, "metricsAddress is empty"},
+		"excluded by nothing":  {[]string{"config", "--exclude-namespaces", "a[b"}, nil, `"a[b"`},
 		"unknown key":          {write("handler: [runsc]\n"), nil, "handler"},
 	} {
 		t.Run(name, func(t *testing.T) {
