@@ -8,7 +8,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -155,7 +155,7 @@ func TestContainerdTakesTheArchiveAndRunsTheImage(t *testing.T) {
 }
 
 func TestARegistryGetsEveryArchitecture(t *testing.T) {
-	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	server := httptest.NewServer(registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))))
 	defer server.Close()
 	target := strings.TrimPrefix(server.URL, "http://") + "/neighpin:e2e"
 	o := mustOptions(t)

@@ -115,14 +115,19 @@ func goCommand(ctx context.Context, arch string, args ...string) *exec.Cmd {
 
 // settle gives everything below dir a mode and a time that do not tell who made it, and when.
 func settle(dir string, date time.Time) error {
-	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return fmt.Errorf("set modes and times: %w", err)
+	}
+	defer root.Close()
+	return fs.WalkDir(root.FS(), ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		mode := fs.FileMode(0o644)
-		if entry.IsDir() || filepath.Base(path) == "neighpin" {
+		if entry.IsDir() || path == "neighpin" {
 			mode = 0o755
 		}
-		return errors.Join(os.Chmod(path, mode), os.Chtimes(path, date, date))
+		return errors.Join(root.Chmod(path, mode), root.Chtimes(path, date, date))
 	})
 }
