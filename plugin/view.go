@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
@@ -118,8 +117,4 @@ func podName(rec sandbox.Record) string {
 		return "by hand"
 	}
 	return quoteOdd(rec.Namespace + "/" + rec.Name)
-}
-
-func gateway(n neighbor.Neighbor) string {
-	return fmt.Sprintf("%s=%s(%s)", n.Dst, n.LLAddr, n.Source)
 }
