@@ -41,10 +41,11 @@ var cuts = []cut{
 	{linkEvents, "concerned = g.byLink[ev.Index]", "if !%s { concerned = g.byLink[ev.Index] }"},
 	{addressEvents, "concerned := g.byGateway[ev.Dst]", "concerned := g.byGateway[ev.Dst]\nif %s { concerned = nil }"},
 	{lostEvents, "case neighbor.Overrun:\n\t\t\tg.sweep()", "case neighbor.Overrun:\n\t\t\tif !%s { g.sweep() }"},
-	// Three ways lead to a look at what changed while nobody was there, so all three are cut.
-	{adoption, "w.nudge = nil\n\tg.mark(w, event)", "w.nudge = nil\n\tif !%s { g.mark(w, event) }"},
+	// Four ways lead to a look at what changed while nobody was there, so all are cut.
+	{adoption, "g.mark(w, takeover)", "if !%s { g.mark(w, takeover) }"},
 	{adoption, "g.engine.listens(nil)\n\tg.mu.Lock()\n\tg.sweep()", "g.engine.listens(nil)\n\tg.mu.Lock()\n\tif !%s { g.sweep() }"},
-	{adoption, "repaired := e.guard.check(settled)", "if %s { settled = nil }\n\trepaired := e.guard.check(settled)"},
+	{adoption, "repaired := e.guard.checkAfter(takeover, settled)", "if %s { settled = nil }\n\trepaired := e.guard.checkAfter(takeover, settled)"},
+	{adoption, "e.guard.checkAfter(takeover, list)", "if !%s { e.guard.checkAfter(takeover, list) }"},
 	{lifeEvents, "if dirty {\n\t\t\terr = l.look(ctx, w)", "if dirty && !%s {\n\t\t\terr = l.look(ctx, w)"},
 	{lifeNudges, "case <-l.nudge:\n", "case <-l.nudge:\n\t\tif %s { return false, nil }\n"},
 	{handOver, "if lives {\n\t\te.guard.take(s)", "if lives && !%s {\n\t\te.guard.take(s)"},

@@ -44,5 +44,5 @@ func (e *Engine) appeared(path string) {
 		}
 	}
 	e.mu.Unlock()
-	e.guard.check(list)
+	e.guard.checkAfter(takeover, list)
 }
