@@ -88,7 +88,7 @@ test-unit: root-only bin/testreport ## Run the unit and kernel tests, with the r
 .PHONY: test-e2e
 test-e2e: root-only bin/testreport ## Run the suite on a real containerd with real runtimes (as root)
 	@echo "--- parts of the test node"
-	@cd e2e && $(GO) run ./cmd/setup node
+	@cd e2e && $(GO) run ./cmd/setup node && $(GO) run ./cmd/parts build helm containerd17 >/dev/null
 	@# One package at a time is run, but all processors may compile.
 	@cd e2e && $(GO) test -race -exec true ./... >/dev/null
 	@echo "--- suite on containerd"
