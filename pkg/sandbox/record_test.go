@@ -118,6 +118,8 @@ func FuzzDecodeRecord(f *testing.F) {
 	whole.Skipped = []neighbor.Skipped{{Dst: netip.MustParseAddr("fd00::1"), Dev: "eth0", Reason: ReasonInsists, Message: "m"}}
 	whole.Stale = []Stale{{Dst: netip.MustParseAddr("10.0.0.1"), Dev: "eth0"}}
 	whole.Probes, whole.Ends = []neighbor.Ask{{Dst: netip.MustParseAddr("10.0.0.1"), Dev: "eth0"}}, map[string]int{"eth0": 7}
+	whole.Vacant = []neighbor.Gateway{{Dst: netip.MustParseAddr("fd00::1"), Dev: "eth0"}}
+	whole.note(KindPinned, "%s", "10.0.0.1 on eth0")
 	data, err := json.Marshal(whole)
 	if err != nil {
 		f.Fatal(err)
