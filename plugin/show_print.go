@@ -152,7 +152,7 @@ func printPresent(w io.Writer, now *Present) {
 		return
 	}
 	if now.HandedOver {
-		fmt.Fprintln(w, "\nIn the namespace now: no address and no route of use, since the runtime has taken them.")
+		fmt.Fprintln(w, "\nIn the namespace now: no address, since the runtime has taken them; what else is there nobody uses.")
 	} else {
 		fmt.Fprintln(w, "\nWhat is true now, by the host's links:\n  GATEWAY\tDEV\tLLADDR\tSOURCE")
 		printNeighbors(w, now.Resolved)
