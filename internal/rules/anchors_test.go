@@ -19,6 +19,24 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
+// deployed finds files and folders of deploy that a text names from the root.
+var deployed = regexp.MustCompile(`\bdeploy/[A-Za-z0-9][A-Za-z0-9._/-]*[A-Za-z0-9]`)
+
+func TestDocsNameOnlyFilesOfDeployThatExist(t *testing.T) {
+	seen := 0
+	for _, doc := range documents(t) {
+		for _, name := range deployed.FindAllString(doc.text, -1) {
+			seen++
+			if _, err := os.Stat(filepath.Join(root(t), name)); err != nil {
+				t.Errorf("%s names %s: %v", doc.name, name, err)
+			}
+		}
+	}
+	if seen == 0 {
+		t.Fatal("no file of deploy is named anywhere")
+	}
+}
+
 // operations is the page that says what alerts and reasons mean.
 const operations = "docs/operations.md"
 
