@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -222,11 +223,13 @@ func (r *reporter) mayTellChange(event sandbox.Event) (may, last bool) {
 func podFields(rec sandbox.Record) logrus.Fields {
 	fields := logrus.Fields{"pod": rec.Namespace + "/" + rec.Name, "sandbox": rec.ID, "handler": rec.Handler}
 	if len(rec.Neighbors) > 0 {
-		var gateways []string
+		var gateways, sources []string
 		for _, n := range rec.Neighbors {
+			sources = append(sources, string(n.Source))
 			gateways = append(gateways, fmt.Sprintf("%s lladdr %s dev %s (%s)", n.Dst, n.LLAddr, n.Dev, n.Source))
 		}
-		fields["gateways"] = strings.Join(gateways, ", ")
+		slices.Sort(sources)
+		fields["gateways"], fields["source"] = strings.Join(gateways, ", "), strings.Join(slices.Compact(sources), ",")
 	}
 	if len(rec.Skipped) > 0 {
 		var skipped []string

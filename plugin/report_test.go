@@ -11,6 +11,7 @@ import (
 	"github.com/sirupsen/logrus"
 	logtest "github.com/sirupsen/logrus/hooks/test"
 
+	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
@@ -45,5 +46,31 @@ func TestAPodThatChangesWithoutEndDoesNotFillTheLog(t *testing.T) {
 	r.Report(sandbox.Event{Kind: sandbox.KindReleased, Record: other})
 	if len(r.told) != 0 {
 		t.Errorf("remembered: %v", r.told)
+	}
+}
+
+// One line per pod at info says how its start went; whatever a pod is called, it is one line.
+func TestAPodsStartIsOneLineThatNoNameCanForge(t *testing.T) {
+	rec := sandbox.Record{
+		ID: "5a5a", Namespace: "shop", Name: "web\nlevel=info msg=\"all is well\"\x1b[2J\u2028", Handler: "runsc",
+		Neighbors: []neighbor.Neighbor{{Dst: netip.MustParseAddr("10.88.0.1"), LLAddr: "02:00:00:00:00:01", Dev: "eth0", Source: neighbor.SourcePeer}},
+		Timing:    sandbox.Timing{Verdict: sandbox.InTime, MarginMs: 61.5},
+	}
+	config := defaultConfig()
+	for _, format := range []string{"text", "json"} {
+		config.LogFormat = format
+		var out strings.Builder
+		r := &reporter{log: newLogger(&out, config)}
+		r.Report(sandbox.Event{Kind: sandbox.KindPinned, Record: rec})
+		r.Report(sandbox.Event{Kind: sandbox.KindTiming, Record: rec})
+		line := out.String()
+		if strings.Count(line, "\n") != 1 || strings.ContainsAny(line, "\x1b\u2028") {
+			t.Errorf("%s: %q", format, line)
+		}
+		for _, want := range []string{"shop/web", "5a5a", "10.88.0.1 lladdr 02:00:00:00:00:01 dev eth0", "peer", "inTime", "61.5", "info"} {
+			if !strings.Contains(line, want) {
+				t.Errorf("%s: no %s in %s", format, want, line)
+			}
+		}
 	}
 }
