@@ -105,7 +105,7 @@ func checkTable(t *testing.T, pods int) {
 	if err != nil {
 		t.Error(err)
 	}
-	const head = 6 // version, NRI, containerd, the host, an empty line, the columns
+	const head = 7 // version, configuration, NRI, containerd, the host, an empty line, the columns
 	if got := strings.Count(out, "\n"); got != head+pods*len(gateways) {
 		t.Errorf("%d lines, want %d and one per gateway:\n%q", got, head, out)
 	}
