@@ -18,8 +18,9 @@ import (
 )
 
 const (
-	// reloadSettle is how long after the first sign of a change the file is read:
-	// who writes it in place has finished by then, and who has not gives another.
+	// reloadSettle is how long after a sign of a change the file is read, and how
+	// long it must have been as it is by then: who writes it in place empties it
+	// first, and an empty file is a configuration, too.
 	reloadSettle = 100 * time.Millisecond
 	// reloadInterval is the time between two looks at the file that nothing has
 	// announced: its directory may have been replaced, or be out of inotify's reach.
@@ -116,9 +117,11 @@ func (r *reloader) watch(ctx context.Context, signals <-chan os.Signal) {
 			settle.Reset(reloadSettle)
 		case <-ticker.C:
 			arm()
-			r.read(false)
+			settle.Reset(0)
 		case <-settle.C:
-			r.read(false)
+			if !r.read(false) {
+				settle.Reset(reloadSettle)
+			}
 		case <-signals:
 			r.read(true)
 		}
@@ -151,13 +154,34 @@ func (r *reloader) concerns(event fsnotify.Event) bool {
 	return name == filepath.Base(r.source.path) || strings.HasPrefix(name, "..") || event.Name == filepath.Dir(r.source.path)
 }
 
-// read reads the file and puts what it says in force; what cannot be meant leaves
-// everything as it is. What was said once is said again only to who asked.
-func (r *reloader) read(asked bool) {
-	config, err := r.load()
-	if err == nil && !asked && reflect.DeepEqual(config, r.wanted) && r.Status().OK {
-		return
+// settled tells that nobody is writing the file at this moment, as far as its time
+// tells. One that cannot be looked at is as it is, and so is one from the future.
+func (r *reloader) settled() bool {
+	info, err := os.Stat(r.source.path)
+	if err != nil {
+		return true
 	}
+	age := time.Since(info.ModTime())
+	return age < 0 || age >= reloadSettle
+}
+
+// read reads the file and puts what it says in force; what cannot be meant leaves
+// everything as it is. What was said once is said again only to who asked. It
+// returns false when the file was being written, which counts only for who did not.
+func (r *reloader) read(asked bool) (done bool) {
+	config, err := r.load()
+	if !asked && !r.settled() { // asked after reading, since it may begin at any moment
+		return false
+	}
+	if err == nil && !asked && reflect.DeepEqual(config, r.wanted) && r.Status().OK {
+		return true
+	}
+	r.take(config, err, asked)
+	return true
+}
+
+// take puts a configuration that was read in force, or says why not.
+func (r *reloader) take(config Config, err error, asked bool) {
 	next, later := r.inForce.with(config)
 	if err == nil {
 		err = next.validate()

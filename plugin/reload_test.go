@@ -222,6 +222,25 @@ func TestKeysThatNeedARestartAreNamed(t *testing.T) {
 	f.says("next start")
 }
 
+// An empty file is a configuration, too, and who writes in place begins with one.
+func TestAFileThatIsBeingWrittenIsNotRead(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "neighpin.yaml")
+	must(t, os.WriteFile(file, []byte("handlers: [runsc]\n"), 0o600))
+	f := follow(t, file, nil, asItIs)
+	for i := range 200 {
+		must(t, os.WriteFile(file, nil, 0o600))
+		must(t, os.WriteFile(file, fmt.Appendf(nil, "handlers: [dev%d]\n", i), 0o600))
+	}
+	f.until("the last text", func(c Config, _ ConfigStatus) bool { return slices.Equal(c.Handlers, []string{"dev199"}) })
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range f.applied {
+		if len(c.Handlers) != 1 {
+			t.Errorf("half a file was in force: %v", c.Handlers)
+		}
+	}
+}
+
 func TestWhatIsNotAboutTheFileIsNotRead(t *testing.T) {
 	m := &configMap{t: t, dir: t.TempDir()}
 	m.update("handlers: [runsc]\n")

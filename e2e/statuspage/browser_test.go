@@ -58,7 +58,7 @@ func open(t *testing.T) *browser {
 		t.Fatal(err)
 	}
 	_, err := chromedp.Call(ctx, network.Enable, network.EnableParams{})
-	for _, enable := range []cdp.Command[cdp.Empty, cdp.Empty]{log.Enable, runtime.Enable} {
+	for _, enable := range []cdp.Command[cdp.Empty, cdp.Empty]{log.Enable, runtime.Enable} { //nolint:forbidigo // the browser's log, not ours
 		_, enabling := chromedp.Call(ctx, enable, cdp.Empty{})
 		err = errors.Join(err, enabling)
 	}
@@ -76,8 +76,8 @@ func (b *browser) heard(event any) {
 		if !strings.HasPrefix(ev.Request.URL, "data:") {
 			b.requests = append(b.requests, ev.Request.URL)
 		}
-	case *log.EventEntryAdded:
-		b.said = append(b.said, ev.Entry.Text)
+	case *log.EventEntryAdded: //nolint:forbidigo // the browser's log, not ours
+		b.said = append(b.said, ev.Entry.Text) //nolint:forbidigo // likewise
 	case *runtime.EventConsoleAPICalled:
 		b.said = append(b.said, "console: "+string(ev.Type))
 	case *runtime.EventExceptionThrown:

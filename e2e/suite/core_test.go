@@ -41,6 +41,8 @@ func core() []func(*testing.T) {
 		TestEnforceRefusesAPodWhoseGatewaysHaveNoTruth,
 		TestEnforceStartsWhatIsPinnedAndWhatHasNothingToPin,
 		TestEnforceRefusesAfterARestart,
+		TestEnforceLeavesExcludedNamespacesAlone,
+		TestConfigMapIsEditedWhileTheDaemonRuns,
 		// Restarts.
 		TestKilledBetweenSandboxAndContainer,
 		TestContainerdRestartsUnderneath,

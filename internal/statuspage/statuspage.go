@@ -99,7 +99,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("Cache-Control", "no-store")
-	_, _ = w.Write(page) // a reader that left is no fault
+	_, _ = w.Write(page) //nolint:gosec // made by html/template; and a reader that left is no fault
 }
 
 func (h *handler) render(show string, refresh bool) ([]byte, error) {
