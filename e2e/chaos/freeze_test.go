@@ -75,13 +75,10 @@ func deadlocked(stacks string) bool {
 	return twice && alone
 }
 
-// sweep removes the sandboxes that calls left which containerd did not answer.
+// sweep removes the sandboxes of calls that failed, so that nothing else is said of these.
 func (w *world) sweep(ctx context.Context) error {
 	w.cri.Lock()
 	defer w.cri.Unlock()
-	if w.thawed == 0 {
-		return nil
-	}
 	ids, err := bed.Sandboxes(ctx)
 	for _, id := range ids {
 		if !slices.ContainsFunc(w.pods(), func(p *pod) bool { return p.ID == id }) {

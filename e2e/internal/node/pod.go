@@ -15,6 +15,7 @@ import (
 
 	criapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/neighpin/neighpin/e2e/internal/await"
 	"github.com/neighpin/neighpin/e2e/internal/enclosure"
 )
 
@@ -104,8 +105,10 @@ func (n *Node) RunPod(ctx context.Context, spec PodSpec) (*Pod, error) {
 		return nil, fmt.Errorf("run pod %s/%s: %w", spec.Namespace, spec.Name, err)
 	}
 	p.ID = id
-	if err := p.inspect(ctx); err != nil {
-		return nil, fmt.Errorf("look at pod %s/%s: %w", spec.Namespace, spec.Name, err)
+	// containerd gives its shim two seconds to answer, which on a busy machine are too few.
+	err = await.Within(ctx, callLimit, "the status of pod "+spec.Namespace+"/"+spec.Name, func() error { return p.inspect(ctx) })
+	if err != nil {
+		return nil, err
 	}
 	return p, nil
 }
@@ -147,6 +150,7 @@ func (p *Pod) inspect(ctx context.Context) error {
 	for _, further := range network.AdditionalIps {
 		addresses = append(addresses, further.Ip)
 	}
+	p.Addresses = nil
 	for _, text := range addresses {
 		ip, err := netip.ParseAddr(text)
 		if err != nil {
