@@ -117,10 +117,10 @@ func scenario(failing string) string {
 	text.WriteString("  - interval: 1m\n    input_series:\n")
 	for _, name := range names() {
 		a := alerts[name]
-		switch {
-		case name == "NeighpinHookSlow":
+		switch name {
+		case "NeighpinHookSlow":
 			text.WriteString(hookSeries[name == failing])
-		case name == failing:
+		case failing:
 			series(a.series, a.failing)
 		default:
 			series(a.series, a.healthy)
