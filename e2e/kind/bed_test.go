@@ -25,7 +25,7 @@ const (
 	shunned = "neighpin-e2e-excluded"
 
 	// patience bounds every wait: for a machine that has other things to do.
-	patience = 3 * time.Minute
+	patience = 2 * time.Minute
 	// look is the pause between two questions that cost a process.
 	look = 250 * time.Millisecond
 	// cleanupLimit bounds what is done after the test's context has ended.
@@ -47,6 +47,8 @@ type bed struct {
 	// neighpin is the binary of this checkout.
 	neighpin  string
 	installer installer
+	// edited says that somebody has edited the ConfigMap by hand.
+	edited bool
 	// unpinned are the sandboxes that started without neighpin, by node: what is said of them is not held against it.
 	unpinned map[string][]string
 	// artifacts is where to look after a failure.

@@ -80,13 +80,37 @@ func (b *bed) metric(node, name string) (string, error) {
 	return "", fmt.Errorf("node %s has no metric %s", node, name)
 }
 
-// reloaded waits until every node's metric says whether the configuration that was read last is in force.
-func (b *bed) reloaded(t *testing.T, want string) {
+// configState is what a node's metrics say of the configuration: whether the one that was read last is in force, and since when
+// the one in force is.
+func (b *bed) configState(node string) (state [2]string, err error) {
+	for i, name := range []string{"neighpin_config_reload_success", "neighpin_config_last_reload_timestamp_seconds"} {
+		value, err := b.metric(node, name)
+		if err != nil {
+			return state, err
+		}
+		state[i] = value
+	}
+	return state, nil
+}
+
+// reload changes the configuration and waits until every running neighpin has read it, and says whether it is in force ("1") or
+// not ("0").
+func (b *bed) reload(t *testing.T, want string, change func() error) {
 	t.Helper()
+	before := map[string][2]string{}
+	for _, node := range b.nodes {
+		b.await(t, "the metrics of node "+node, func() (err error) {
+			before[node], err = b.configState(node)
+			return err
+		})
+	}
+	if err := change(); err != nil {
+		t.Fatal(err)
+	}
 	for _, node := range b.nodes {
 		b.await(t, "node "+node+" to read the configuration", func() error {
-			value, err := b.metric(node, "neighpin_config_reload_success")
-			if err != nil || value == want {
+			now, err := b.configState(node)
+			if err != nil || now[0] == want && now != before[node] {
 				return err
 			}
 			// What the kubelet mounts follows when it looks at the pod, which a change of the pod has it do.
@@ -94,7 +118,7 @@ func (b *bed) reloaded(t *testing.T, want string) {
 			if err == nil {
 				_, err = b.kube.Output(b.ctx, "annotate", "--overwrite", "--namespace", app, "pod", p.Metadata.Name, fmt.Sprintf("neighpin.io/e2e=%d", time.Now().UnixNano()))
 			}
-			return errors.Join(err, fmt.Errorf("neighpin_config_reload_success is %s, want %s", value, want))
+			return errors.Join(err, fmt.Errorf("success and time of the configuration are %v, were %v; want %s", now, before[node], want))
 		})
 	}
 }
@@ -107,28 +131,26 @@ func testReload(t *testing.T, b *bed) {
 	for _, node := range b.nodes {
 		agents[node] = b.agentOf(t, node)
 	}
-	b.reloaded(t, "1")
-	if err := b.configureText("handlers: [runsc\nnonsense"); err != nil {
-		t.Fatal(err)
-	}
-	b.reloaded(t, "0")
+	b.reload(t, "0", func() error { return b.configureText("handlers: [runsc\nnonsense") })
 	p := b.run(t, wish{name: "after-nonsense", runtimeClass: b.runtimeClass, node: node})
 	b.provePinned(t, p)
 	for _, node := range b.nodes {
+		const want = "was not taken over"
 		status, err := b.inAgent(node, "status")
-		t.Logf("node %s: neighpin status: %v\n%s", node, err, status)
-		if !strings.Contains(status, "configuration") {
-			t.Errorf("node %s: neighpin status does not mention that the configuration was refused:\n%s", node, status)
+		if err != nil || !strings.Contains(status, want) {
+			t.Errorf("node %s: neighpin status does not say that the configuration %s, but: %v\n%s", node, want, err, status)
 		}
 		log := b.kubectl(t, "logs", "--namespace", app, agents[node].Metadata.Name)
-		if !regexp.MustCompile(`(?i)configuration`).MatchString(log) {
-			t.Errorf("node %s: the log does not mention that the configuration was refused:\n%s", node, tail(log))
+		if !strings.Contains(log, "error converting YAML") {
+			t.Errorf("node %s: the log does not say what is wrong with the configuration:\n%s", node, tail(log))
+		}
+		for line := range strings.Lines(status) {
+			if strings.Contains(line, want) {
+				t.Logf("node %s: neighpin status says: %s", node, strings.TrimSpace(line))
+			}
 		}
 	}
-	if err := b.configure(with(config(), object{"handlers": []any{"nothing"}})); err != nil {
-		t.Fatal(err)
-	}
-	b.reloaded(t, "1")
+	b.reload(t, "1", func() error { return b.configure(with(config(), object{"handlers": []any{"nothing"}})) })
 	untouched := b.run(t, wish{name: "deselected", runtimeClass: b.runtimeClass, node: node})
 	b.remove(t, p)
 	b.notKnown(t, untouched)
@@ -136,7 +158,8 @@ func testReload(t *testing.T, b *bed) {
 		b.exceptUnpinned(t)
 	}
 	b.remove(t, untouched)
-	b.install(t, config())
+	// The pods' template is as it was, so that nothing is rolled out: here too it is the running ones that read it.
+	b.reload(t, "1", func() error { return b.installer.install(b, config()) })
 	for node, was := range agents {
 		if now := b.agentOf(t, node); now.container().RestartCount != 0 {
 			t.Errorf("node %s: neighpin was restarted: %s, %d times; was %s", node, now, now.container().RestartCount, was)

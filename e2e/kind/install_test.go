@@ -52,8 +52,12 @@ func (h byHelm) install(b *bed, config object) error {
 	if err != nil {
 		return err
 	}
-	_, err = b.kube.HelmOutput(b.ctx, values, "upgrade", "--install", app, filepath.Join(b.deploy, "helm", "neighpin"),
-		"--namespace", app, "--create-namespace", "--values", "-")
+	args := []string{"upgrade", "--install", app, filepath.Join(b.deploy, "helm", "neighpin"), "--namespace", app, "--create-namespace", "--values", "-"}
+	if b.edited {
+		// Helm 4 applies on the server, where what was edited belongs to who edited it.
+		args = append(args, "--force-conflicts")
+	}
+	_, err = b.kube.HelmOutput(b.ctx, values, args...)
 	return err
 }
 
@@ -114,6 +118,7 @@ func (b *bed) configure(config object) error {
 }
 
 func (b *bed) configureText(text string) error {
+	b.edited = true
 	patch, err := json.Marshal(object{"data": object{"neighpin.yaml": text}})
 	if err != nil {
 		return err

@@ -5,15 +5,13 @@ package kind
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 )
-
-// validator turns containerd's own check on that the plugins which a pod's annotation names are there.
-const validator = `[plugins."io.containerd.nri.v1.nri".default_validator]
-  enable = true
-`
 
 // testContainerdRestart starts containerd again under pods and neighpin. The validator stays on for the steps after.
 func testContainerdRestart(t *testing.T, b *bed) {
@@ -24,7 +22,12 @@ func testContainerdRestart(t *testing.T, b *bed) {
 	}
 	agent := b.agentOf(t, node)
 	start := time.Now()
-	b.dropIn(t, node, "validator.toml", validator)
+	// containerd's own check that the plugins which a pod's annotation names are there.
+	validator, err := os.ReadFile(filepath.Join(b.deploy, "containerd", "nri-validator.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.dropIn(t, node, "nri-validator.toml", string(validator))
 	p := b.run(t, wish{name: "after-containerd", runtimeClass: b.runtimeClass, node: node})
 	b.provePinned(t, p)
 	t.Logf("containerd restarted, and the next pod pinned, within %s", round(time.Since(start)))
@@ -37,9 +40,9 @@ func testContainerdRestart(t *testing.T, b *bed) {
 
 const requiredPlugins = "required-plugins.noderesource.dev"
 
-// testReinstall takes the DaemonSet away and installs it again. Pods keep their pins meanwhile; one that comes meanwhile is
-// unpinned, which is the gap that required-plugins leaves: it holds back containers, not sandboxes.
-func testReinstall(t *testing.T, b *bed) {
+// testReinstall takes the DaemonSet away and installs it again, with enforce. Pods keep their pins meanwhile. A pod that comes
+// meanwhile starts unpinned; where it requires neighpin, containerd holds its container back as long as neighpin is away, and
+// then neighpin refuses it, since its sandbox has started without.
 	node := b.nodes[1]
 	keeping := b.run(t, wish{name: "keeping", node: node, annotations: map[string]string{"neighpin.io/pin": "true"}})
 	b.settled(t, keeping)
@@ -64,18 +67,29 @@ func testReinstall(t *testing.T, b *bed) {
 		return nil
 	})
 	b.exceptUnpinned(t)
-	b.install(t, config())
+	b.install(t, enforcing())
 	b.kept(t, before)
-	held := b.ready(t, requiring)
+	var held pod
+	b.await(t, "neighpin to refuse the container of the pod whose sandbox it has missed", func() error {
+		held = b.pod(t, home, requiring.name)
+		events, err := b.eventsOf(requiring.name)
+		at := slices.IndexFunc(events, func(e event) bool { return strings.Contains(e.Message, "neighpin refuses") })
+		if err != nil || at < 0 {
+			return errors.Join(err, fmt.Errorf("its container is %+v, its events are %v", held.container().State, events))
+		}
+		t.Logf("%s: kubectl says: %s: %s", held, events[at].Reason, events[at].Message)
+		return nil
+	})
+	if held.container().Ready {
+		t.Errorf("%s runs, although its sandbox started without neighpin, which it requires", held)
+	}
 	all, err := b.status()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range []pod{meanwhile, held} {
-		if record := all[home+"/"+p.Metadata.Name]; record.Timing.Verdict == "inTime" || record.Timing.Verdict == "" {
-			t.Errorf("%s: its sandbox started without neighpin, and its record is %+v", p, record)
-		} else {
-			t.Logf("%s: its sandbox started without neighpin: %s", p, record.Timing.Verdict)
+		if record := all[home+"/"+p.Metadata.Name]; record.Timing.Verdict != "late" {
+			t.Errorf("%s: its sandbox started without neighpin, and the verdict is not late, but %+v", p, record)
 		}
 	}
 	b.remove(t, keeping, meanwhile, held)
@@ -90,28 +104,31 @@ const nowhere = `{"cniVersion": "1.0.0", "name": "nowhere", "plugins": [{"type":
   "routes": [{"dst": "0.0.0.0/0", "gw": "10.99.0.77"}]}}]}
 `
 
-// testEnforce has a node give pods a gateway that nobody is.
+// enforcing is the configuration from testReinstall on.
+func enforcing() object { return with(config(), object{"enforce": true}) }
+
+// testEnforce has a node give pods a gateway that nobody is, with enforce set.
 func testEnforce(t *testing.T, b *bed) {
 	node := b.nodes[1]
-	b.install(t, with(config(), object{"enforce": true}))
 	const file = "/etc/cni/net.d/05-nowhere.conflist"
 	if _, err := b.own.Node(b.ctx, node, strings.NewReader(nowhere), "sh", "-euc", "cat >"+file+".new; mv "+file+".new "+file); err != nil {
 		t.Fatal(err)
 	}
 	refused := wish{name: "refused", runtimeClass: b.runtimeClass, node: node}
 	b.apply(t, b.manifest(refused))
-	var said string
+	var said event
 	b.await(t, "the pod without a true gateway to be refused", func() error {
-		events, err := b.kube.Output(b.ctx, "get", "events", "--namespace", home, "--field-selector", "involvedObject.name=refused", "--output", "jsonpath={range .items[*]}{.reason}: {.message}{\"\\n\"}{end}")
-		for line := range strings.Lines(events) {
-			if strings.Contains(line, "neighpin") && strings.Contains(line, "10.99.0.77") && strings.HasPrefix(line, "Failed") {
-				said = line
-				return nil
-			}
+		events, err := b.eventsOf("refused")
+		at := slices.IndexFunc(events, func(e event) bool {
+			return strings.HasPrefix(e.Reason, "Failed") && strings.Contains(e.Message, "neighpin") && strings.Contains(e.Message, "10.99.0.77")
+		})
+		if err != nil || at < 0 {
+			return errors.Join(err, fmt.Errorf("its events are %v", events))
 		}
-		return errors.Join(err, fmt.Errorf("its events are\n%s", events))
+		said = events[at]
+		return nil
 	})
-	t.Logf("kubectl says: %s", strings.TrimSpace(said))
+	t.Logf("kubectl says: %s: %s", said.Reason, said.Message)
 	if p := b.pod(t, home, "refused"); p.container().Ready {
 		t.Errorf("%s runs, although enforce is set and its gateway is nobody", p)
 	}
@@ -131,7 +148,7 @@ func testEnforce(t *testing.T, b *bed) {
 func testWithoutNRI(t *testing.T, b *bed) {
 	node := b.nodes[1]
 	old := b.agentOf(t, node)
-	b.dropIn(t, node, "nri.toml", "[plugins.\"io.containerd.nri.v1.nri\"]\n  disable = true\n")
+	b.dropIn(t, node, "nri.toml", "version = 3\n[plugins.\"io.containerd.nri.v1.nri\"]\n  disable = true\n")
 	b.onNode(t, node, "rm -rf /var/run/nri")
 	b.kubectl(t, "delete", "pod", "--namespace", app, old.Metadata.Name, "--timeout="+patience.String())
 	var p pod

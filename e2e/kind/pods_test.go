@@ -59,11 +59,12 @@ func (b *bed) manifest(w wish) object {
 // pod is a pod of one container, as the API server has it.
 type pod struct {
 	Metadata struct {
-		Name              string `json:"name"`
-		Namespace         string `json:"namespace"`
-		UID               string `json:"uid"`
-		DeletionTimestamp string `json:"deletionTimestamp"`
-		CreationTimestamp string `json:"creationTimestamp"`
+		Name              string            `json:"name"`
+		Namespace         string            `json:"namespace"`
+		UID               string            `json:"uid"`
+		DeletionTimestamp string            `json:"deletionTimestamp"`
+		CreationTimestamp string            `json:"creationTimestamp"`
+		Annotations       map[string]string `json:"annotations"`
 	} `json:"metadata"`
 	Spec struct {
 		NodeName string `json:"nodeName"`
@@ -193,4 +194,30 @@ func connect(addresses []string) []string {
 		command = append(command, address+":1")
 	}
 	return command
+}
+
+// event is an Event on a pod.
+type event struct {
+	Type    string `json:"type"`
+	Reason  string `json:"reason"`
+	Message string `json:"message"`
+	Object  struct {
+		Name string `json:"name"`
+	} `json:"involvedObject"`
+}
+
+// eventsOf are the Events on a pod, or on all in the tests' namespace.
+func (b *bed) eventsOf(name string) ([]event, error) {
+	args := []string{"get", "events", "--namespace", home, "--output", "json"}
+	if name != "" {
+		args = append(args, "--field-selector", "involvedObject.name="+name)
+	}
+	output, err := b.kube.Output(b.ctx, args...)
+	if err != nil {
+		return nil, err
+	}
+	var list struct {
+		Items []event `json:"items"`
+	}
+	return list.Items, unmarshal(output, &list)
 }

@@ -11,14 +11,11 @@ import (
 	"testing"
 )
 
-// policyFile is the example of a policy that wants the annotation.
-func (b *bed) policyFile() string {
-	return filepath.Join(b.deploy, "examples", "validatingadmissionpolicy.yaml")
-}
-
-// testAdmission applies the example to the API server, which then wants required-plugins of sandboxed pods.
+// testAdmission applies the examples to the API server: the one wants required-plugins of sandboxed pods, the other gives it
+// to those that say nothing.
 func testAdmission(t *testing.T, b *bed) {
-	b.kubectl(t, "apply", "--filename", b.policyFile())
+	wants, gives := filepath.Join(b.deploy, "examples", "require-neighpin.yaml"), filepath.Join(b.deploy, "examples", "add-required-plugin.yaml")
+	b.kubectl(t, "apply", "--filename", wants)
 	bare := wish{name: "bare", runtimeClass: b.runtimeClass, node: b.nodes[0]}
 	var refusal error
 	// A policy is in force a moment after it was taken.
@@ -37,10 +34,14 @@ func testAdmission(t *testing.T, b *bed) {
 	p := b.run(t, wish{name: "requiring", runtimeClass: b.runtimeClass, node: b.nodes[0], annotations: map[string]string{requiredPlugins: `["neighpin"]`}})
 	b.provePinned(t, p)
 	plain := b.run(t, wish{name: "plain", node: b.nodes[0]})
-	b.remove(t, p, plain)
-	b.kubectl(t, "delete", "--filename", b.policyFile())
-	b.await(t, "the API server to forget the policy", func() error { return b.tryApply(b.manifest(bare)) })
-	b.remove(t, b.pod(t, home, bare.name))
+	b.kubectl(t, "apply", "--filename", gives)
+	given := b.run(t, bare)
+	if got := given.Metadata.Annotations[requiredPlugins]; got != `["neighpin"]` {
+		t.Errorf("%s was given %s: %q", given, requiredPlugins, got)
+	}
+	b.provePinned(t, given)
+	b.remove(t, p, plain, given)
+	b.kubectl(t, "delete", "--filename", wants, "--filename", gives)
 }
 
 // testUninstall removes neighpin and then looks for what is left, in the cluster and on the nodes.
@@ -103,7 +104,8 @@ func (b *bed) unpin(t *testing.T, node string, p pod) {
 	if entries := b.permanent(t, p); entries != "" {
 		t.Errorf("%s: after unpin --all it still has\n%s", p, entries)
 	}
-	if files := b.onNode(t, node, "find /run/neighpin -type f -o -type s"); files != "" {
+	// The empty file that records are locked by stays until the node's next boot: whoever waits for it must find the same.
+	if files := b.onNode(t, node, "find /run/neighpin ! -type d ! -name records.lock"); files != "" {
 		t.Errorf("node %s: after unpin --all there are still\n%s", node, files)
 	}
 }

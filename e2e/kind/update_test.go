@@ -132,19 +132,13 @@ func (b *bed) stop(t *testing.T, s *stream) {
 // prove proves of all pods of the stream, also those that are gone, that none failed and none was unpinned.
 func (b *bed) prove(t *testing.T, s *stream) {
 	t.Helper()
-	var events struct {
-		Items []struct {
-			Reason  string `json:"reason"`
-			Message string `json:"message"`
-			Object  struct {
-				Name string `json:"name"`
-			} `json:"involvedObject"`
-		} `json:"items"`
+	events, err := b.eventsOf("")
+	if err != nil {
+		t.Fatal(err)
 	}
-	decode(t, b.kubectl(t, "get", "events", "--namespace", home, "--field-selector", "type=Warning", "--output", "json"), &events)
-	for _, e := range events.Items {
+	for _, e := range events {
 		of := strings.HasPrefix(e.Object.Name, "stream-") || strings.HasPrefix(e.Object.Name, "restarts-")
-		if of && e.Reason != "BackOff" {
+		if of && e.Type == "Warning" && e.Reason != "BackOff" {
 			t.Errorf("pod %s: %s: %s", e.Object.Name, e.Reason, e.Message)
 		}
 	}
