@@ -43,6 +43,7 @@ const requiredPlugins = "required-plugins.noderesource.dev"
 // testReinstall takes the DaemonSet away and installs it again, with enforce. Pods keep their pins meanwhile. A pod that comes
 // meanwhile starts unpinned; where it requires neighpin, containerd holds its container back as long as neighpin is away, and
 // then neighpin refuses it, since its sandbox has started without.
+func testReinstall(t *testing.T, b *bed) {
 	node := b.nodes[1]
 	keeping := b.run(t, wish{name: "keeping", node: node, annotations: map[string]string{"neighpin.io/pin": "true"}})
 	b.settled(t, keeping)
