@@ -138,9 +138,9 @@ func (n *Node) Stacks(ctx context.Context) (string, error) {
 		if err != nil {
 			return err
 		}
-		_, rest, begun := strings.Cut(string(log[len(before):]), begin)
-		stacks, _, begun = strings.Cut(rest, end)
-		if !begun {
+		_, rest, _ := strings.Cut(string(log[len(before):]), begin)
+		var complete bool
+		if stacks, _, complete = strings.Cut(rest, end); !complete {
 			return errors.New("they are not in its log yet")
 		}
 		return nil
