@@ -32,12 +32,12 @@ func testUserNamespace(t *testing.T, b *bed) {
 		case refusal == "":
 			b.settled(t, p)
 			t.Logf("%s runs in a user namespace, pinned: %v, %s", p, record.gateways(), record.Timing.Verdict)
-		case known && record.Phase == "running":
+		case known && record.Phase == "started":
 			t.Logf("%s has a sandbox with a user namespace, pinned: %v, %s; and no container: %s", p, record.gateways(), record.Timing.Verdict, refusal)
 		default:
 			t.Logf("%s does not start: %s", p, refusal)
 		}
-		if known && record.Phase == "running" && (record.Timing.Verdict != "inTime" || len(record.Neighbors) == 0) {
+		if known && record.Phase == "started" && (record.Timing.Verdict != "inTime" || len(record.Neighbors) == 0) {
 			t.Errorf("%s: want its gateways pinned in time; its record is %+v", p, record)
 		}
 		b.remove(t, p)
