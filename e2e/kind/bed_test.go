@@ -150,7 +150,7 @@ func decode(t *testing.T, text string, into any) {
 // object is a part of a manifest.
 type object = map[string]any
 
-// namespaces makes those of the tests' pods, and empties them of what another run left.
+// namespaces makes those of the tests' pods.
 func (b *bed) namespaces(t *testing.T) {
 	t.Helper()
 	for _, name := range []string{home, shunned} {

@@ -26,7 +26,8 @@ func steps() []step {
 		{"installed with its defaults it becomes ready on every node", testInstall, false},
 		{"pod from before is reported", testReported, true},
 		{"process has three capabilities and no way to more", testPrivileges, true},
-		{"gVisor pod on each node is pinned in time, annotated, and silent on the wire", testSandboxed, false},
+		{"gVisor pod on each node is pinned in time", testSandboxed, false},
+		{"its gateways are in gVisor's log and in the OCI annotation, and the wire is silent", testProven, true},
 		{"pod without RuntimeClass is untouched, and pinned if it asks", testPlain, true},
 		{"configuration is changed: a namespace is excluded, and failures are Events", testReconfigured, false},
 		{"pod in an excluded namespace is not pinned", testExcluded, false},
@@ -40,7 +41,8 @@ func steps() []step {
 		{"enforce refuses the pod that cannot be pinned, and no other", testEnforce, true},
 		{"admission policy wants the annotation of sandboxed pods", testAdmission, false},
 		{"node without NRI: not ready, said, not restarted", testWithoutNRI, true},
-		{"uninstalled, nothing is left", testUninstall, false},
+		{"uninstalled, nothing is left in the cluster", testUninstall, false},
+		{"after unpin --all and their pods' end, nothing is left on the nodes", testUnpin, true},
 	}
 }
 

@@ -44,36 +44,37 @@ func testAdmission(t *testing.T, b *bed) {
 	b.kubectl(t, "delete", "--filename", wants, "--filename", gives)
 }
 
-// testUninstall removes neighpin and then looks for what is left, in the cluster and on the nodes.
+// testUninstall removes neighpin and looks for what is left in the cluster. Pods with pins go on running.
 func testUninstall(t *testing.T, b *bed) {
-	remaining := map[string]pod{}
-	if b.own != nil {
-		for _, node := range b.nodes {
-			remaining[node] = b.run(t, wish{name: "remaining-" + node, node: node, annotations: map[string]string{"neighpin.io/pin": "true"}})
-			b.settled(t, remaining[node])
-		}
+	for _, node := range b.nodes {
+		b.settled(t, b.run(t, remaining(node)))
 	}
 	if err := b.installer.uninstall(b); err != nil {
 		t.Fatal(err)
 	}
 	kinds := "clusterroles,clusterrolebindings,namespaces,priorityclasses,validatingadmissionpolicies,validatingadmissionpolicybindings"
-	left := b.kubectl(t, "get", kinds, "--output", "name")
-	for name := range strings.Lines(left) {
+	for name := range strings.Lines(b.kubectl(t, "get", kinds, "--output", "name")) {
 		if name = strings.TrimSpace(name); strings.Contains(name, app) && name != "namespace/"+home && name != "namespace/"+shunned {
 			t.Errorf("uninstalled by %s, the cluster still has %s", b.installer, name)
 		}
 	}
-	left = b.kubectl(t, "get", "daemonsets,pods,configmaps,serviceaccounts,roles,rolebindings,secrets", "--all-namespaces", "--selector", "app.kubernetes.io/name=neighpin", "--output", "name")
+	left := b.kubectl(t, "get", "daemonsets,pods,configmaps,serviceaccounts,roles,rolebindings,secrets", "--all-namespaces", "--selector", "app.kubernetes.io/name=neighpin", "--output", "name")
 	if left != "" {
 		t.Errorf("uninstalled by %s, the cluster still has %s", b.installer, left)
 	}
-	for node, p := range remaining {
-		b.unpin(t, node, p)
+}
+
+// remaining is a pod of the node's kernel that asks to be pinned.
+func remaining(node string) wish {
+	return wish{name: "remaining-" + node, node: node, annotations: map[string]string{"neighpin.io/pin": "true"}}
+}
+
+// testUnpin takes the pins back on each node, and then the pods.
+func testUnpin(t *testing.T, b *bed) {
+	for _, node := range b.nodes {
+		b.unpin(t, node, b.pod(t, home, remaining(node).name))
 	}
 	b.kubectl(t, "delete", "namespace", home, shunned, "--timeout="+patience.String())
-	if b.own == nil {
-		return
-	}
 	for _, node := range b.nodes {
 		b.await(t, "the network namespaces of node "+node+" to go with their pods", func() error {
 			left, err := b.own.Node(b.ctx, node, nil, "sh", "-euc", "ls /var/run/netns; pgrep -ax neighpin || true")

@@ -142,6 +142,15 @@ func (b *bed) prove(t *testing.T, s *stream) {
 			t.Errorf("pod %s: %s: %s", e.Object.Name, e.Reason, e.Message)
 		}
 	}
+	all, err := b.status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, record := range all {
+		if verdict := record.Timing.Verdict; verdict != "inTime" && verdict != "pending" {
+			t.Errorf("pod %s: verdict %q, want inTime: %+v", name, verdict, record)
+		}
+	}
 	if b.own == nil {
 		return
 	}
@@ -179,7 +188,10 @@ func testRollingUpdate(t *testing.T, b *bed) {
 	b.prove(t, s)
 	b.stop(t, s)
 	b.kept(t, before)
-	t.Logf("updated in %s; %d sandboxes started meanwhile, all pinned", round(took), b.count(t)-sandboxes)
+	t.Logf("updated in %s", round(took))
+	if b.own != nil {
+		t.Logf("%d sandboxes started meanwhile, all pinned by gVisor's word and by the wire", b.count(t)-sandboxes)
+	}
 	b.memory(t, "after a stream of pods")
 }
 
@@ -196,6 +208,16 @@ func (b *bed) count(t *testing.T) int {
 	return count
 }
 
+// memoryScript prints what the daemon's process takes, and what its container is charged with, the probes' processes included.
+const memoryScript = `for pid in $(pgrep -x neighpin); do
+  grep -E '^(VmRSS|VmHWM|RssAnon)' /proc/$pid/status
+  group=$(sed -n 's/^[0-9]*:memory://p' /proc/$pid/cgroup)
+  for file in /sys/fs/cgroup/memory$group/memory.usage_in_bytes /sys/fs/cgroup/memory$group/memory.max_usage_in_bytes \
+      /sys/fs/cgroup$(sed -n 's/^0:://p' /proc/$pid/cgroup)/memory.current /sys/fs/cgroup$(sed -n 's/^0:://p' /proc/$pid/cgroup)/memory.peak; do
+    if [ -e "$file" ]; then echo "${file##*/}: $(($(cat "$file") / 1024)) kB"; fi
+  done
+done`
+
 // memory logs what the node's neighpins take, where nodes are at hand.
 func (b *bed) memory(t *testing.T, when string) {
 	t.Helper()
@@ -203,7 +225,7 @@ func (b *bed) memory(t *testing.T, when string) {
 		return
 	}
 	for _, node := range b.nodes {
-		text := b.onNode(t, node, `for pid in $(pgrep -x neighpin); do grep -E '^(VmRSS|VmHWM|RssAnon)' /proc/$pid/status; done`)
+		text := b.onNode(t, node, memoryScript)
 		t.Logf("memory of neighpin on node %s, %s: %s", node, when, strings.Join(strings.Fields(text), " "))
 	}
 }
