@@ -60,6 +60,9 @@ func (l *life) around(ctx context.Context) {
 		e.report(Event{Kind: KindHostState, Record: s.record(), Err: err})
 		return
 	}
+	if !slices.ContainsFunc(addresses, func(a neighbor.Address) bool { return !a.Addr.IsLinkLocalUnicast() }) {
+		return // its runtime has just taken those that matter
+	}
 	s.update(func(r *Record) { r.Addresses = addresses })
 	e.tendLater(s)
 }

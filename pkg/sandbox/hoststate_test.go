@@ -201,18 +201,24 @@ func TestWayBackOfTwoDaemons(t *testing.T) {
 			if c.felix {
 				n.outside.IP("neigh replace " + pod4 + " lladdr " + p.MAC("eth0") + " dev veth0 nud permanent")
 			}
+			complete := func(engine *Engine) func() bool {
+				return func() bool {
+					list := engine.Status().Sandboxes
+					return len(list) == 1 && len(list[0].ReturnPath) == 3
+				}
+			}
 			p.ready()
-			n.eventually("the way back", func() bool { return len(n.record().ReturnPath) == 3 })
+			n.eventually("the way back", complete(n.engine))
+			if c.early {
+				n.eventually("the way back of the newer", complete(second))
+			}
 			p.take()
 			n.awaitVerdict(InTime)
 			if !c.early {
 				begin()
 			}
 			for who, engine := range map[string]*Engine{"older": n.engine, "newer": second} {
-				n.eventually("the way back of the "+who, func() bool {
-					list := engine.Status().Sandboxes
-					return len(list) == 1 && len(list[0].ReturnPath) == 3
-				})
+				n.eventually("the way back of the "+who, complete(engine))
 				if got := sources(engine.Status().Sandboxes[0], pod4); !slices.Equal(got, c.want) {
 					t.Errorf("the %s says of %s: %v, want %v", who, pod4, got, c.want)
 				}

@@ -99,9 +99,14 @@ func (s *sandbox) stronger(old, rec Record) Record {
 	if old.NetNS.Cookie != rec.NetNS.Cookie {
 		return rec
 	}
-	if len(rec.ReturnPath) == 0 && len(old.ReturnPath) > 0 {
-		// Another process made these; whoever sees the sandbox's end takes them away.
-		take := func(r *Record) { r.ReturnPath = old.ReturnPath }
+	if len(rec.Addresses) == 0 && len(old.Addresses) > 0 {
+		// Another process looked at the host for these; whoever sees the sandbox's
+		// end takes away what it wrote there.
+		take := func(r *Record) {
+			if len(r.Addresses) == 0 {
+				r.Addresses, r.HostState, r.ReturnPath = old.Addresses, old.HostState, old.ReturnPath
+			}
+		}
 		take(&rec)
 		s.update(take)
 	}
