@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bench
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestQuantilesAreTheLeastThatTheShareDoesNotExceed(t *testing.T) {
+	var samples []time.Duration
+	for i := 200; i > 0; i-- {
+		samples = append(samples, time.Duration(i)*time.Microsecond)
+	}
+	got := Summarize(samples)
+	if want := (Summary{N: 200, Min: 1, P50: 100, P90: 180, P99: 198, Max: 200, Mean: 100.5}); got != want {
+		t.Errorf("of 1 to 200: %+v, want %+v", got, want)
+	}
+	if got := Summarize([]time.Duration{5 * time.Microsecond}); got.P50 != 5 || got.P99 != 5 || got.N != 1 {
+		t.Errorf("of one: %+v", got)
+	}
+	if got := Summarize(nil); got != (Summary{}) {
+		t.Errorf("of none: %+v", got)
+	}
+	if got := Median([]float64{9, 1, 5, 7}); got != 5 {
+		t.Errorf("median is %v, want 5", got)
+	}
+}
+
+// section is one whose figures are known.
+func section(name string) Section {
+	return Section{Name: name, Title: "A title", Run: func(_ context.Context, env Env) (Result, error) {
+		r := Result{Notes: []string{"a note"}, Rows: []Row{
+			NewRow("floor", []time.Duration{10 * time.Microsecond, 20 * time.Microsecond}, Value{Name: "calls", Value: 10}),
+			NewRow("ours", []time.Duration{40 * time.Microsecond, 50 * time.Microsecond}, Value{Name: "calls", Value: 12}),
+		}}
+		return r, errors.Join(r.Compare("ours", "floor", "p50", 2), r.Compare("ours", "floor", "calls", 1.5))
+	}}
+}
+
+func TestARunIsPrintedWrittenAndPutIntoTheDocument(t *testing.T) {
+	var out bytes.Buffer
+	report := Report{Schema: Schema, Short: true}
+	broken := Section{Name: "broken", Run: func(context.Context, Env) (Result, error) { return Result{}, io.ErrUnexpectedEOF }}
+	err := report.Run(t.Context(), []Section{broken, section("one"), section("two")}, nil, Env{Progress: &out})
+	if !errors.Is(err, io.ErrUnexpectedEOF) || len(report.Sections) != 2 {
+		t.Fatalf("%d sections, %v: a broken one must be said and cost no other", len(report.Sections), err)
+	}
+	for _, want := range []string{"p50 of ours: 4 × floor (at most 2: not met)", "calls of ours: 1.20 × floor (at most 1.50: met)", "a note"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in\n%s", want, &out)
+		}
+	}
+
+	path := filepath.Join(t.TempDir(), "sub", "results.json")
+	if err := report.Write(path); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var read Report
+	if err := json.Unmarshal(data, &read); err != nil || read.Sections[1].Rows[1].Latency.P50 != 40 {
+		t.Errorf("read back: %+v, %v", read, err)
+	}
+
+	doc := filepath.Join(t.TempDir(), "doc.md")
+	const blocks = "before\n<!-- bench:begin machine -->\nold\n<!-- bench:end machine -->\n<!-- bench:begin one -->\n<!-- bench:end one -->\n"
+	if err := os.WriteFile(doc, []byte(blocks), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := report.UpdateDocument(doc); err == nil || !strings.Contains(err.Error(), "block two") {
+		t.Errorf("a section without a block: %v", err)
+	}
+	report.Sections = report.Sections[:1]
+	for range 2 { // again changes nothing
+		if err := report.UpdateDocument(doc); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := string(got); strings.Contains(text, "old") || strings.Count(text, "| ours | 2 | 40 |") != 1 || !strings.HasPrefix(text, "before\n") {
+		t.Errorf("the document is\n%s", text)
+	}
+	if svg, err := os.ReadFile(filepath.Join(filepath.Dir(doc), "images", "bench-one.svg")); err != nil || !bytes.Contains(svg, []byte("<svg")) {
+		t.Errorf("the plot: %v", err)
+	}
+}
+
+func TestOnlySectionsThatExistCanBeChosen(t *testing.T) {
+	var report Report
+	if err := report.Run(t.Context(), []Section{section("one")}, []string{"other"}, Env{Progress: io.Discard}); err == nil {
+		t.Error("a section that does not exist was accepted")
+	}
+	if err := report.Run(t.Context(), []Section{section("one"), section("two")}, []string{"two"}, Env{Progress: io.Discard}); err != nil ||
+		len(report.Sections) != 1 || report.Sections[0].Name != "two" {
+		t.Errorf("%+v, %v", report.Sections, err)
+	}
+}
