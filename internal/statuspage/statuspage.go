@@ -59,13 +59,22 @@ type View struct {
 	AsItShouldBe func(sandbox.Record) bool
 }
 
+const (
+	// kept is how many pages are in memory at once: some megabytes each on a full
+	// node, and who does not read has one kept until the server gives up.
+	kept = 4
+	// patience is how long one more request waits for one of them to be read.
+	patience = time.Second
+)
+
 // handler renders one page at a time: who asks again and again takes no more than
-// one processor's turn, and no more memory than one page.
+// one processor's turn, and no more memory than a few pages.
 type handler struct {
 	view   func() View
 	now    func() time.Time
 	page   *template.Template
 	policy string
+	pages  chan struct{} // has room for as many as are kept
 
 	mu sync.Mutex
 }
@@ -78,15 +87,26 @@ func New(view func() View) (http.Handler, error) {
 	}
 	hash := sha256.Sum256([]byte(styleText))
 	return &handler{
-		view: view, now: time.Now, page: page,
+		view: view, now: time.Now, page: page, pages: make(chan struct{}, kept),
 		policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) +
 			"'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 	}, nil
 }
 
 // ServeHTTP answers with the page. The query may have show=attention or show=all,
-// and refresh=yes; anything else counts as nothing.
+// and refresh=yes; anything else counts as nothing. It answers 503 when readers are
+// slow.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	select {
+	case h.pages <- struct{}{}:
+		defer func() { <-h.pages }()
+	case <-r.Context().Done():
+		return
+	case <-time.After(patience):
+		w.Header().Set("Retry-After", "10")
+		http.Error(w, "too many are reading this page; try again in ten seconds", http.StatusServiceUnavailable)
+		return
+	}
 	query := r.URL.Query()
 	page, err := h.render(query.Get("show"), query.Has("refresh"))
 	if err != nil {
