@@ -5,7 +5,9 @@ package neighbor
 import (
 	"context"
 	"encoding/binary"
+	"iter"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/vishvananda/netlink"
@@ -62,6 +64,9 @@ func (l link) what() string {
 // parseLink reads the body of RTM_NEWLINK or RTM_DELLINK.
 func parseLink(body []byte) (l link, err error) {
 	defer refuse(&l, &err)
+	if promisesTooMuch(body) {
+		return l, errMalformed
+	}
 	read, err := netlink.LinkDeserialize(nil, body)
 	if err != nil {
 		return l, err
@@ -94,6 +99,48 @@ func parseLink(body []byte) (l link, err error) {
 	}
 	l.inet6, err = takesInet6(body)
 	return l, err
+}
+
+// promisesTooMuch tells whether a macvlan claims to list more addresses than the
+// message has room for. The library makes that much room in memory first
+// (netlink.parseMacvlanData): up to 96 GiB, of which no process recovers.
+func promisesTooMuch(body []byte) bool {
+	for info := range each(body[unix.SizeofIfInfomsg:], unix.IFLA_LINKINFO) {
+		for data := range each(info, nl.IFLA_INFO_DATA) {
+			for count := range each(data, nl.IFLA_MACVLAN_MACADDR_COUNT) {
+				if len(count) >= 4 && binary.NativeEndian.Uint32(count) > uint32(len(body)) && isMacvlan(info) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// isMacvlan tells whether one of a link's kinds, as the library reads them, is such.
+func isMacvlan(info []byte) bool {
+	for kind := range each(info, nl.IFLA_INFO_KIND) {
+		if strings.HasPrefix(string(kind), "macv") { // macvlan, macvtap
+			return true
+		}
+	}
+	return false
+}
+
+// each goes through the values of all attributes of a kind, as far as they can be
+// read.
+func each(level []byte, kind uint16) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		attrs, err := nl.ParseRouteAttr(level)
+		if err != nil {
+			return
+		}
+		for _, a := range attrs {
+			if a.Attr.Type == kind && !yield(a.Value) {
+				return
+			}
+		}
+	}
 }
 
 // takesInet6 finds out about IPv6, which the library leaves out. The family is

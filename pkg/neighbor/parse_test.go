@@ -22,7 +22,7 @@ func records(tb testing.TB, r *nl.NetlinkRequest) (bodies [][]byte) {
 	host, pod := pair(tb)
 	pod.Veth("eth1", host, "lxc1")
 	host.IP("link add name br0 type bridge", "link set lxc1 master br0", "link set br0 up")
-	host.IP("link add link lxc0 name mv0 type macvlan")
+	host.IP("link add link lxc0 name mv0 type macvlan mode source", "link set mv0 type macvlan macaddr add "+hostMAC2)
 	for _, ns := range []*nstest.NS{pod, host} {
 		if ns == pod {
 			for _, line := range nexthopObjects {
