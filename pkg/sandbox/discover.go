@@ -59,7 +59,7 @@ func (e *Engine) discover() {
 				}
 			case netns.Removed:
 				find.drop(event.Path)
-				e.namespaceGone(event.Path)
+				e.mournLater(e.namespaceGone(event.Path))
 			}
 			continue // take all that is there before asking
 		case <-timer.C:

@@ -90,7 +90,8 @@ type Engine struct {
 	watchHost func() (hostWatcher, error)
 	probe     func(context.Context, *netns.NS, []neighbor.Ask, neighbor.ProbeOptions) ([]neighbor.Answer, error)
 
-	tending chan struct{} // held while the host is looked at; see tend
+	tending  chan struct{} // held while the host is looked at; see tend
+	mourning chan struct{} // held while it is found out who has ended; see mournLater
 
 	mu        sync.Mutex // guards all following fields
 	closed    bool
@@ -126,7 +127,8 @@ func New(opts Options) (*Engine, error) {
 	e := &Engine{
 		opts: opts, host: host, records: records,
 		sandboxes: make(map[string]*sandbox), ignored: make(map[string]string), orphans: make(map[string]*sandbox),
-		selector: opts.Selector, pulse: newPulse(), watchHost: watchHost, probe: neighbor.Probe, tending: make(chan struct{}, tenders),
+		selector: opts.Selector, pulse: newPulse(), watchHost: watchHost, probe: neighbor.Probe,
+		tending: make(chan struct{}, tenders), mourning: make(chan struct{}, tenders),
 	}
 	e.guard = newGuard(e)
 	e.ctx, e.cancel = context.WithCancel(context.Background())
@@ -322,12 +324,14 @@ func (e *Engine) Status() Status {
 	e.mu.Lock()
 	status := Status{StoreConnected: e.storeSeen && e.storeErr == nil, StoreError: e.storeErr,
 		Listening: e.listened && e.listenErr == nil, ListenError: e.listenErr}
+	known := make([]*sandbox, 0, len(e.sandboxes))
 	for _, s := range e.sandboxes {
-		status.Sandboxes = append(status.Sandboxes, s.record())
+		known = append(known, s)
 	}
-	e.mu.Unlock()
-	for i, rec := range status.Sandboxes {
-		status.Sandboxes[i] = e.observed(rec)
+	e.mu.Unlock() // the runtime's calls need it; records are large
+	status.Sandboxes = slices.Grow(status.Sandboxes, len(known))
+	for _, s := range known {
+		status.Sandboxes = append(status.Sandboxes, e.observed(s.record()))
 	}
 	slices.SortFunc(status.Sandboxes, func(a, b Record) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))

@@ -15,10 +15,13 @@ import (
 // end of one of the sandbox's links, and that leads somewhere else, the namespace
 // is there, since both ends of a pair end together. Of a sandbox without such a
 // link its file is all there is to go by.
+// It takes at most a second.
 func (r Record) Gone(ctx context.Context) bool {
 	if r.NetNS.Cookie != 0 && netns.Exists(r.NetNS.Path, r.NetNS.Cookie) {
 		return false
 	}
+	ctx, cancel := context.WithTimeout(ctx, compareTimeout)
+	defer cancel()
 	for _, end := range r.Ends {
 		if leads, err := neighbor.LeadsOut(ctx, end); err != nil || leads {
 			return false // or cannot be looked at
@@ -27,11 +30,41 @@ func (r Record) Gone(ctx context.Context) bool {
 	return true
 }
 
-// over tells whether a sandbox is to be forgotten whose namespace's file went. One
-// whose life goes on keeps its namespace itself, by its sockets; should it only have
-// been out of sight, it is found again.
-func (e *Engine) over(s *sandbox) bool {
-	return !s.settled() || s.record().Gone(e.ctx)
+// mournLater is mourn in nobody's way: pods that end are not to hold up those that
+// start.
+func (e *Engine) mournLater(missed []*sandbox) {
+	if len(missed) == 0 {
+		return
+	}
+	e.wg.Go(func() {
+		select {
+		case e.mourning <- struct{}{}:
+			defer func() { <-e.mourning }()
+			e.mourn(missed)
+		case <-e.ctx.Done():
+		}
+	})
+}
+
+// mourn forgets those sandboxes, of which nobody works at the moment, whose
+// namespace has ended.
+func (e *Engine) mourn(missed []*sandbox) {
+	for _, s := range missed {
+		if !s.record().Gone(e.ctx) {
+			continue
+		}
+		e.mu.Lock()
+		orphan := e.orphans[s.id.ID] == s
+		if orphan {
+			delete(e.orphans, s.id.ID)
+		}
+		e.mu.Unlock()
+		if orphan {
+			e.removeRecord(s)
+		} else {
+			e.forget(s)
+		}
+	}
 }
 
 // appeared has the sandboxes compared whose namespace's file is there again.
@@ -39,10 +72,12 @@ func (e *Engine) appeared(path string) {
 	e.mu.Lock()
 	var list []*sandbox
 	for _, s := range e.sandboxes {
-		if s.settled() && sameFile(s.id.NetNSPath, path) {
+		if sameFile(s.id.NetNSPath, path) && s.settled() {
 			list = append(list, s)
 		}
 	}
 	e.mu.Unlock()
-	e.guard.checkAfter(takeover, list)
+	if len(list) > 0 {
+		e.guard.checkAfter(takeover, list)
+	}
 }

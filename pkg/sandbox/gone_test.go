@@ -79,6 +79,29 @@ func TestNamespaceThatOutlivesItsFileIsForgottenWhenItEnds(t *testing.T) {
 	n.eventually("the sandbox to be forgotten", func() bool { return n.record().ID == "" && n.log.count(KindReleased) == 1 })
 }
 
+// Whether a namespace has ended is asked of the kernel, which answers when nobody
+// else works on links. Pods that start meanwhile are found all the same.
+func TestPodsThatEndDoNotHoldUpThoseThatStart(t *testing.T) {
+	n := newNode(t)
+	p := n.running()
+	for range tenders {
+		n.engine.mourning <- struct{}{}
+	}
+	p.remove()
+	next := n.newPodAs("next", "runsc", typeRunc)
+	n.veth(next.NS, "veth1")
+	next.IP("address add 10.88.0.3/24 dev eth0", "route add default via "+gateway4)
+	next.listed().ready()
+	n.eventually("the next pod to be pinned", func() bool { return len(n.recordOf("next").Neighbors) > 0 })
+	if n.record().ID == "" {
+		t.Fatal("nobody had to be waited for")
+	}
+	for range tenders {
+		<-n.engine.mourning
+	}
+	n.eventually("the pod that ended to be forgotten", func() bool { return n.record().ID == "" && n.log.count(KindReleased) == 1 })
+}
+
 // idle tells whether nothing waits to be compared.
 func (n *node) idle() bool {
 	g := n.engine.guard

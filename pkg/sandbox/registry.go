@@ -91,19 +91,20 @@ func (e *Engine) askType(ctx context.Context, id string, adopted bool) (runtime 
 	return rec.Runtime, err != nil && !errors.Is(err, containerd.ErrNotFound)
 }
 
-// namespaceGone ends the sandbox whose namespace's file has gone.
-func (e *Engine) namespaceGone(path string) {
+// namespaceGone takes that a namespace's file has gone, and returns whose end that
+// may be: whether it is has to be asked of the kernel, which may take its time.
+func (e *Engine) namespaceGone(path string) (missed []*sandbox) {
+	var gone []*sandbox
 	e.mu.Lock()
-	var gone, orphaned []*sandbox
-	for _, s := range e.sandboxes {
-		if sameFile(s.id.NetNSPath, path) {
-			gone = append(gone, s)
-		}
-	}
-	for id, s := range e.orphans {
-		if sameFile(s.id.NetNSPath, path) {
-			orphaned = append(orphaned, s)
-			delete(e.orphans, id)
+	for _, sandboxes := range []map[string]*sandbox{e.sandboxes, e.orphans} {
+		for _, s := range sandboxes {
+			switch {
+			case !sameFile(s.id.NetNSPath, path):
+			case s.settled():
+				missed = append(missed, s)
+			default:
+				gone = append(gone, s)
+			}
 		}
 	}
 	for id, p := range e.ignored {
@@ -112,20 +113,12 @@ func (e *Engine) namespaceGone(path string) {
 		}
 	}
 	e.mu.Unlock()
+	// One whose life goes on keeps its namespace itself, by its sockets; should it
+	// only have been out of sight, it is found again.
 	for _, s := range gone {
-		if e.over(s) {
-			e.forget(s)
-		}
+		e.forget(s)
 	}
-	for _, s := range orphaned {
-		if s.record().Gone(e.ctx) {
-			e.removeRecord(s)
-			continue
-		}
-		e.mu.Lock()
-		e.orphans[s.id.ID] = s
-		e.mu.Unlock()
-	}
+	return missed
 }
 
 // bury ends the sandboxes whose namespace's file went and nobody told: before its
@@ -141,7 +134,7 @@ func (e *Engine) bury() {
 	e.mu.Unlock()
 	for path := range paths {
 		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-			e.namespaceGone(path)
+			e.mourn(e.namespaceGone(path))
 		}
 	}
 }
