@@ -70,7 +70,7 @@ func (w *world) round(t *testing.T, p plan) {
 		t.Errorf("a fault could not be made, or a pod did not start: %v", err)
 	}
 	t.Logf("%d faults, %d kills, %d pods, in %s", len(p.deeds), len(p.kills), len(p.pods), time.Since(begin))
-	if err := w.daemon().Ready(t.Context()); err != nil {
+	if err := ready(t.Context(), w.daemon()); err != nil {
 		t.Fatal(err)
 	}
 	w.check(t, "a round")

@@ -147,7 +147,7 @@ func (w *world) killAgainAndAgain(ctx context.Context, lives []time.Duration) er
 			return err
 		}
 		if life == 0 {
-			if err := d.Ready(ctx); err != nil {
+			if err := ready(ctx, d); err != nil {
 				return err
 			}
 			continue

@@ -100,7 +100,12 @@ func (w *world) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return d.Ready(ctx)
+	return ready(ctx, d)
+}
+
+// ready waits until a neighpin is ready. It registers with NRI when no sandbox is just being started, and containerd may be about to start itself.
+func ready(ctx context.Context, d *node.Daemon) error {
+	return await.Within(ctx, 2*patience, "neighpin to be ready", func() error { return d.Ready(ctx) })
 }
 
 // launch starts neighpin.
