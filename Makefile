@@ -103,7 +103,7 @@ test-versions: root-only bin/testreport ## Run the core suite on containerd 1.7,
 	@$(call core,2.3)
 
 .PHONY: e2e-kind
-e2e-kind: root-only bin/testreport ## Run the suite on Kubernetes, in a kind cluster of its own (as root)
+e2e-kind: $(if $(E2E_KUBECONFIG),,root-only) bin/testreport ## Run the suite on Kubernetes, in a kind cluster of its own (as root), or on E2E_KUBECONFIG's
 	@echo "--- suite on Kubernetes"
 	@cd e2e && $(GO) test -json -count 1 -v -timeout 40m $(TESTFLAGS) ./kind | $(REPORT) -v
 
