@@ -230,3 +230,37 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 		t.Errorf("%d cases are remembered for ever", len(w.cases))
 	}
 }
+
+// What one namespace's quota or webhook makes of its Events for ever keeps no other waiting, and is given up at last.
+func TestATroubledNamespaceKeepsNoOtherWaiting(t *testing.T) {
+	for _, code := range []int{http.StatusConflict, http.StatusInternalServerError} {
+		server := newAPIServer(t)
+		refuse := func(string) (int, string) { return code, "" }
+		server.answers(refuse)
+		d := newDesk(t, server.address())
+		w := newWriter(d.opts)
+		t.Cleanup(w.client.close)
+		begun := time.Now()
+		troubled, _ := read(staleEvent(web(1), "2"))
+		w.take(troubled, begun)
+		other := troubled
+		other.pod.namespace = "bank"
+		w.take(other, begun.Add(time.Millisecond))
+		c, _ := w.due()
+		w.write(t.Context(), c)
+		next, at := w.due()
+		if next.key.pod.namespace != "bank" || at.Before(begun.Add(pauseAtLeast)) {
+			t.Fatalf("%d: after %s comes %s", code, at.Sub(begun), next.key.pod.namespace)
+		}
+		server.answers(nil)
+		w.write(t.Context(), next)
+		d.outcome(t, Sent)
+		server.answers(refuse)
+		c.since = begun.Add(-patience)
+		w.write(t.Context(), c)
+		d.outcome(t, Failed)
+	}
+}
+
+// pauseAtLeast is the first pause after a fault less what chance takes of it (backoff's RandomizationFactor).
+const pauseAtLeast = 500 * time.Millisecond

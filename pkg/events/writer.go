@@ -156,9 +156,7 @@ func (w *writer) write(ctx context.Context, c *openCase) {
 	case isRefused && (refused.ending || refused.code == http.StatusNotFound):
 		w.settle(c, Obsolete, now)
 		w.fault(nil)
-	case isRefused && refused.code == http.StatusConflict:
-		c.event = "" // another of that name, made in the same instant
-	case isRefused && refused.code/100 == 4 && refused.code != http.StatusTooManyRequests:
+	case isRefused && refused.code/100 == 4 && refused.code != http.StatusTooManyRequests && refused.code != http.StatusConflict:
 		w.settle(c, Failed, now)
 		w.fault(err)
 	case now.Sub(c.since) > patience:
@@ -167,7 +165,11 @@ func (w *writer) write(ctx context.Context, c *openCase) {
 		w.next = now.Add(w.pause.NextBackOff())
 	default:
 		w.fault(err)
+		if isRefused && refused.code == http.StatusConflict {
+			c.event = "" // it may be there by another's hand: the next has a name of its own
+		}
 		w.next = now.Add(w.pause.NextBackOff())
+		c.next = w.next // others first: what ails one namespace is not to keep all waiting
 	}
 }
 
