@@ -116,10 +116,11 @@ func debian(ctx context.Context, cache string, progress io.Writer) (string, erro
 		return "", fmt.Errorf("make a folder for Debian: %w", err)
 	}
 	defer os.RemoveAll(root)
+	// The mirror is not to be believed: without Debian's keys debootstrap would only warn (debian-archive-keyring has them).
 	// In namespaces of its own: what is mounted below the folder and started there ends with the command.
 	args := []string{
 		"--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private",
-		"debootstrap", "--variant=minbase", "--include=" + packages, suite, root, mirror,
+		"debootstrap", "--force-check-gpg", "--variant=minbase", "--include=" + packages, suite, root, mirror,
 	}
 	if err := runLogged(command(ctx, "unshare", args...)); err != nil {
 		return "", err
