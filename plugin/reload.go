@@ -22,6 +22,9 @@ const (
 	// long it must have been as it is by then: who writes it in place empties it
 	// first, and an empty file is a configuration, too.
 	reloadSettle = 100 * time.Millisecond
+	// reloadEmpty is that for an empty file: it is most likely one that is about to be
+	// written, by a process that has to wait for its turn.
+	reloadEmpty = 5 * time.Second
 	// reloadInterval is the time between two looks at the file that nothing has
 	// announced: its directory may have been replaced, or be out of inotify's reach.
 	reloadInterval = time.Minute
@@ -49,6 +52,8 @@ type reloader struct {
 	apply    func(Config) error
 	log      logrus.FieldLogger
 	interval time.Duration
+	settle   time.Duration // reloadSettle and reloadEmpty
+	empty    time.Duration
 
 	inForce Config // of the goroutine that watch runs in
 	wanted  Config // likewise: what was read last and could be meant
@@ -62,7 +67,8 @@ type reloader struct {
 // its place, whole or not at all.
 func newReloader(source loader, config Config, apply func(Config) error, log logrus.FieldLogger) *reloader {
 	return &reloader{
-		source: source, apply: apply, log: log, interval: reloadInterval, inForce: config, wanted: config, shown: config,
+		source: source, apply: apply, log: log, interval: reloadInterval, settle: reloadSettle, empty: reloadEmpty,
+		inForce: config, wanted: config, shown: config,
 		status: ConfigStatus{File: source.path, OK: true, LoadedAt: time.Now().UTC()},
 	}
 }
@@ -103,24 +109,31 @@ func (r *reloader) watch(ctx context.Context, signals <-chan os.Signal) {
 	arm()
 	ticker := time.NewTicker(r.interval)
 	defer ticker.Stop()
-	settle := time.NewTimer(0) // what changed before the directory was watched
-	defer settle.Stop()
+	timer := time.NewTimer(0) // what changed before the directory was watched
+	defer timer.Stop()
+	waits := true // for the timer; put off by no further event, since these may never end
+	soon := func() {
+		if !waits {
+			waits = true
+			timer.Reset(r.settle)
+		}
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case event := <-changes:
 			if r.concerns(event) {
-				settle.Reset(reloadSettle)
+				soon()
 			}
 		case <-faults: // events were lost
-			settle.Reset(reloadSettle)
+			soon()
 		case <-ticker.C:
 			arm()
-			settle.Reset(0)
-		case <-settle.C:
-			if !r.read(false) {
-				settle.Reset(reloadSettle)
+			soon()
+		case <-timer.C:
+			if waits = false; !r.read(false) {
+				soon()
 			}
 		case <-signals:
 			r.read(true)
@@ -154,23 +167,49 @@ func (r *reloader) concerns(event fsnotify.Event) bool {
 	return name == filepath.Base(r.source.path) || strings.HasPrefix(name, "..") || event.Name == filepath.Dir(r.source.path)
 }
 
-// settled tells that nobody is writing the file at this moment, as far as its time
-// tells. One that cannot be looked at is as it is, and so is one from the future.
-func (r *reloader) settled() bool {
+// look looks at the file. One that cannot be looked at is no file.
+func (r *reloader) look() look {
 	info, err := os.Stat(r.source.path)
 	if err != nil {
+		return look{}
+	}
+	return look{info: info, at: time.Now()}
+}
+
+// look is one look at the file.
+type look struct {
+	info os.FileInfo
+	at   time.Time
+}
+
+// settled tells that nobody was writing the file at that moment, as far as its time
+// tells. One that is not there is as it is, and so is one from the future.
+func (l look) settled(settle, empty time.Duration) bool {
+	if l.info == nil {
 		return true
 	}
-	age := time.Since(info.ModTime())
-	return age < 0 || age >= reloadSettle
+	if l.info.Mode().IsRegular() && l.info.Size() == 0 {
+		settle = empty
+	}
+	age := l.at.Sub(l.info.ModTime())
+	return age < 0 || age >= settle
+}
+
+// same tells that nobody has written the file between two looks.
+func (l look) same(other look) bool {
+	if l.info == nil || other.info == nil {
+		return l.info == other.info
+	}
+	return os.SameFile(l.info, other.info) && l.info.Size() == other.info.Size() && l.info.ModTime().Equal(other.info.ModTime())
 }
 
 // read reads the file and puts what it says in force; what cannot be meant leaves
 // everything as it is. What was said once is said again only to who asked. It
 // returns false when the file was being written, which counts only for who did not.
 func (r *reloader) read(asked bool) (done bool) {
+	before := r.look()
 	config, err := r.load()
-	if !asked && !r.settled() { // asked after reading, since it may begin at any moment
+	if !asked && !(before.settled(r.settle, r.empty) && before.same(r.look())) { // however long reading took
 		return false
 	}
 	if err == nil && !asked && reflect.DeepEqual(config, r.wanted) && r.Status().OK {
