@@ -65,6 +65,20 @@ func Browser(ctx context.Context, progress io.Writer) error {
 	return install(ctx, progress, browser[:])
 }
 
+// benches is what the benchmarks measure against, and count with.
+var benches = [...]debian{
+	{"ip", "iproute2"},
+	{"arping", "iputils-arping"},
+	{"ping", "iputils-ping"},
+	{"nsenter", "util-linux"},
+	{"strace", "strace"},
+}
+
+// Bench installs what the benchmarks need, if it is missing.
+func Bench(ctx context.Context, progress io.Writer) error {
+	return install(ctx, progress, benches[:])
+}
+
 // Distribution installs the packages whose programs are missing, with apt-get.
 func Distribution(ctx context.Context, progress io.Writer) error {
 	return install(ctx, progress, packages[:])

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command bench runs the benchmarks in namespaces of their own, as root:
+//
+//	bench [-short] [-only NAME,...] [-out results.json] [-update-docs DOCUMENT] [-profiles FOLDER]
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/neighpin/neighpin/e2e/internal/bench"
+	"github.com/neighpin/neighpin/e2e/internal/bench/podstart"
+	"github.com/neighpin/neighpin/e2e/internal/enclosure"
+	"github.com/neighpin/neighpin/e2e/internal/parts"
+	"github.com/neighpin/neighpin/e2e/internal/setup"
+)
+
+// sections are all that there is, in the order in which they run.
+func sections() []bench.Section {
+	return []bench.Section{podstart.Floor(), podstart.Alternatives(os.Getenv(pluginEnv))}
+}
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == podstart.Child {
+		if err := podstart.RunChild(context.Background(), os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	o, err := parse(os.Args[1:])
+	if err != nil {
+		os.Exit(2)
+	}
+	os.Exit(enclosure.Main(prepare, o.inside))
+}
+
+// pluginEnv tells the inside where the chained CNI plugin is.
+const pluginEnv = "NEIGHPIN_BENCH_CNI_PIN"
+
+// prepare installs and builds what is missing, outside the enclosure.
+func prepare(ctx context.Context) ([]string, error) {
+	if err := setup.Bench(ctx, os.Stdout); err != nil {
+		return nil, err
+	}
+	builder, err := parts.NewBuilder(os.Stdout)
+	if err != nil {
+		return nil, err
+	}
+	e2e, err := parts.Root()
+	if err != nil {
+		return nil, err
+	}
+	cache, err := parts.Cache()
+	if err != nil {
+		return nil, err
+	}
+	plugin := filepath.Join(cache, "bench", "cni-pin")
+	return []string{pluginEnv + "=" + plugin}, builder.Program(ctx, e2e, "./cmd/cni-pin", plugin)
+}
+
+// options are the command's own.
+type options struct {
+	env       bench.Env
+	only      []string
+	out, docs string
+}
+
+func parse(args []string) (o options, err error) {
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.BoolVar(&o.env.Short, "short", false, "a few rounds of everything: a look, and no measurement")
+	only := flags.String("only", "", "the sections to run, by their names with commas between")
+	flags.StringVar(&o.out, "out", "", "the file for the results, as JSON")
+	flags.StringVar(&o.docs, "update-docs", "", "the document whose blocks and plots are to be made anew")
+	flags.StringVar(&o.env.Profiles, "profiles", "", "a folder for profiles, where a section can make one")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if *only != "" {
+		o.only = strings.Split(*only, ",")
+	}
+	o.env.Progress = io.Writer(os.Stdout)
+	return o, nil
+}
+
+func (o options) inside() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := o.run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		return 1
+	}
+	return 0
+}
+
+func (o options) run(ctx context.Context) error {
+	e2e, err := parts.Root()
+	if err != nil {
+		return err
+	}
+	report := bench.Report{Schema: bench.Schema, Started: time.Now().UTC().Truncate(time.Second), Short: o.env.Short}
+	if report.Machine, err = bench.DescribeMachine(ctx, filepath.Dir(e2e)); err != nil {
+		return err
+	}
+	fmt.Fprintln(o.env.Progress, report.Machine)
+	if err := report.Run(ctx, sections(), o.only, o.env); err != nil {
+		return err // half a run is not written
+	}
+	fmt.Fprintf(o.env.Progress, "--- all of it took %.0f s\n", report.Seconds)
+	var errs []error
+	if o.out != "" {
+		errs = append(errs, report.Write(o.out))
+	}
+	if o.docs != "" {
+		errs = append(errs, report.UpdateDocument(o.docs))
+	}
+	return errors.Join(errs...)
+}
