@@ -79,31 +79,34 @@ func encode(form string, value any) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode output: %w", err)
 	}
-	data = append(calm(data), '\n')
-	if form == outputYAML {
-		if data, err = yaml.JSONToYAML(data); err != nil {
-			return nil, fmt.Errorf("encode output: %w", err)
-		}
-		// YAML escapes control characters, and shows others as they are, such as
-		// those that turn the direction of writing.
-		data = bytes.Map(func(r rune) rune {
-			if r != '\n' && !unicode.IsPrint(r) {
-				return utf8.RuneError
-			}
-			return r
-		}, data)
+	if form != outputYAML {
+		return append(calm(data), '\n'), nil
 	}
-	return data, nil
+	// Before, since YAML refuses DEL and what JSON escapes as two halves. After, since
+	// it escapes control characters alone, and not those that turn the direction of
+	// writing.
+	if data, err = yaml.JSONToYAML(bytes.Map(shown, data)); err != nil {
+		return nil, fmt.Errorf("encode output: %w", err)
+	}
+	return bytes.Map(shown, data), nil
+}
+
+// shown is a character, or what stands for one that cannot be printed.
+func shown(r rune) rune {
+	if r != '\n' && !unicode.IsPrint(r) {
+		return utf8.RuneError
+	}
+	return r
 }
 
 // calm escapes in JSON what is no printable character and what encoding/json lets
-// through: a terminal may take it for a command.
+// through, DEL among it: a terminal may take it for a command.
 func calm(data []byte) []byte {
 	out := make([]byte, 0, len(data))
 	for len(data) > 0 {
 		r, size := utf8.DecodeRune(data)
 		switch {
-		case r < utf8.RuneSelf, unicode.IsPrint(r):
+		case r < '\x7f', unicode.IsPrint(r):
 			out = append(out, data[:size]...)
 		default:
 			for _, unit := range utf16.Encode([]rune{r}) {

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/netip"
+	"strings"
+	"testing"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/sandbox"
+)
+
+// Every byte but a few may stand in a link's name, and whoever owns a pod's namespace gives it: no form of output hands
+// one on that a terminal acts on, and none fails for it.
+func TestNoNameReachesTheTerminalAsACommand(t *testing.T) {
+	const evil = "a\x1b[2J\x7f\u202e\u009b31m\r\n\tb\xff\u2028\ufeff\U000e0041\x00"
+	rec := sandbox.Record{
+		ID: evil, Namespace: evil, Name: evil, UID: evil, Handler: evil, Runtime: evil, Refused: evil, Error: evil,
+		NetNS: sandbox.NetNS{Path: evil}, HostState: &sandbox.HostState{Error: evil},
+		Neighbors: []neighbor.Neighbor{{Dst: netip.MustParseAddr("10.0.0.1"), Dev: evil}},
+		Skipped:   []neighbor.Skipped{{Dst: netip.MustParseAddr("10.0.0.2"), Dev: evil, Message: evil}},
+		Stale:     []sandbox.Stale{{Dev: evil}}, Doubts: []sandbox.Doubt{{Dev: evil}},
+		History: []sandbox.Moment{{What: sandbox.Kind(evil), Text: evil}},
+	}
+	story := Story{
+		Record: rec, Unread: []string{evil}, Ends: []neighbor.ShownLink{{Name: evil, Kind: evil}},
+		Now: &Present{Skipped: rec.Skipped, Contents: neighbor.Contents{
+			Routes: []neighbor.ShownRoute{{Dev: evil}}, Neighbors: []neighbor.ShownEntry{{Dev: evil}},
+		}},
+	}
+	var table bytes.Buffer
+	w := tabwriter.NewWriter(&table, 0, 8, 2, ' ', 0)
+	printStory(w, story)
+	printList(w, []sandbox.Record{rec}, time.Now())
+	printWide(w, []sandbox.Record{rec}, time.Now())
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	texts := map[string]string{outputTable: table.String()}
+	for form, decode := range map[string]func([]byte, any) error{
+		outputJSON: json.Unmarshal, outputYAML: func(data []byte, into any) error { return yaml.Unmarshal(data, into) },
+	} {
+		data, err := encode(form, story)
+		if err != nil {
+			t.Errorf("%s: %v", form, err)
+		}
+		if err := decode(data, new(any)); err != nil {
+			t.Errorf("%s cannot be read: %v", form, err)
+		}
+		texts[form] = string(data)
+	}
+	for form, text := range texts {
+		if at := strings.IndexFunc(text, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) && r != '\ufffd' }); at >= 0 {
+			t.Errorf("%s: %q", form, text[max(0, at-40):min(len(text), at+10)])
+		}
+	}
+}
