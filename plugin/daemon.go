@@ -35,6 +35,11 @@ func (a *app) pluginCommand() *cobra.Command {
 	}
 	a.configFlags(cmd, &path)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		// From the beginning to the end: whoever has another configuration read must not
+		// end the process by it.
+		signals := make(chan os.Signal, 1)
+		signal.Notify(signals, syscall.SIGHUP)
+		defer signal.Stop(signals)
 		source := loader{path: path, given: cmd.Flags(), lookupEnv: a.lookupEnv}
 		config, err := source.load("")
 		if err != nil {
@@ -44,7 +49,7 @@ func (a *app) pluginCommand() *cobra.Command {
 		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
 		defer stop()
 		context.AfterFunc(ctx, stop) // a second signal ends the process at once
-		d := &daemon{source: source, started: time.Now(), log: newLogger(a.stderr, config)}
+		d := &daemon{source: source, signals: signals, started: time.Now(), log: newLogger(a.stderr, config)}
 		return d.run(ctx, config)
 	}
 	return cmd
@@ -93,6 +98,7 @@ func adoptLibraries(log *logrus.Logger) {
 // and the status socket.
 type daemon struct {
 	source  loader
+	signals <-chan os.Signal // to read the configuration again
 	started time.Time
 	log     *logrus.Logger
 
@@ -225,12 +231,9 @@ func (d *daemon) followFile(config Config) {
 		return nil
 	}, d.log)
 	ctx, cancel := context.WithCancel(context.Background())
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGHUP)
 	var following sync.WaitGroup
-	following.Go(func() { d.reload.watch(ctx, signals) })
+	following.Go(func() { d.reload.watch(ctx, d.signals) })
 	d.stopReload = func() {
-		signal.Stop(signals)
 		cancel()
 		following.Wait()
 	}
