@@ -192,8 +192,8 @@ func (b *bed) explain(ctx context.Context, t *testing.T, cache string) {
 				output, err := b.own.Node(ctx, node, nil, "sh", "-c", script)
 				keep(node+"-"+name, output, err)
 				if name == "containerd.log" && strings.Contains(output, "BlockPluginSync") {
-					t.Logf("on node %s containerd stands still in BlockPluginSync: that is its deadlock around plugins that register while "+
-						"sandboxes are removed, see docs/compatibility.md", node)
+					t.Logf("on node %s goroutines of containerd are in BlockPluginSync: where no call of the CRI returns any more, that is its "+
+						"deadlock around plugins that register while sandboxes are removed, see docs/compatibility.md", node)
 				}
 			}
 		}
@@ -203,9 +203,10 @@ func (b *bed) explain(ctx context.Context, t *testing.T, cache string) {
 
 // nodeArtifacts are the scripts that print what is kept of a node. SIGUSR1 has containerd log where its goroutines are.
 var nodeArtifacts = map[string]string{
-	"containerd.log": "pkill -USR1 -x containerd; sleep 1; journalctl --no-pager --unit=containerd",
-	"kubelet.log":    "journalctl --no-pager --unit=kubelet",
-	"links.txt":      "ip -details address; ip neigh; ip -6 neigh; ip route; ip -6 route",
-	"records.json":   "cat /run/neighpin/sandboxes/*.json",
-	"runsc.log":      "tail -n +1 /var/log/runsc/*/start.log",
+	"containerd.log": "pkill -USR1 -x containerd; timeout 10 journalctl --follow --lines=all --unit=containerd | grep -q 'END goroutine stack dump'; " +
+		"journalctl --no-pager --unit=containerd",
+	"kubelet.log":  "journalctl --no-pager --unit=kubelet",
+	"links.txt":    "ip -details address; ip neigh; ip -6 neigh; ip route; ip -6 route",
+	"records.json": "cat /run/neighpin/sandboxes/*.json",
+	"runsc.log":    "tail -n +1 /var/log/runsc/*/start.log",
 }

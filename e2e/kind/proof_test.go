@@ -3,6 +3,7 @@
 package kind
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -190,9 +191,11 @@ func (b *bed) checkHeard(t *testing.T, p pod) {
 	capture := b.listen(t, p.Spec.NodeName)
 	b.knock(t, p, end.gateways...)
 	for _, gateway := range addresses(t, end.gateways) {
-		if len(capture.Messages(wire.Asks(end.link, time.Time{}, gateway))) == 0 {
-			t.Errorf("%s was not heard on %s asking for gateway %s, although it is not pinned", p, end.link, gateway)
+		ctx, cancel := context.WithTimeout(b.ctx, patience)
+		if _, err := capture.Await(ctx, wire.Asks(end.link, time.Time{}, gateway), 1); err != nil {
+			t.Errorf("%s was not heard on %s asking for gateway %s, although it is not pinned: %v", p, end.link, gateway, err)
 		}
+		cancel()
 	}
 }
 
