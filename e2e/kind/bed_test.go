@@ -51,8 +51,6 @@ type bed struct {
 	edited bool
 	// unpinned are the sandboxes that started without neighpin, by node: what is said of them is not held against it.
 	unpinned map[string][]string
-	// artifacts is where to look after a failure.
-	artifacts string
 }
 
 // newBed starts Docker and a cluster and has both removed at the end of the test.
