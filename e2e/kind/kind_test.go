@@ -37,7 +37,7 @@ func steps() []step {
 		{"rolling update under a stream of pods and restarts of containers", testRollingUpdate, false},
 		{"fifty gVisor pods come and go", testScale, false},
 		{"node's containerd is restarted, with the validator", testContainerdRestart, true},
-		{"DaemonSet is deleted and installed again; enforce and required-plugins let no unpinned container through", testReinstall, true},
+		{"DaemonSet is deleted and installed again, with enforce; required-plugins holds containers back meanwhile", testReinstall, true},
 		{"enforce refuses the pod that cannot be pinned, and no other", testEnforce, true},
 		{"admission policy wants the annotation of sandboxed pods", testAdmission, false},
 		{"node without NRI: not ready, said, not restarted", testWithoutNRI, true},

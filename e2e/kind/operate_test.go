@@ -41,8 +41,8 @@ func testContainerdRestart(t *testing.T, b *bed) {
 const requiredPlugins = "required-plugins.noderesource.dev"
 
 // testReinstall takes the DaemonSet away and installs it again, with enforce. Pods keep their pins meanwhile. A pod that comes
-// meanwhile starts unpinned; where it requires neighpin, containerd holds its container back as long as neighpin is away, and
-// then neighpin refuses it, since its sandbox has started without.
+// meanwhile starts unpinned; where it requires neighpin, containerd holds its container back as long as neighpin is away. What
+// has started so is reported as late.
 func testReinstall(t *testing.T, b *bed) {
 	node := b.nodes[1]
 	keeping := b.run(t, wish{name: "keeping", node: node, annotations: map[string]string{"neighpin.io/pin": "true"}})
@@ -70,20 +70,8 @@ func testReinstall(t *testing.T, b *bed) {
 	b.exceptUnpinned(t)
 	b.install(t, enforcing())
 	b.kept(t, before)
-	var held pod
-	b.await(t, "neighpin to refuse the container of the pod whose sandbox it has missed", func() error {
-		held = b.pod(t, home, requiring.name)
-		events, err := b.eventsOf(requiring.name)
-		at := slices.IndexFunc(events, func(e event) bool { return strings.Contains(e.Message, "neighpin refuses") })
-		if err != nil || at < 0 {
-			return errors.Join(err, fmt.Errorf("its container is %+v, its events are %v", held.container().State, events))
-		}
-		t.Logf("%s: kubectl says: %s: %s", held, events[at].Reason, events[at].Message)
-		return nil
-	})
-	if held.container().Ready {
-		t.Errorf("%s runs, although its sandbox started without neighpin, which it requires", held)
-	}
+	// The gap that deploy/README.md tells of: its sandbox was there first.
+	held := b.ready(t, requiring)
 	all, err := b.status()
 	if err != nil {
 		t.Fatal(err)
