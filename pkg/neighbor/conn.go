@@ -36,6 +36,7 @@ type conn struct {
 	// after Close that may be somebody else's.
 	option sync.Mutex // guards the following, held while an option is set
 	closed bool
+	extAck bool // what the option NETLINK_EXT_ACK is; a new socket has it off
 }
 
 // dial makes a socket in the namespace of the calling thread. Strict checking
@@ -173,7 +174,14 @@ func (c *conn) prepare(deadline time.Time, isDump bool) error {
 		return os.ErrClosed
 	}
 	wait := unix.NsecToTimeval(max(1, time.Until(deadline)).Nanoseconds()) // zero would be for ever
-	return errors.Join(c.socket.SetSendTimeout(&wait), c.socket.SetReceiveTimeout(&wait), c.socket.SetExtAck(!isDump))
+	if err := errors.Join(c.socket.SetSendTimeout(&wait), c.socket.SetReceiveTimeout(&wait)); err != nil || c.extAck == !isDump {
+		return err
+	}
+	if err := c.socket.SetExtAck(!isDump); err != nil {
+		return err
+	}
+	c.extAck = !isDump
+	return nil
 }
 
 func (c *conn) isClosed() bool {

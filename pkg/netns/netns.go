@@ -43,6 +43,19 @@ type NS struct {
 // than a network namespace, fs.ErrNotExist when there is nothing at path, and
 // ErrNoCookie on a kernel before Linux 5.14.
 func Open(path string) (*NS, error) {
+	n, err := openAt(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.Do(n.identify); err != nil {
+		_ = n.Close()
+		return nil, &Error{Op: "identify", Path: path, Err: err}
+	}
+	return n, nil
+}
+
+// openAt is Open without the identity.
+func openAt(path string) (*NS, error) {
 	// O_NONBLOCK, because path may name a FIFO, whose open would wait for a
 	// writer for ever. A namespace file does not know the flag.
 	fd, err := openRetry(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY)
@@ -53,15 +66,13 @@ func Open(path string) (*NS, error) {
 		_ = unix.Close(fd)
 		return nil, &Error{Op: "open", Path: path, Err: err}
 	}
-	n := &NS{path: path, fd: fd}
-	if err := n.Do(func() (err error) {
-		n.cookie, err = threadCookie()
-		return err
-	}); err != nil {
-		_ = n.Close()
-		return nil, &Error{Op: "identify", Path: path, Err: err}
-	}
-	return n, nil
+	return &NS{path: path, fd: fd}, nil
+}
+
+// identify takes the identity from the calling thread, which is in the namespace.
+func (n *NS) identify() (err error) {
+	n.cookie, err = threadCookie()
+	return err
 }
 
 // Self opens the namespace that the goroutines of this process run in. Its Path
@@ -80,14 +91,26 @@ func Self() (*NS, error) {
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		ns, err := Open("/proc/thread-self/ns/net")
-		if err == nil {
-			ns.path = "/proc/" + strconv.Itoa(os.Getpid()) + "/ns/net"
-		}
+		ns, err := openHere()
 		result <- opened{ns, err}
 	}()
 	r := <-result
 	return r.ns, r.err
+}
+
+// openHere opens the namespace of the calling thread, which need not enter it to
+// know it.
+func openHere() (*NS, error) {
+	n, err := openAt("/proc/thread-self/ns/net")
+	if err != nil {
+		return nil, err
+	}
+	n.path = "/proc/" + strconv.Itoa(os.Getpid()) + "/ns/net"
+	if err := n.identify(); err != nil {
+		_ = n.Close()
+		return nil, &Error{Op: "identify", Path: n.path, Err: err}
+	}
+	return n, nil
 }
 
 // Cookie returns the number by which the kernel knows the namespace. It is
