@@ -119,9 +119,10 @@ func (e *answerError) Error() string {
 
 // client makes the two requests. One goroutine uses it.
 type client struct {
-	server Server
-	ca     []byte
-	http   *http.Client
+	server  Server
+	timeout time.Duration // requestTimeout
+	ca      []byte
+	http    *http.Client
 }
 
 // create makes an Event.
@@ -160,6 +161,9 @@ func (c *client) send(ctx context.Context, method, media string, body any, names
 	request.Header.Set("User-Agent", component)
 	response, err := c.http.Do(request)
 	if err != nil {
+		// Over a connection whose other side is gone HTTP/2 would ask again and again,
+		// until the kernel gives it up after a quarter of an hour.
+		c.close()
 		return fmt.Errorf("ask API server: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }()
@@ -209,19 +213,21 @@ func (c *client) trust() error {
 	c.close()
 	c.ca = ca
 	c.http = &http.Client{
-		Timeout: requestTimeout,
+		Timeout: c.timeout,
 		// The token is for this server and no other.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			ForceAttemptHTTP2: true, MaxIdleConns: 1, IdleConnTimeout: time.Minute, TLSHandshakeTimeout: requestTimeout,
+			ForceAttemptHTTP2: true, MaxIdleConns: 1, IdleConnTimeout: time.Minute, TLSHandshakeTimeout: c.timeout,
 			TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
 		},
 	}
 	return nil
 }
 
+// close lets go of the connections; the next request makes others.
 func (c *client) close() {
 	if c.http != nil {
 		c.http.CloseIdleConnections()
+		c.http = nil
 	}
 }

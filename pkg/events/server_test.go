@@ -36,7 +36,9 @@ type apiServer struct {
 
 func newAPIServer(t *testing.T) *apiServer {
 	s := &apiServer{t: t, dir: t.TempDir(), changed: make(chan struct{}, 1000), token: "first", events: make(map[string]object)}
-	s.http = httptest.NewTLSServer(http.HandlerFunc(s.serve))
+	s.http = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
+	s.http.EnableHTTP2 = true // as the real one
+	s.http.StartTLS()
 	t.Cleanup(s.http.Close)
 	s.writeToken("first\n")
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.http.Certificate().Raw})

@@ -61,7 +61,7 @@ type writer struct {
 func newWriter(opts Options) *writer {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval = time.Second, time.Minute
-	return &writer{opts: opts, client: &client{server: opts.Server}, cases: make(map[caseKey]*openCase), pause: pause}
+	return &writer{opts: opts, client: &client{server: opts.Server, timeout: requestTimeout}, cases: make(map[caseKey]*openCase), pause: pause}
 }
 
 // run takes troubles and writes them, until the context ends.
