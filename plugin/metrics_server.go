@@ -23,6 +23,11 @@ const metricsRetry = time.Second
 // able to reach the port, and each takes a descriptor; more wait in the kernel.
 const metricsConnections = 32
 
+// scrapes is how many answers of /metrics are made at once. Each takes the processor
+// for a millisecond or two, and a pin waits behind all of them: two servers scrape a
+// node, and whoever asks without end has a place in the queue.
+const scrapes = 2
+
 // metricsServer answers /metrics, /healthz and /readyz over TCP, shows the status
 // page, and profiles where that is asked for.
 type metricsServer struct {
@@ -43,7 +48,7 @@ type pages struct {
 // metrics for that time, never a pin.
 func serveMetrics(address string, pages pages, probes probes, log logrus.FieldLogger) *metricsServer {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", pages.metrics)
+	mux.Handle("GET /metrics", few(scrapes, pages.metrics))
 	if pages.status != nil {
 		mux.Handle("GET /{$}", pages.status)
 	}
@@ -63,6 +68,22 @@ func serveMetrics(address string, pages pages, probes probes, log logrus.FieldLo
 	}
 	s.wg.Go(func() { s.run(ctx, address) })
 	return s
+}
+
+// few has a handler work on some requests at once; others wait, and are told so when
+// that takes too long.
+func few(limit int, next http.Handler) http.Handler {
+	working := make(chan struct{}, limit)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case working <- struct{}{}:
+			defer func() { <-working }()
+			next.ServeHTTP(w, r)
+		case <-r.Context().Done():
+		case <-time.After(statusTimeout):
+			http.Error(w, "too many ask at once; try again", http.StatusServiceUnavailable)
+		}
+	})
 }
 
 // probes are what an orchestrator asks: nil, or what is wrong.

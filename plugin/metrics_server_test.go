@@ -3,11 +3,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -98,10 +100,11 @@ func TestMetricsTakeABoundedNumberOfConnections(t *testing.T) {
 	var served atomic.Int32
 	release := make(chan struct{})
 	log, _ := logtest.NewNullLogger()
-	server := serveMetrics(address, pages{metrics: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+	server := serveMetrics(address, pages{metrics: http.HandlerFunc(hello)}, probes{ready: fine, alive: func() error {
 		served.Add(1)
 		<-release
-	})}, probes{fine, fine}, log)
+		return nil
+	}}, log)
 	defer func() { _ = server.Close() }()
 	nstest.Eventually(t, "the metrics to be served", func() bool { code, _ := get(t, "http://"+address+"/readyz"); return code == http.StatusOK })
 	for range 2 * metricsConnections {
@@ -110,19 +113,50 @@ func TestMetricsTakeABoundedNumberOfConnections(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = conn.Close() }()
-		if _, err := fmt.Fprint(conn, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); err != nil {
+		if _, err := fmt.Fprint(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); err != nil {
 			t.Fatal(err)
 		}
 	}
 	nstest.Eventually(t, "as many to be served as may", func() bool { return served.Load() >= metricsConnections })
 	waiting := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 300 * time.Millisecond}
-	if response, err := waiting.Get("http://" + address + "/healthz"); err == nil {
+	if response, err := waiting.Get("http://" + address + "/readyz"); err == nil {
 		_ = response.Body.Close()
 		t.Errorf("one more was served beside %d", served.Load())
 	}
 	close(release)
 	nstest.Eventually(t, "the others to be served then", func() bool { return served.Load() == 2*metricsConnections })
-	if code, _ := get(t, "http://"+address+"/healthz"); code != http.StatusOK {
-		t.Errorf("/healthz gives %d afterwards", code)
+	if code, _ := get(t, "http://"+address+"/readyz"); code != http.StatusOK {
+		t.Errorf("/readyz gives %d afterwards", code)
+	}
+}
+
+// Whoever asks without end waits in a queue, and not the pins behind him.
+func TestFewScrapesAreWorkedOnAtOnce(t *testing.T) {
+	entered, goAhead := make(chan struct{}, 10), make(chan struct{})
+	h := few(scrapes, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { entered <- struct{}{}; <-goAhead }))
+	ask := func(ctx context.Context) int {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, "/metrics", nil))
+		return w.Code
+	}
+	codes := make(chan int, scrapes+1)
+	for range scrapes {
+		go func() { codes <- ask(context.Background()) }()
+		<-entered
+	}
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	ask(gone) // returns, and nobody worked on it
+	go func() { codes <- ask(context.Background()) }()
+	select {
+	case <-entered:
+		t.Error("one more is worked on")
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(goAhead)
+	for range scrapes + 1 {
+		if code := <-codes; code != http.StatusOK {
+			t.Errorf("answered with %d", code)
+		}
 	}
 }
