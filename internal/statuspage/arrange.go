@@ -130,7 +130,7 @@ func arrange(v View, show string, now time.Time) page {
 		limit = most
 	}
 	slices.SortStableFunc(listed, func(a, b sandbox.Record) int {
-		return cmp.Or(began(b).Compare(began(a)), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(b.Began().Compare(a.Began()), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 	})
 	if len(listed) > limit {
 		p.Note = fmt.Sprintf("The newest %d of %d are shown; neighpin status has all of them.", limit, len(listed))
@@ -149,14 +149,6 @@ func worst(so bool, state State) State {
 	return ""
 }
 
-// began is when a sandbox was first known.
-func began(rec sandbox.Record) time.Time {
-	if len(rec.History) > 0 {
-		return rec.History[0].At
-	}
-	return rec.CapturedAt
-}
-
 func arrangeRow(rec sandbox.Record, right bool, now time.Time) row {
 	r := row{
 		Namespace: printable(rec.Namespace), Name: printable(cmp.Or(rec.Name, rec.ID)), Handler: printable(rec.Handler),
@@ -166,7 +158,7 @@ func arrangeRow(rec sandbox.Record, right bool, now time.Time) row {
 	if rec.Timing.MarginMs != 0 {
 		r.Margin = fmt.Sprintf("%.1f ms", rec.Timing.MarginMs)
 	}
-	if at := began(rec); !at.IsZero() {
+	if at := rec.Began(); !at.IsZero() {
 		r.Age = ago(now.Sub(at))
 	}
 	stale := func(n neighbor.Neighbor) bool {

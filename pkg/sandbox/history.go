@@ -53,6 +53,14 @@ func (r *Record) note(what Kind, format string, args ...any) {
 	r.History = bounded(history)
 }
 
+// Began is when the sandbox was first seen; zero where the record does not tell.
+func (r Record) Began() time.Time {
+	if len(r.History) > 0 {
+		return r.History[0].At
+	}
+	return r.Timing.PinnedAt // by a release that kept no history
+}
+
 // bounded leaves the first moments of a history and the last.
 func bounded(history []Moment) []Moment {
 	if extra := len(history) - maxHistory; extra > 0 {
