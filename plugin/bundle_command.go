@@ -163,7 +163,7 @@ func worstFirst(records []sandbox.Record, limit int) []sandbox.Record {
 			}
 			return -1
 		}
-		return began(b).Compare(began(a))
+		return b.Began().Compare(a.Began())
 	})
 	return sorted[:min(limit, len(sorted))]
 }
