@@ -3,11 +3,14 @@
 package main
 
 import (
+	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -141,9 +144,9 @@ func (c *Config) flags() *pflag.FlagSet {
 	set.StringVar(&c.ContainerdSocket, "containerd-socket", c.ContainerdSocket, "containerd's socket, for its sandbox store; empty means no early path, NRI only")
 	set.StringVar(&c.ContainerdNamespace, "containerd-namespace", c.ContainerdNamespace, "containerd's namespace of the CRI plugin")
 	set.StringVar(&c.MetricsAddress, "metrics-address", c.MetricsAddress, "host:port for /metrics, /healthz, /readyz and the status page at /; empty means none")
-	set.BoolVar(&c.Pprof, "pprof", c.Pprof, "serve Go's profiles at /debug/pprof/ of metricsAddress; for whoever can reach that, see below")
+	set.BoolVar(&c.Pprof, "pprof", c.Pprof, "serve Go's profiles at /debug/pprof/ of metricsAddress, to whoever can reach it")
 	set.BoolVar(&c.Events, "events", c.Events, "write Kubernetes Events about pods in trouble; needs a service account that may create and patch events")
-	set.StringVar(&c.NodeName, "node-name", c.NodeName, "the node's name in such Events, in the status and on its page; empty means the host's name")
+	set.StringVar(&c.NodeName, "node-name", c.NodeName, "the node's name in Events, in the status and on its page; empty means the host's name")
 	set.StringVar(&c.LogLevel, "log-level", c.LogLevel, "error, warn, info, debug or trace")
 	set.StringVar(&c.LogFormat, "log-format", c.LogFormat, "text or json")
 	return set
@@ -195,7 +198,7 @@ func (l loader) load(text string) (Config, error) {
 		source, text = "configuration "+l.path, string(data)
 	}
 	if err := yaml.UnmarshalStrict([]byte(text), &config); err != nil {
-		return Config{}, fmt.Errorf("parse %s: %w", source, err)
+		return Config{}, fmt.Errorf("parse %s: %w", source, inWordsOfTheFile(err))
 	}
 	if config.Learned == "false" {
 		config.Learned = learnedOff // "off" without quotes is YAML's word for false
@@ -231,6 +234,30 @@ func (l loader) load(text string) (Config, error) {
 	}
 	errs = append(errs, config.validate())
 	return config, errors.Join(errs...)
+}
+
+// inWordsOfTheFile is an error of the file's reader without the reader's own
+// detours: it takes YAML by way of JSON into Go's types, none of which the file has.
+func inWordsOfTheFile(err error) error {
+	wrong, ok := errors.AsType[*json.UnmarshalTypeError](err)
+	if !ok {
+		text := strings.TrimPrefix(err.Error(), "error unmarshaling JSON: while decoding JSON: ")
+		return errors.New(strings.TrimPrefix(text, "json: "))
+	}
+	want := "text"
+	switch {
+	case wrong.Type == reflect.TypeFor[duration]():
+		want = "a duration such as 5m"
+	case wrong.Type.Kind() == reflect.Slice:
+		want = `a list such as ["a", "b"]`
+	case wrong.Type.Kind() == reflect.Bool:
+		want = "true or false"
+	case wrong.Type.Kind() == reflect.Int:
+		want = "a whole number"
+	case wrong.Type.Kind() == reflect.Struct:
+		want = "keys with values"
+	}
+	return fmt.Errorf("%s: %s, want %s", cmp.Or(wrong.Field, "the file"), wrong.Value, want)
 }
 
 var (

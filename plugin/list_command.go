@@ -21,7 +21,7 @@ func (a *app) listCommand() *cobra.Command {
 		Use:     "list",
 		Aliases: []string{"ls"},
 		Short:   "List the sandboxes, one line each",
-		Long: "List the sandboxes that are pinned, one line each; -o wide has a line for each gateway.\n" +
+		Long: "List the selected sandboxes, one line each; -o wide has a line for each gateway.\n" +
 			"Where no daemon answers, its records are listed. With --problems it exits with 3 when something is listed.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -65,7 +65,7 @@ func printList(w io.Writer, records []sandbox.Record, now time.Time) {
 	for _, rec := range records {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d/%d\t%s\t%s\t%d\t%s\t%s\n", orNone(quoteOdd(rec.Namespace)), orNone(quoteOdd(rec.Name)),
 			orNone(quoteOdd(rec.Handler)), len(rec.Neighbors), len(rec.Neighbors)+len(rec.Skipped), rec.Timing.Verdict,
-			margin(rec.Timing), rec.Repins, word(rec), age(began(rec), now))
+			margin(rec.Timing), rec.Repins, word(rec), age(rec.Began(), now))
 	}
 }
 
@@ -75,7 +75,7 @@ func printWide(w io.Writer, records []sandbox.Record, now time.Time) {
 		row := func(gateway, dev, lladdr, source, status string) {
 			fmt.Fprintf(w, "%s\n", strings.Join([]string{orNone(quoteOdd(rec.Namespace)), orNone(quoteOdd(rec.Name)), orNone(quoteOdd(rec.Handler)),
 				gateway, orNone(quoteOdd(dev)), orNone(lladdr), orNone(source), string(rec.Timing.Verdict), margin(rec.Timing),
-				fmt.Sprint(rec.Repins), status, age(began(rec), now), quoteOdd(rec.ID), quoteOdd(rec.NetNS.Path)}, "\t"))
+				fmt.Sprint(rec.Repins), status, age(rec.Began(), now), quoteOdd(rec.ID), quoteOdd(rec.NetNS.Path)}, "\t"))
 		}
 		for _, n := range rec.Neighbors {
 			row(n.Dst.String(), n.Dev, n.LLAddr.String(), string(n.Source), word(rec))

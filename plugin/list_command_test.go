@@ -70,7 +70,7 @@ func TestListShowsALineForEachSandbox(t *testing.T) {
 	if got.code != exitOK || len(lines) != 4 || !strings.Contains(got.stderr, "from its records") {
 		t.Fatalf("list: %+v", got)
 	}
-	if want := "shop web runsc 1/1 inTime 61.5ms 0 OK 3h"; strings.Join(strings.Fields(lines[1]), " ") != want {
+	if want := "shop web runsc 1/1 inTime 61.5 ms 0 OK 3h"; strings.Join(strings.Fields(lines[1]), " ") != want {
 		t.Errorf("line %q, want %q", lines[1], want)
 	}
 	if !strings.Contains(lines[2], "Error,Late,Stale,PeerGone,Conflict") {

@@ -243,13 +243,13 @@ func printReport(w io.Writer, report Report) {
 		fmt.Fprintln(w, "\nGATEWAY\tDEV\tLLADDR\tSTATE\tSOURCE")
 	}
 	for _, n := range report.Neighbors {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", n.Dst, n.Dev, n.LLAddr, strings.Join(n.State, ","), n.Source)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", n.Dst, quoteOdd(n.Dev), n.LLAddr, strings.Join(n.State, ","), n.Source)
 	}
 	for _, s := range report.Skipped {
-		fmt.Fprintf(w, "%s\t%s\t-\t-\tskipped: %s\t%s\n", s.Dst, s.Dev, s.Reason, s.Message)
+		fmt.Fprintf(w, "%s\t%s\t-\t-\tskipped: %s\t%s\n", s.Dst, quoteOdd(s.Dev), s.Reason, quoteOdd(s.Message))
 	}
 	for _, d := range report.Differences {
-		fmt.Fprintf(w, "difference: %s dev %s: want %s %s, got %s %s\n", d.Dst, d.Dev,
+		fmt.Fprintf(w, "difference: %s dev %s: want %s %s, got %s %s\n", d.Dst, quoteOdd(d.Dev),
 			d.Want.LLAddr, strings.Join(d.Want.State, ","), d.Got.LLAddr, strings.Join(d.Got.State, ","))
 	}
 }

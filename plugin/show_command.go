@@ -55,7 +55,12 @@ func (a *app) showCommand() *cobra.Command {
 		Long: "Tell the whole story of one sandbox: its history, gateways and the reasons, what its runtime copied, and what\n" +
 			"its namespace holds now. POD is namespace/name, a name, or the beginning of a sandbox's id. Changes nothing.\n" +
 			"Exits with 3 when the sandbox is not as it should be.",
-		Args: cobra.ExactArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return fmt.Errorf("%d sandboxes given: want one, as 'neighpin list' names it", len(args))
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := oneOf(output, outputTable, outputJSON, outputYAML); err != nil {
 				return err

@@ -7,14 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
 
-	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
@@ -67,9 +65,7 @@ func (a *app) statusCommand() *cobra.Command {
 
 // asItShouldBe tells that a sandbox is pinned, or on its way to be.
 func asItShouldBe(rec sandbox.Record) bool {
-	missing := func(s neighbor.Skipped) bool { return s.Reason.NoTruth() }
-	return rec.Error == "" && rec.Timing.Verdict != sandbox.Late && !slices.ContainsFunc(rec.Skipped, missing) &&
-		len(rec.Stale)+len(rec.Doubts) == 0
+	return len(problems(rec)) == 0
 }
 
 // stateFlag gives a command the flag for the state directory, which the
@@ -110,23 +106,19 @@ func printStatus(w io.Writer, status Status) {
 	fmt.Fprintln(w)
 	fmt.Fprintln(w, "POD\tHANDLER\tGATEWAY\tLLADDR\tDEV\tSOURCE\tTIMING\tMARGIN\tREPINS")
 	for _, rec := range status.Sandboxes {
-		margin := "-"
-		if rec.Timing.MarginMs != 0 {
-			margin = fmt.Sprintf("%.1f ms", rec.Timing.MarginMs)
-		}
 		pod := quoteOdd(rec.Namespace + "/" + rec.Name)
-		tail := fmt.Sprintf("%s\t%s\t%d", rec.Timing.Verdict, margin, rec.Repins)
+		tail := fmt.Sprintf("%s\t%s\t%d", rec.Timing.Verdict, margin(rec.Timing), rec.Repins)
 		for _, n := range rec.Neighbors {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", pod, quoteOdd(rec.Handler), n.Dst, n.LLAddr, n.Dev, n.Source, tail)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", pod, quoteOdd(rec.Handler), n.Dst, n.LLAddr, quoteOdd(n.Dev), n.Source, tail)
 		}
 		for _, s := range rec.Skipped {
-			fmt.Fprintf(w, "%s\t%s\t%s\t-\t%s\tskipped: %s\t%s\n", pod, quoteOdd(rec.Handler), s.Dst, s.Dev, s.Reason, tail)
+			fmt.Fprintf(w, "%s\t%s\t%s\t-\t%s\tskipped: %s\t%s\n", pod, quoteOdd(rec.Handler), s.Dst, quoteOdd(s.Dev), s.Reason, tail)
 		}
 		for _, s := range rec.Stale {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\tstale copy, true is %s\t%s\n", pod, quoteOdd(rec.Handler), s.Dst, s.Copied, s.Dev, cmp.Or(string(s.LLAddr), string(s.Reason)), tail)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\tstale copy, true is %s\t%s\n", pod, quoteOdd(rec.Handler), s.Dst, s.Copied, quoteOdd(s.Dev), cmp.Or(string(s.LLAddr), string(s.Reason)), tail)
 		}
 		for _, d := range rec.Doubts {
-			fmt.Fprintf(w, "%s\t%s\t%s\t-\t%s\tin doubt: %s %v\t%s\n", pod, quoteOdd(rec.Handler), d.Dst, d.Dev, d.Reason, d.Claims, tail)
+			fmt.Fprintf(w, "%s\t%s\t%s\t-\t%s\tin doubt: %s %v\t%s\n", pod, quoteOdd(rec.Handler), d.Dst, quoteOdd(d.Dev), d.Reason, d.Claims, tail)
 		}
 		if len(rec.Neighbors)+len(rec.Skipped) == 0 {
 			fmt.Fprintf(w, "%s\t%s\t-\t-\t-\t-\t%s\n", pod, quoteOdd(rec.Handler), tail)
@@ -213,4 +205,4 @@ func (a *app) versionCommand() *cobra.Command {
 	return cmd
 }
 
-var errNoNamespace = errors.New("no namespace given: --netns PATH is required")
+var errNoNamespace = errors.New("no namespace given: --netns PATH says which")

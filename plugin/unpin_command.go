@@ -41,6 +41,9 @@ func (a *app) unpinCommand() *cobra.Command {
 	cmd.MarkFlagsMutuallyExclusive("all", "netns")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if !all {
+			if cmd.Flag("netns").Value.String() == "" {
+				return errors.New("no namespace given: --netns PATH says which, or --all of every record")
+			}
 			return one(cmd, args)
 		}
 		output, stateDir := cmd.Flag("output").Value.String(), cmd.Flag("state-dir").Value.String()

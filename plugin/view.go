@@ -70,14 +70,6 @@ func word(rec sandbox.Record) string {
 	return "OK"
 }
 
-// began is when the sandbox was first seen, or the zero time.
-func began(rec sandbox.Record) time.Time {
-	if len(rec.History) > 0 {
-		return rec.History[0].At
-	}
-	return rec.Timing.PinnedAt
-}
-
 // age is a time as kubectl has it: one or two units.
 func age(since, now time.Time) string {
 	if since.IsZero() {
@@ -100,7 +92,7 @@ func margin(t sandbox.Timing) string {
 	if t.MarginMs == 0 {
 		return "-"
 	}
-	return fmt.Sprintf("%.1fms", t.MarginMs)
+	return fmt.Sprintf("%.1f ms", t.MarginMs)
 }
 
 // orNone is a value of a column that has none.

@@ -34,7 +34,7 @@ func (o Options) runtime(env []string) (string, error) {
 	if !configured {
 		rest, found := strings.CutPrefix(o.Name, namePrefix)
 		if !found || rest == "" {
-			return "", fmt.Errorf("find real runtime of %q: no entry in runtimes has that name, nor is it %sNAME", o.Name, namePrefix)
+			return "", fmt.Errorf("find real runtime of %q: no entry in runtimes has that name, nor is it %sNAME; for neighpin's own commands the binary has to be called neighpin", o.Name, namePrefix)
 		}
 		name = rest
 	}

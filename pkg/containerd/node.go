@@ -13,6 +13,8 @@ import (
 
 	introspection "github.com/containerd/containerd/api/services/introspection/v1"
 	version "github.com/containerd/containerd/api/services/version/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
@@ -77,12 +79,14 @@ type cniConfig struct {
 }
 
 // Node asks containerd about itself. Where one question is not answered the
-// others are, and the error joins the reasons.
+// others are, and the error joins the reasons; where nobody is there, one is enough.
 func (s *Store) Node(ctx context.Context) (node Node, err error) {
 	// They are of no namespace of containerd's, which asks for one all the same.
 	ctx = s.outgoing(ctx)
 	var errs []error
-	if answer, err := version.NewVersionClient(s.conn).Version(ctx, &emptypb.Empty{}); err != nil {
+	if answer, err := version.NewVersionClient(s.conn).Version(ctx, &emptypb.Empty{}); status.Code(err) == codes.Unavailable {
+		return node, s.explain("ask version", err)
+	} else if err != nil {
 		errs = append(errs, s.explain("ask version", err))
 	} else {
 		node.Version = strings.TrimPrefix(answer.GetVersion(), "v")
@@ -92,9 +96,9 @@ func (s *Store) Node(ctx context.Context) (node Node, err error) {
 	} else {
 		node.PID, node.PIDNS = answer.GetPid(), answer.GetPidns()
 	}
-	status, err := cri.NewRuntimeServiceClient(s.conn).Status(ctx, &cri.StatusRequest{Verbose: true})
+	answer, err := cri.NewRuntimeServiceClient(s.conn).Status(ctx, &cri.StatusRequest{Verbose: true})
 	if err == nil {
-		err = node.readCRI(status.GetInfo())
+		err = node.readCRI(answer.GetInfo())
 		node.CRI = err == nil
 	}
 	if err != nil {

@@ -67,23 +67,21 @@ type Selection struct {
 
 // Validate reports globs and policies that cannot be meant.
 func (s Selector) Validate() error {
-	for _, list := range [][]string{s.Handlers, s.Annotate} {
-		for _, glob := range list {
+	for _, list := range []struct {
+		key   string
+		globs []string
+	}{{"handlers", s.Handlers}, {"annotate", s.Annotate}, {"excludeNamespaces", s.ExcludeNamespaces}} {
+		for _, glob := range list.globs {
 			if _, err := path.Match(glob, ""); err != nil || glob == "" {
-				return fmt.Errorf("handler glob %q: not a pattern of path.Match", glob)
+				return fmt.Errorf("%s: %q, want a glob such as runsc*", list.key, glob)
 			}
-		}
-	}
-	for _, glob := range s.ExcludeNamespaces {
-		if _, err := path.Match(glob, ""); err != nil || glob == "" {
-			return fmt.Errorf("namespace glob %q: not a pattern of path.Match", glob)
 		}
 	}
 	switch s.PodAnnotations {
 	case AllowAnnotation, OptInAnnotation, IgnoreAnnotation:
 		return nil
 	}
-	return fmt.Errorf("policy for pod annotations %q: want %s, %s or %s",
+	return fmt.Errorf("podAnnotations: %q, want %s, %s or %s",
 		s.PodAnnotations, AllowAnnotation, OptInAnnotation, IgnoreAnnotation)
 }
 
