@@ -51,7 +51,12 @@ func (r Report) machineBlock() string {
 	if r.Short {
 		kind = "a short run, which is a look and no measurement"
 	}
-	return fmt.Sprintf("%s. %s, %s.\n", r.Machine, r.Started.Format("2006-01-02"), kind)
+	block := fmt.Sprintf("%s. %s, %s.\n", r.Machine, r.Started.Format("2006-01-02"), kind)
+	if r.Machine.Load > float64(r.Machine.Cores)/2 {
+		block += "\nThe machine was busy with other work, so that these figures are provisional: the ratios of medians and the counts hold roughly,\n" +
+			"the times are too long, and p99 and max tell of the other work.\n"
+	}
+	return block
 }
 
 // replaceBlock puts content between the lines that name the block.

@@ -39,8 +39,9 @@ func DescribeMachine(ctx context.Context, repository string) (Machine, error) {
 	if err != nil {
 		return Machine{}, err
 	}
+	memory := uint64(info.Totalram) * uint64(info.Unit) //nolint:unconvert // its type differs between architectures
 	m := Machine{Kernel: unix.ByteSliceToString(name.Release[:]), CPU: "unknown", Cores: runtime.NumCPU(),
-		Memory: uint64(info.Totalram) * uint64(info.Unit), Load: load, Go: runtime.Version(), Commit: "unknown"}
+		Memory: memory, Load: load, Go: runtime.Version(), Commit: "unknown"}
 	if data, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		for line := range strings.Lines(string(data)) {
 			if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == "model name" {

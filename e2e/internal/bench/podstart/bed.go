@@ -170,6 +170,23 @@ func (p *Pod) Check() error {
 	return nil
 }
 
+// clear removes the pod's entries.
+func (p *Pod) clear() error {
+	list, err := p.inner.NeighList(p.index, unix.AF_UNSPEC)
+	if err != nil {
+		return fmt.Errorf("list the pod's neighbors: %w", err)
+	}
+	for _, n := range list {
+		if n.State != unix.NUD_PERMANENT {
+			continue
+		}
+		if err := p.inner.NeighDel(&n); err != nil {
+			return fmt.Errorf("remove the entry for %s: %w", n.IP, err)
+		}
+	}
+	return nil
+}
+
 // Remove takes the pod away, whatever there is of it.
 func (p *Pod) Remove() error {
 	var errs []error

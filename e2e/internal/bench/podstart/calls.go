@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -30,7 +31,7 @@ const (
 // RunChild pins pods, whose paths follow the name of a contender, one after the other.
 func RunChild(ctx context.Context, args []string) error {
 	if len(args) < 1 {
-		return fmt.Errorf("usage: %s CONTENDER PATH...", Child)
+		return errors.New("count calls: neither contender nor paths are given")
 	}
 	floor, err := newFloor()
 	if err != nil {

@@ -139,7 +139,7 @@ func TestSystemCallsArePerPod(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		most int
-	}{{floorName, 16}, {productName, 80}} {
+	}{{floorName, 16}, {productName, 64}} {
 		counted, err := countCalls(t.Context(), bed, c.name, 5)
 		if err != nil {
 			t.Fatal(err)

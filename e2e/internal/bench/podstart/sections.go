@@ -45,11 +45,12 @@ func runFloor(ctx context.Context, env bench.Env) (result bench.Result, err erro
 		return result, err
 	}
 	contenders := []contender{{floorName, floor.pin}, {productName, product.pin}}
-	all, err := measure(ctx, bed, contenders, env.Rounds(400, 64), env)
+	all, err := measure(ctx, bed, contenders, env.Rounds(300, 64), env)
 	if err != nil {
 		return result, err
 	}
 	result.Rows = rows(contenders, all)
+	result.Notes = append(result.Notes, product.whereItGoes())
 	for i, c := range contenders {
 		env.Say("counting the system calls of %s", c.name)
 		counted, err := countCalls(ctx, bed, c.name, env.Rounds(25, 5))
@@ -61,7 +62,7 @@ func runFloor(ctx context.Context, env bench.Env) (result bench.Result, err erro
 	}
 	result.Notes = append(result.Notes, "system calls are those of the job, in the round with the median number; Go's scheduler's are not counted")
 	if env.Profiles != "" {
-		if err := profile(ctx, bed, product, filepath.Join(env.Profiles, "floor-neighpin.pprof"), env.Rounds(1200, 200)); err != nil {
+		if err := profile(ctx, bed, product, filepath.Join(env.Profiles, "floor-neighpin.pprof"), env.Rounds(8000, 800)); err != nil {
 			return result, err
 		}
 	}
@@ -69,9 +70,10 @@ func runFloor(ctx context.Context, env bench.Env) (result bench.Result, err erro
 		result.Compare(productName, floorName, "system calls", 1.5))
 }
 
-// profile writes a profile of the processor while pods are pinned, and nothing else is done.
+// profile writes a profile of the processor while pods are pinned. The same pods serve again and again, with their entries removed
+// between; in the profile, what is below product.pin is the pinning.
 func profile(ctx context.Context, bed *Bed, product *product, path string, rounds int) (err error) {
-	pods, err := makePods(bed, batch*4)
+	pods, err := makePods(bed, batch)
 	defer func() { err = errors.Join(err, removePods(pods)) }()
 	if err != nil {
 		return err
@@ -85,9 +87,12 @@ func profile(ctx context.Context, bed *Bed, product *product, path string, round
 		return fmt.Errorf("start the profile: %w", err)
 	}
 	defer pprof.StopCPUProfile()
-	// The same pods again and again: from the second time on their entries are there, and are not written.
 	for i := range rounds {
-		if err := product.pin(ctx, pods[i%len(pods)].Path); err != nil {
+		pod := pods[i%len(pods)]
+		if err := product.pin(ctx, pod.Path); err != nil {
+			return err
+		}
+		if err := pod.clear(); err != nil {
 			return err
 		}
 	}
@@ -113,7 +118,7 @@ func runAlternatives(ctx context.Context, env bench.Env, plugin string) (result 
 		return result, err
 	}
 	contenders := []contender{{productName, product.pin}, {naiveName, naive}, {copyingName, copying}, {chainedName, chained(plugin)}, {shellName, shell}}
-	all, err := measure(ctx, bed, contenders, env.Rounds(120, 24), env)
+	all, err := measure(ctx, bed, contenders, env.Rounds(100, 16), env)
 	if err != nil {
 		return result, err
 	}
