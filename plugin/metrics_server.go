@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -71,20 +72,41 @@ func serveMetrics(address string, pages pages, probes probes, log logrus.FieldLo
 }
 
 // few has a handler work on some requests at once; others wait, and are told so when
-// that takes too long.
+// that takes too long. Who takes an answer slowly keeps nobody else from asking.
 func few(limit int, next http.Handler) http.Handler {
 	working := make(chan struct{}, limit)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case working <- struct{}{}:
-			defer func() { <-working }()
-			next.ServeHTTP(w, r)
+			a := answered{header: w.Header(), code: http.StatusOK}
+			func() {
+				defer func() { <-working }()
+				next.ServeHTTP(&a, r)
+			}()
+			w.WriteHeader(a.code)
+			_, _ = w.Write(a.body.Bytes()) // a client that left is no fault
 		case <-r.Context().Done():
 		case <-time.After(statusTimeout):
 			http.Error(w, "too many ask at once; try again", http.StatusServiceUnavailable)
 		}
 	})
 }
+
+// answered is an answer that is made and not sent yet.
+type answered struct {
+	header http.Header
+	code   int
+	body   bytes.Buffer
+}
+
+// Header is that of the answer.
+func (a *answered) Header() http.Header { return a.header }
+
+// WriteHeader sets the code.
+func (a *answered) WriteHeader(code int) { a.code = code }
+
+// Write adds to the body.
+func (a *answered) Write(data []byte) (int, error) { return a.body.Write(data) }
 
 // probes are what an orchestrator asks: nil, or what is wrong.
 type probes struct {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -158,5 +159,34 @@ func TestFewScrapesAreWorkedOnAtOnce(t *testing.T) {
 		if code := <-codes; code != http.StatusOK {
 			t.Errorf("answered with %d", code)
 		}
+	}
+}
+
+// slowReader is who asks and then takes nothing.
+type slowReader struct {
+	http.ResponseWriter
+	asked, until chan struct{}
+}
+
+func (w slowReader) Write([]byte) (int, error) {
+	w.asked <- struct{}{}
+	<-w.until
+	return 0, io.ErrClosedPipe
+}
+
+func TestWhoTakesTheMetricsSlowlyKeepsNobodyElseFromThem(t *testing.T) {
+	h := few(scrapes, http.HandlerFunc(hello))
+	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil)
+	asked, until := make(chan struct{}), make(chan struct{})
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	defer close(until)
+	for range 2 * scrapes {
+		reading.Go(func() { h.ServeHTTP(slowReader{httptest.NewRecorder(), asked, until}, request) })
+		<-asked
+	}
+	w := httptest.NewRecorder()
+	if h.ServeHTTP(w, request); w.Code != http.StatusOK || w.Body.String() != "metrics here" {
+		t.Errorf("answered with %d %q", w.Code, w.Body)
 	}
 }
