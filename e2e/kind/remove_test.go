@@ -33,6 +33,11 @@ func testAdmission(t *testing.T, b *bed) {
 	t.Logf("kubectl says: %s", strings.TrimSpace(tail(refusal.Error())))
 	p := b.run(t, wish{name: "requiring", runtimeClass: b.runtimeClass, node: b.nodes[0], annotations: map[string]string{requiredPlugins: `["neighpin"]`}})
 	b.provePinned(t, p)
+	// The status is another way to the annotations.
+	patch := fmt.Sprintf(`{"metadata":{"annotations":{"%s/pod":"[]"}}}`, requiredPlugins)
+	if _, err := b.kube.Output(b.ctx, "patch", "pod", "--namespace", home, p.Metadata.Name, "--subresource=status", "--type=merge", "--patch", patch); err == nil || !strings.Contains(err.Error(), requiredPlugins) {
+		t.Errorf("what is required of %s was to be changed by way of its status: %v", p, err)
+	}
 	plain := b.run(t, wish{name: "plain", node: b.nodes[0]})
 	b.kubectl(t, "apply", "--filename", gives)
 	given := b.run(t, bare)
