@@ -30,6 +30,8 @@ var foreignFlags = map[string]string{
 	"--log-format": "an OCI runtime",
 	"--root":       "an OCI runtime",
 
+	"--force-conflicts": "helm upgrade",
+
 	"--pause-external-networking": "gVisor's runsc",
 	"--network":                   "gVisor's runsc",
 }
