@@ -209,7 +209,8 @@ func (l look) same(other look) bool {
 func (r *reloader) read(asked bool) (done bool) {
 	before := r.look()
 	config, err := r.load()
-	if !asked && !(before.settled(r.settle, r.empty) && before.same(r.look())) { // however long reading took
+	quiet := before.settled(r.settle, r.empty) && before.same(r.look()) // however long reading took
+	if !asked && !quiet {
 		return false
 	}
 	if err == nil && !asked && reflect.DeepEqual(config, r.wanted) && r.Status().OK {
