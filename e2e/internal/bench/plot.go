@@ -17,11 +17,14 @@ func (r Result) plot(path string) error {
 	p.X.Label.Text, p.Y.Label.Text = "µs, logarithmic", "share of rounds"
 	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
 	p.Y.Min, p.Y.Max = 0, 1
-	p.Legend.Top, p.Legend.Left = false, false
+	p.Legend.Top, p.Legend.Left = true, true
 	p.Add(plotter.NewGrid())
 	for i, row := range r.Rows {
 		if len(row.samples) == 0 {
 			continue
+		}
+		if room := row.Latency.Min / 5; i == 0 || room < p.X.Min { // for the legend
+			p.X.Min = room
 		}
 		points := make(plotter.XYs, len(row.samples))
 		for j, sample := range row.samples {
