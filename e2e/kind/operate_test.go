@@ -159,11 +159,17 @@ func testWithoutNRI(t *testing.T, b *bed) {
 		}
 		return nil
 	})
-	// The probes have had their say when the started container is still not ready.
 	b.await(t, "the startup probe to pass", func() error {
 		started := b.kubectl(t, "get", "pod", "--namespace", app, p.Metadata.Name, "--output", "jsonpath={.status.containerStatuses[0].started}")
 		if started != "true" {
 			return fmt.Errorf("started is %q", started)
+		}
+		return nil
+	})
+	b.await(t, "the readiness probe to fail", func() error {
+		told := b.kubectl(t, "get", "events", "--namespace", app, "--field-selector", "reason=Unhealthy,involvedObject.name="+p.Metadata.Name, "--output", "jsonpath={.items[*].message}")
+		if !strings.Contains(told, "Readiness") {
+			return fmt.Errorf("the kubelet has told %q of it", told)
 		}
 		return nil
 	})
