@@ -87,8 +87,11 @@ func (*duration) Type() string { return "duration" }
 // Set reads a flag's value.
 func (d *duration) Set(text string) error {
 	parsed, err := time.ParseDuration(text)
+	if err != nil {
+		return fmt.Errorf("%q is no duration such as 5m", text)
+	}
 	*d = duration(parsed)
-	return err
+	return nil
 }
 
 // MarshalText and UnmarshalText are the value's form in the file.

@@ -57,7 +57,7 @@ func hostPart(host HostStatus) statuspage.Part {
 }
 
 func configPart(config ConfigStatus) statuspage.Part {
-	since := config.LoadedAt.UTC().Format("2006-01-02 15:04:05 MST")
+	since := config.LoadedAt.UTC().Format(secondForm)
 	part := statuspage.Part{Name: "Configuration", Says: "In force", Detail: fmt.Sprintf("since %s", since), State: statuspage.Good}
 	switch {
 	case !config.OK:

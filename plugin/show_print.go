@@ -15,6 +15,9 @@ import (
 
 const timeForm = "2006-01-02 15:04:05.000 MST"
 
+// secondForm is that of times of which the second is enough.
+const secondForm = "2006-01-02 15:04:05 MST"
+
 // printStory prints a story part by part; a part with nothing to say is left out.
 func printStory(w io.Writer, story Story) {
 	rec := story.Record

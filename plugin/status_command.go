@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
@@ -87,7 +86,7 @@ func printStatus(w io.Writer, status Status) {
 	if status.Containerd.Connected {
 		store = "connected"
 	}
-	fmt.Fprintf(w, "neighpin %s since %s\n", status.Version, status.StartedAt.Format("2006-01-02 15:04:05 MST"))
+	fmt.Fprintf(w, "neighpin %s since %s\n", status.Version, status.StartedAt.Format(secondForm))
 	printConfig(w, status.Config)
 	fmt.Fprintf(w, "NRI: %s (%s)%s\n", nri, status.NRI.Socket, because(status.NRI.Error))
 	fmt.Fprintf(w, "containerd: %s (%s)%s\n", store, status.Containerd.Socket, because(status.Containerd.Error))
@@ -144,11 +143,11 @@ func printConfig(w io.Writer, config ConfigStatus) {
 	file := cmp.Or(config.File, "no file")
 	switch {
 	case !config.OK:
-		fmt.Fprintf(w, "configuration: %s was not taken over, the one of %s stays in force: %s\n", file, config.LoadedAt.Format(time.RFC3339), quoteOdd(config.Error))
+		fmt.Fprintf(w, "configuration: %s was not taken over, the one of %s stays in force: %s\n", file, config.LoadedAt.Format(secondForm), quoteOdd(config.Error))
 	case len(config.NeedsRestart) > 0:
-		fmt.Fprintf(w, "configuration: in force since %s (%s); after a restart also: %s\n", config.LoadedAt.Format(time.RFC3339), file, strings.Join(config.NeedsRestart, ", "))
+		fmt.Fprintf(w, "configuration: in force since %s (%s); after a restart also: %s\n", config.LoadedAt.Format(secondForm), file, strings.Join(config.NeedsRestart, ", "))
 	default:
-		fmt.Fprintf(w, "configuration: in force since %s (%s)\n", config.LoadedAt.Format(time.RFC3339), file)
+		fmt.Fprintf(w, "configuration: in force since %s (%s)\n", config.LoadedAt.Format(secondForm), file)
 	}
 }
 
