@@ -124,7 +124,12 @@ fuzz: ## Run each fuzz target for FUZZTIME (30s)
 	done
 
 .PHONY: bench
-bench: ## Run the benchmarks
+bench: root-only ## Measure against floor and alternatives into bench/results.json (as root; SHORT=1: a look, DOCS=1: docs/performance.md too)
+	@cd e2e && $(GO) run ./cmd/bench $(if $(SHORT),-short) -out $(CURDIR)/$(if $(SHORT)$(ONLY),bin/bench.json,bench/results.json) \
+	  $(if $(DOCS),-update-docs $(CURDIR)/docs/performance.md) $(if $(ONLY),-only '$(ONLY)') $(if $(PROFILES),-profiles '$(PROFILES)')
+
+.PHONY: bench-go
+bench-go: ## Run the benchmarks of Go's own kind
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: lint
