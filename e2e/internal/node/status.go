@@ -26,7 +26,7 @@ type Status struct {
 		LoadedAt     time.Time `json:"loadedAt"`
 		NeedsRestart []string  `json:"needsRestart"`
 	} `json:"config"`
-	NRI       struct {
+	NRI struct {
 		Connected        bool   `json:"connected"`
 		Synchronized     bool   `json:"synchronized"`
 		Socket           string `json:"socket"`
