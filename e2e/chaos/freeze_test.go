@@ -75,6 +75,13 @@ func deadlocked(stacks string) bool {
 	return twice && alone
 }
 
+// givenUp tells whether containerd took a sandbox for dead because its shim did not answer within two seconds when containerd started again, as happens on
+// a machine with too much to do. The kubelet would make another.
+func givenUp(id string) bool {
+	log, err := os.ReadFile(filepath.Join(bed.LogDir(), "containerd.log"))
+	return err == nil && strings.Contains(string(log), `Failed to load sandbox status for \"`+id)
+}
+
 // sweep removes the sandboxes of calls that failed, so that nothing else is said of these.
 func (w *world) sweep(ctx context.Context) error {
 	w.cri.Lock()

@@ -209,6 +209,10 @@ func (w *world) pass(ctx context.Context, gvisor, kept bool) error {
 	if errors.Is(err, errFroze) {
 		return nil // it does not count, and is swept
 	}
+	if err != nil && p.Pod != nil && givenUp(p.ID) {
+		w.count("sandbox that containerd gave up when it started again", 1)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
