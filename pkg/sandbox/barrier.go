@@ -25,11 +25,16 @@ func (l *life) awaitNetwork(ctx context.Context) error {
 	// Nobody announces the result (containerd's store publishes no event), but
 	// CNI cannot finish without changing the namespace: while something happens
 	// there the store is asked every millisecond, else less often.
-	var lastEvent, lastRemoved time.Time
+	l.engine.waiting.Add(1)
+	defer l.engine.waiting.Add(-1)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var lastEvent, lastRemoved, asked time.Time
 	began := time.Now()
 	defer func() { l.early = lastRemoved.After(l.lastWithout) }()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	answers := make(chan answer, 1)
+	next := newAlarm(0)
+	defer next.stop()
 	for {
 		select {
 		case <-l.sandbox.barrier.opened():
@@ -46,26 +51,81 @@ func (l *life) awaitNetwork(ctx context.Context) error {
 				}
 			}
 			if time.Since(began) < time.Minute && b.at.Sub(lastEvent) > time.Millisecond {
-				timer.Reset(time.Millisecond)
+				next.advance(l.share(time.Millisecond))
 			}
 			lastEvent = b.at
-			continue
-		case <-timer.C:
+		case <-next.timer.C:
+			next.set = time.Time{}
+			asked = time.Now()
+			l.engine.wg.Go(func() { answers <- l.ask(ctx) })
+		case a := <-answers:
+			// A record that is not there (any more) ends nothing: a creation that
+			// failed takes its namespace along, and containerd 1.7 keeps no
+			// records, so that NRI tells.
+			if a.err == nil && a.record.NetworkReady {
+				return nil
+			}
+			if a.err == nil {
+				l.lastWithout = asked
+			}
+			// On a busy node an answer takes long because containerd has no time:
+			// asking at once again would take more of it from CNI.
+			pause := l.share(askAgain(time.Since(lastEvent), time.Since(began), a.err))
+			next.at(max(pause, min(time.Since(asked), maxPause)))
 		}
-		asked := time.Now()
-		// A record that is not there (any more) ends nothing: a creation that
-		// failed takes its namespace along, and containerd 1.7 keeps no
-		// records, so that NRI tells.
-		rec, err := l.ask(ctx)
-		if err == nil && rec.NetworkReady {
-			return nil
-		}
-		if err == nil {
-			l.lastWithout = asked
-		}
-		// On a busy node an answer takes long because containerd has no time:
-		// asking at once again would take more of it from CNI.
-		timer.Reset(max(askAgain(time.Since(lastEvent), time.Since(began), err), time.Since(asked)))
+	}
+}
+
+const (
+	// recordTimeout bounds one question for a starting sandbox's record. Where
+	// everything starts at once an answer can take seconds, and a late answer is
+	// worth more than a second question.
+	recordTimeout = 10 * time.Second
+	// maxPause bounds what a busy node adds to the time between an answer and the
+	// next question. Where nothing else runs gVisor takes more than twice that from
+	// CNI's result to its look at the namespace, and what slows neighpin slows it, too.
+	maxPause = 25 * time.Millisecond
+	// freely is how many starting sandboxes are asked for as often as each would be
+	// alone.
+	freely = 4
+)
+
+// answer is what came of one question.
+type answer struct {
+	record containerd.Record
+	err    error
+}
+
+// share makes a pause longer the more sandboxes wait for CNI at once, so that all
+// of them together ask the store no more often than a few, but never so long that
+// the runtime could be there first.
+func (l *life) share(pause time.Duration) time.Duration {
+	n := time.Duration(l.engine.waiting.Load())
+	return max(pause, min(pause*n/freely, maxPause))
+}
+
+// alarm is a timer that knows when it will ring.
+type alarm struct {
+	timer *time.Timer
+	set   time.Time // zero: it does not ring
+}
+
+func newAlarm(in time.Duration) *alarm {
+	return &alarm{timer: time.NewTimer(in), set: time.Now().Add(in)}
+}
+
+func (a *alarm) stop() { a.timer.Stop() }
+
+// at has it ring in a while.
+func (a *alarm) at(in time.Duration) {
+	a.set = time.Now().Add(in)
+	a.timer.Reset(in)
+}
+
+// advance has it ring earlier than it would; one that does not ring stays so.
+func (a *alarm) advance(in time.Duration) {
+	if !a.set.IsZero() && time.Until(a.set) > in {
+		a.at(in)
 	}
 }
 
@@ -84,8 +144,9 @@ func askAgain(quiet, waited time.Duration, err error) time.Duration {
 	return 20 * time.Millisecond
 }
 
-func (l *life) ask(ctx context.Context) (containerd.Record, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+func (l *life) ask(ctx context.Context) answer {
+	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
 	defer cancel()
-	return l.engine.opts.Store.Get(ctx, l.sandbox.id.ID)
+	record, err := l.engine.opts.Store.Get(ctx, l.sandbox.id.ID)
+	return answer{record, err}
 }

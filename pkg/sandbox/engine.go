@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/containerd"
@@ -92,6 +93,7 @@ type Engine struct {
 
 	tending  chan struct{} // held while the host is looked at; see tend
 	mourning chan struct{} // held while it is found out who has ended; see mournLater
+	waiting  atomic.Int32  // sandboxes whose CNI is at work
 
 	mu        sync.Mutex // guards all following fields
 	closed    bool

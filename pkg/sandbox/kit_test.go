@@ -32,7 +32,8 @@ type fakeStore struct {
 	records map[string]containerd.Record
 	gets    int
 	err     error
-	hang    bool // Get answers nothing until its caller gives up
+	hang    bool          // Get answers nothing until its caller gives up
+	given   time.Duration // which is after this
 }
 
 func (f *fakeStore) List(_ context.Context, known []string) ([]containerd.Record, error) {
@@ -53,6 +54,9 @@ func (f *fakeStore) List(_ context.Context, known []string) ([]containerd.Record
 func (f *fakeStore) Get(ctx context.Context, id string) (containerd.Record, error) {
 	f.mu.Lock()
 	hang := f.hang
+	if deadline, ok := ctx.Deadline(); ok && hang {
+		f.given = time.Until(deadline)
+	}
 	f.mu.Unlock()
 	if hang {
 		<-ctx.Done()

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"testing"
+	"time"
+)
+
+func TestManyStartingSandboxesShareTheQuestions(t *testing.T) {
+	tests := []struct {
+		name    string
+		waiting int32
+		pause   time.Duration
+		want    time.Duration
+	}{
+		{"one alone asks as often as it likes", 1, time.Millisecond, time.Millisecond},
+		{"so do a few", freely, time.Millisecond, time.Millisecond},
+		{"ten times as many ask a tenth as often", 10 * freely, time.Millisecond, 10 * time.Millisecond},
+		{"but never so seldom that the runtime is there first", 1000, 5 * time.Millisecond, maxPause},
+		{"a pause that is longer for other reasons stays", 1000, 100 * time.Millisecond, 100 * time.Millisecond},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			l := &life{engine: &Engine{}}
+			l.engine.waiting.Store(test.waiting)
+			if got := l.share(test.pause); got != test.want {
+				t.Errorf("pause of %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestEventsBringAQuestionForwardAndNeverPutItOff(t *testing.T) {
+	a := newAlarm(time.Hour)
+	defer a.stop()
+	due := a.set
+	a.advance(2 * time.Hour)
+	if a.set != due {
+		t.Errorf("put off from %s to %s", due, a.set)
+	}
+	a.advance(time.Millisecond)
+	select {
+	case <-a.timer.C:
+	case <-t.Context().Done():
+	}
+	if !a.set.Before(due) {
+		t.Errorf("not brought forward from %s", due)
+	}
+	a.set = time.Time{} // asked, and not answered yet
+	a.advance(0)
+	if !a.set.IsZero() {
+		t.Error("asked again before there was an answer")
+	}
+}
+
+func TestABusyStoreIsWaitedForAndNRIIsNot(t *testing.T) {
+	n := newNode(t)
+	n.store.hang = true
+	pod := n.newPod("runsc", typeGVisor).listed().cni()
+	patience := func() time.Duration {
+		n.store.mu.Lock()
+		defer n.store.mu.Unlock()
+		return n.store.given
+	}
+	n.eventually("a question to wait for its answer", func() bool { return patience() > 0 })
+	if got := patience(); got < 5*time.Second {
+		t.Errorf("a question is given up after %s; containerd was seen to take longer where everything starts at once", got)
+	}
+	n.engine.SandboxStarted(t.Context(), identify(pod.rec))
+	if pod.permanent() == "" {
+		t.Error("NRI's word that CNI has finished had to wait for the store's answer")
+	}
+}
