@@ -5,6 +5,7 @@ package kind
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +33,7 @@ func testScale(t *testing.T, b *bed) {
 	if b.own != nil && b.count(t)-sandboxes != replicas {
 		t.Errorf("gVisor's logs tell of %d pinned sandboxes more, want %d", b.count(t)-sandboxes, replicas)
 	}
+	b.margins(t, pods)
 	b.memory(t, fmt.Sprintf("with %d pods on %d nodes", replicas, len(b.nodes)))
 	start = time.Now()
 	b.kubectl(t, "delete", "deployment", "--namespace", home, "fifty", "--cascade=foreground", "--timeout="+patience.String())
@@ -54,6 +56,21 @@ func (b *bed) allInTime(pods []pod) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// margins tells how near the pods' pins were to being late.
+func (b *bed) margins(t *testing.T, pods []pod) {
+	t.Helper()
+	all, err := b.status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var margins, waits []float64
+	for _, p := range pods {
+		timing := all[p.Metadata.Namespace+"/"+p.Metadata.Name].Timing
+		margins, waits = append(margins, timing.MarginMs), append(waits, timing.ResultToPinMs)
+	}
+	t.Logf("smallest margin %.0f ms; from CNI's result to the pins %.0f ms at most, by the last look without it", slices.Min(margins), slices.Max(waits))
 }
 
 // noFiles checks that a node's records are those of the pods that remain, the witness.

@@ -30,8 +30,9 @@ type sandbox struct {
 	Phase     string     `json:"phase"`
 	Neighbors []neighbor `json:"neighbors"`
 	Timing    struct {
-		Verdict  string  `json:"verdict"`
-		MarginMs float64 `json:"marginMs"`
+		Verdict       string  `json:"verdict"`
+		MarginMs      float64 `json:"marginMs"`
+		ResultToPinMs float64 `json:"resultToPinMs"`
 	} `json:"timing"`
 	Annotated bool   `json:"annotated"`
 	Refused   string `json:"refused"`
