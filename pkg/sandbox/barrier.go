@@ -85,9 +85,6 @@ const (
 	// next question. Where nothing else runs gVisor takes more than twice that from
 	// CNI's result to its look at the namespace, and what slows neighpin slows it, too.
 	maxPause = 25 * time.Millisecond
-	// freely is how many starting sandboxes are asked for as often as each would be
-	// alone.
-	freely = 4
 )
 
 // answer is what came of one question.
@@ -97,11 +94,13 @@ type answer struct {
 }
 
 // share makes a pause longer the more sandboxes wait for CNI at once, so that all
-// of them together ask the store no more often than a few, but never so long that
-// the runtime could be there first.
+// of them together ask the store no more often than one, but never so long that
+// the runtime could be there first. A question takes some tenth of a millisecond
+// from neighpin and from containerd each; where the share of the processor is
+// small, many a second would cost the very time that they are to save.
 func (l *life) share(pause time.Duration) time.Duration {
 	n := time.Duration(l.engine.waiting.Load())
-	return max(pause, min(pause*n/freely, maxPause))
+	return max(pause, min(pause*n, maxPause))
 }
 
 // alarm is a timer that knows when it will ring.
