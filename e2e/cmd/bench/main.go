@@ -22,12 +22,11 @@ import (
 	"github.com/neighpin/neighpin/e2e/internal/bench/podstart"
 	"github.com/neighpin/neighpin/e2e/internal/enclosure"
 	"github.com/neighpin/neighpin/e2e/internal/parts"
-	"github.com/neighpin/neighpin/e2e/internal/setup"
 )
 
 // sections are all that there is, in the order in which they run.
 func sections() []bench.Section {
-	return []bench.Section{podstart.Floor(), podstart.Alternatives(os.Getenv(pluginEnv))}
+	return []bench.Section{podstart.Floor(), podstart.Alternatives(podstart.Plugin())}
 }
 
 func main() {
@@ -42,31 +41,7 @@ func main() {
 	if err != nil {
 		os.Exit(2)
 	}
-	os.Exit(enclosure.Main(prepare, o.inside))
-}
-
-// pluginEnv tells the inside where the chained CNI plugin is.
-const pluginEnv = "NEIGHPIN_BENCH_CNI_PIN"
-
-// prepare installs and builds what is missing, outside the enclosure.
-func prepare(ctx context.Context) ([]string, error) {
-	if err := setup.Bench(ctx, os.Stdout); err != nil {
-		return nil, err
-	}
-	builder, err := parts.NewBuilder(os.Stdout)
-	if err != nil {
-		return nil, err
-	}
-	e2e, err := parts.Root()
-	if err != nil {
-		return nil, err
-	}
-	cache, err := parts.Cache()
-	if err != nil {
-		return nil, err
-	}
-	plugin := filepath.Join(cache, "bench", "cni-pin")
-	return []string{pluginEnv + "=" + plugin}, builder.Program(ctx, e2e, "./cmd/cni-pin", plugin)
+	os.Exit(enclosure.Main(podstart.Prepare, o.inside))
 }
 
 // options are the command's own.

@@ -6,16 +6,11 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/neighpin/neighpin/e2e/internal/enclosure"
-	"github.com/neighpin/neighpin/e2e/internal/parts"
-	"github.com/neighpin/neighpin/e2e/internal/setup"
 )
-
-const pluginEnv = "NEIGHPIN_BENCH_TEST_PLUGIN"
 
 // TestMain runs the tests in an enclosure, and the program whose calls are counted, which is this one.
 func TestMain(m *testing.M) {
@@ -26,27 +21,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(enclosure.Main(prepare, m.Run))
-}
-
-func prepare(ctx context.Context) ([]string, error) {
-	if err := setup.Bench(ctx, os.Stdout); err != nil {
-		return nil, err
-	}
-	builder, err := parts.NewBuilder(os.Stdout)
-	if err != nil {
-		return nil, err
-	}
-	e2e, err := parts.Root()
-	if err != nil {
-		return nil, err
-	}
-	cache, err := parts.Cache()
-	if err != nil {
-		return nil, err
-	}
-	plugin := filepath.Join(cache, "bench", "cni-pin")
-	return []string{pluginEnv + "=" + plugin}, builder.Program(ctx, e2e, "./cmd/cni-pin", plugin)
+	os.Exit(enclosure.Main(Prepare, m.Run))
 }
 
 func newBed(t *testing.T) *Bed {
@@ -89,7 +64,7 @@ func TestEveryContenderDoesTheJob(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plugin := os.Getenv(pluginEnv)
+	plugin := Plugin()
 	for _, c := range []struct {
 		contender
 		asks bool
