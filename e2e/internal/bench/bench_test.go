@@ -35,6 +35,38 @@ func TestQuantilesAreTheLeastThatTheShareDoesNotExceed(t *testing.T) {
 	}
 }
 
+func TestTheIntervalOfPairedRatiosIsThatOfTheBinomialDistribution(t *testing.T) {
+	of, to := make([]time.Duration, 100), make([]time.Duration, 100)
+	for i := range of {
+		of[i], to[i] = time.Duration(i+1), 1 // ratios 1 to 100
+	}
+	// Tables of the sign test have the 40th and the 61st of a hundred.
+	if median, low, high := PairedRatio(of, to); median != 50.5 || low != 40 || high != 61 {
+		t.Errorf("median %v, %v to %v; want 50.5, 40 to 61", median, low, high)
+	}
+	if median, low, high := PairedRatio(of[:6], to[:6]); median != 3.5 || low != 1 || high != 6 {
+		t.Errorf("of six: median %v, %v to %v; want 3.5, 1 to 6", median, low, high)
+	}
+	if median, _, _ := PairedRatio(of[:5], to[:5]); median != 0 {
+		t.Errorf("of five: %v, which nobody can know with confidence", median)
+	}
+}
+
+func TestAChartAndALimitOfRowsWithoutLatency(t *testing.T) {
+	r := Result{Name: "scale", Rows: []Row{{Name: "at 10", Values: []Value{{Name: "heap", Unit: "KiB", Value: 3}}}},
+		Limits: []Limit{{Of: "neighpin", Figure: "RSS", Unit: "MiB", Value: 40, Bar: 48}, {Of: "pods", Figure: "in time", Value: 1, Bar: 2, AtLeast: true}},
+		Chart:  &Chart{XLabel: "sandboxes", YLabel: "µs", LogX: true, Lines: []Line{{Name: "one event", X: []float64{10, 10000}, Y: []float64{5, 5}}}}}
+	text := r.markdown()
+	for _, want := range []string{"|  | heap KiB |", "| at 10 | 3 |", "RSS of neighpin: 40 MiB (at most 48 MiB: met)", "in time of pods: 1 (at least 2: not met)"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in\n%s", want, text)
+		}
+	}
+	if err := r.plot(filepath.Join(t.TempDir(), "chart.svg")); err != nil {
+		t.Error(err)
+	}
+}
+
 // section is one whose figures are known.
 func section(name string) Section {
 	return Section{Name: name, Title: "A title", Run: func(_ context.Context, env Env) (Result, error) {

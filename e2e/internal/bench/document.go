@@ -28,7 +28,10 @@ func (r Report) UpdateDocument(path string) error {
 	}
 	images := filepath.Join(filepath.Dir(path), "images")
 	for _, s := range r.Sections {
-		block := s.markdown() + fmt.Sprintf("\n![%s](images/%s)\n", s.Title, plotName(s))
+		block := s.markdown()
+		if !s.empty() {
+			block += fmt.Sprintf("\n![%s](images/%s)\n", s.Title, plotName(s))
+		}
 		if text, err = replaceBlock(text, s.Name, block); err != nil {
 			return err
 		}
@@ -37,6 +40,9 @@ func (r Report) UpdateDocument(path string) error {
 		return fmt.Errorf("make the folder of plots: %w", err)
 	}
 	for _, s := range r.Sections {
+		if s.empty() {
+			continue
+		}
 		if err := s.plot(filepath.Join(images, plotName(s))); err != nil {
 			return fmt.Errorf("draw section %s: %w", s.Name, err)
 		}

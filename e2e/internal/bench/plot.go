@@ -11,32 +11,63 @@ import (
 	"gonum.org/v1/plot/vg"
 )
 
-// plot draws how the latencies of each contender are distributed: the share of rounds that took no longer.
+// plot draws the section's chart, or how the latencies of each contender are distributed.
 func (r Result) plot(path string) error {
+	chart, top := r.Chart, false
+	if chart == nil {
+		chart, top = r.distribution(), true
+	}
 	p := plot.New()
-	p.X.Label.Text, p.Y.Label.Text = "µs, logarithmic", "share of rounds"
-	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
-	p.Y.Min, p.Y.Max = 0, 1
+	p.X.Label.Text, p.Y.Label.Text = chart.XLabel, chart.YLabel
+	if chart.LogX {
+		p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
+	}
+	if chart.LogY {
+		p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
+	}
 	p.Legend.Top, p.Legend.Left = true, true
 	p.Add(plotter.NewGrid())
-	for i, row := range r.Rows {
-		if len(row.samples) == 0 {
-			continue
-		}
-		if room := row.Latency.Min / 5; i == 0 || room < p.X.Min { // for the legend
-			p.X.Min = room
-		}
-		points := make(plotter.XYs, len(row.samples))
-		for j, sample := range row.samples {
-			points[j] = plotter.XY{X: microseconds(sample), Y: float64(j+1) / float64(len(row.samples))}
+	for i, l := range chart.Lines {
+		points := make(plotter.XYs, len(l.X))
+		for j := range points {
+			points[j] = plotter.XY{X: l.X[j], Y: l.Y[j]}
 		}
 		line, err := plotter.NewLine(points)
 		if err != nil {
-			return fmt.Errorf("draw %s: %w", row.Name, err)
+			return fmt.Errorf("draw %s: %w", l.Name, err)
 		}
-		line.StepStyle, line.Color, line.Width = plotter.PreStep, plotutil.Color(i), vg.Points(1.5)
+		if top {
+			line.StepStyle = plotter.PreStep
+		}
+		line.Color, line.Width = plotutil.Color(i), vg.Points(1.5)
 		p.Add(line)
-		p.Legend.Add(row.Name, line)
+		p.Legend.Add(l.Name, line)
+	}
+	if top {
+		p.Y.Min, p.Y.Max = 0, 1
+		p.X.Min /= 5 // room for the legend
+	} else if !chart.LogY {
+		p.Y.Min = min(p.Y.Min, 0)
 	}
 	return p.Save(8*vg.Inch, 4*vg.Inch, path)
 }
+
+// distribution is the share of rounds that took no longer, for each contender.
+func (r Result) distribution() *Chart {
+	chart := &Chart{XLabel: "µs, logarithmic", YLabel: "share of rounds", LogX: true}
+	for _, row := range r.Rows {
+		if len(row.samples) == 0 {
+			continue
+		}
+		line := Line{Name: row.Name}
+		for j, sample := range row.samples {
+			line.X = append(line.X, microseconds(sample))
+			line.Y = append(line.Y, float64(j+1)/float64(len(row.samples)))
+		}
+		chart.Lines = append(chart.Lines, line)
+	}
+	return chart
+}
+
+// empty tells that there is nothing to draw.
+func (r Result) empty() bool { return r.Chart == nil && len(r.distribution().Lines) == 0 }

@@ -30,7 +30,10 @@ type Result struct {
 	Title  string   `json:"title"`
 	Rows   []Row    `json:"rows"`
 	Ratios []Ratio  `json:"ratios,omitempty"`
+	Limits []Limit  `json:"limits,omitempty"`
 	Notes  []string `json:"notes,omitempty"` // what is to be known about the figures
+	// Chart is drawn for the section; without one, how the rows' latencies are distributed.
+	Chart *Chart `json:"chart,omitempty"`
 
 	// Load is the machine's load average over a minute, before the section and after it.
 	Load [2]float64 `json:"load"`
@@ -39,7 +42,7 @@ type Result struct {
 // Row is one contender.
 type Row struct {
 	Name    string  `json:"name"`
-	Latency Summary `json:"latency"`
+	Latency Summary `json:"latency"` // of none, where the row has only values
 	Values  []Value `json:"values,omitempty"`
 
 	samples []time.Duration // for the plot
@@ -59,10 +62,48 @@ type Ratio struct {
 	Figure string  `json:"figure"` // "p50", "p99", or the name of a value
 	Ratio  float64 `json:"ratio"`
 	Bar    float64 `json:"bar,omitempty"` // what it is to be at most; zero where nothing is said
+
+	// Low and High are its 95 % confidence interval; zero where none was made.
+	Low  float64 `json:"low,omitempty"`
+	High float64 `json:"high,omitempty"`
 }
 
-// Met tells whether the ratio is within its bar, if it has one.
-func (r Ratio) Met() bool { return r.Bar == 0 || r.Ratio <= r.Bar }
+// Met tells whether the ratio, or the upper end of its confidence interval, is within its bar, if it has one.
+func (r Ratio) Met() bool { return r.Bar == 0 || max(r.Ratio, r.High) <= r.Bar }
+
+// Limit is a figure by itself that is to stay within a bar.
+type Limit struct {
+	Of      string  `json:"of"`
+	Figure  string  `json:"figure"`
+	Unit    string  `json:"unit,omitempty"`
+	Value   float64 `json:"value"`
+	Bar     float64 `json:"bar"`
+	AtLeast bool    `json:"at_least,omitempty"` // the bar is below, and not above
+}
+
+// Met tells whether the figure is within its bar.
+func (l Limit) Met() bool {
+	if l.AtLeast {
+		return l.Value >= l.Bar
+	}
+	return l.Value <= l.Bar
+}
+
+// Chart is a drawing of lines.
+type Chart struct {
+	XLabel string `json:"x"`
+	YLabel string `json:"y"`
+	LogX   bool   `json:"log_x,omitempty"`
+	LogY   bool   `json:"log_y,omitempty"`
+	Lines  []Line `json:"lines"`
+}
+
+// Line is drawn through points, whose coordinates X and Y have one by one.
+type Line struct {
+	Name string    `json:"name"`
+	X    []float64 `json:"xs"`
+	Y    []float64 `json:"ys"`
+}
 
 // Row finds a contender's row by name.
 func (r *Result) Row(name string) (Row, error) {

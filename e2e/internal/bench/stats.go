@@ -52,4 +52,35 @@ func NewRow(name string, samples []time.Duration, values ...Value) Row {
 	return Row{Name: name, Latency: Summarize(samples), Values: values, samples: samples}
 }
 
+// PairedRatio is the median of the ratios of pairs, which are the values at the same places, with its 95 % confidence interval: that
+// between two order statistics, which holds whatever the distribution is (the number of ratios below the true median is
+// binomial). Six pairs are the fewest that have one; of fewer, or of unequal numbers, all three are zero.
+func PairedRatio(of, to []time.Duration) (median, low, high float64) {
+	n := len(of)
+	if n < 6 || n != len(to) {
+		return 0, 0, 0
+	}
+	ratios := make([]float64, n)
+	for i := range ratios {
+		ratios[i] = float64(of[i]) / float64(to[i])
+	}
+	slices.Sort(ratios)
+	// The greatest k of which at most 2.5 % of all draws have fewer than k on one side.
+	k, sum, chance := 0, 0.0, math.Pow(0.5, float64(n))
+	if chance == 0 { // too many for a float64: the normal distribution is near enough
+		k = int(float64(n)/2 - 1.96*math.Sqrt(float64(n))/2)
+	} else {
+		for sum+chance <= 0.025 {
+			sum += chance
+			chance *= float64(n-k) / float64(k+1)
+			k++
+		}
+	}
+	middle := ratios[n/2]
+	if n%2 == 0 {
+		middle = (middle + ratios[n/2-1]) / 2
+	}
+	return middle, ratios[k-1], ratios[n-k]
+}
+
 func microseconds(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }

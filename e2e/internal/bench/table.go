@@ -11,9 +11,15 @@ import (
 	"text/tabwriter"
 )
 
+// latencies are the columns of rows that have any.
+func latencies() []string { return []string{"n", "p50 µs", "p90 µs", "p99 µs", "max µs"} }
+
 // header names the columns of a result's table: latency first, then every value that a row has.
 func (r Result) header() []string {
-	header := []string{"", "n", "p50 µs", "p90 µs", "p99 µs", "max µs"}
+	header := []string{""}
+	if slices.ContainsFunc(r.Rows, func(row Row) bool { return row.Latency.N > 0 }) {
+		header = append(header, latencies()...)
+	}
 	for _, row := range r.Rows {
 		for _, v := range row.Values {
 			if title := v.title(); !slices.Contains(header, title) {
@@ -29,9 +35,13 @@ func (v Value) title() string { return strings.TrimSpace(v.Name + " " + v.Unit) 
 // cells are a row's, in the order of the header.
 func (r Row) cells(header []string) []string {
 	l := r.Latency
-	cells := []string{r.Name, strconv.Itoa(l.N), number(l.P50), number(l.P90), number(l.P99), number(l.Max)}
-	for _, title := range header[len(cells):] {
+	own := []string{strconv.Itoa(l.N), number(l.P50), number(l.P90), number(l.P99), number(l.Max)}
+	cells := []string{r.Name}
+	for _, title := range header[1:] {
 		cell := ""
+		if i := slices.Index(latencies(), title); i >= 0 && l.N > 0 {
+			cell = own[i]
+		}
 		for _, v := range r.Values {
 			if v.title() == title {
 				cell = number(v.Value)
@@ -53,21 +63,35 @@ func number(f float64) string {
 	return strconv.FormatFloat(f, 'f', 2, 64)
 }
 
-// lines say the ratios, one each.
+// lines say the ratios and the limits, one each.
 func (r Result) lines() []string {
 	var lines []string
 	for _, q := range r.Ratios {
 		line := fmt.Sprintf("%s of %s: %s × %s", q.Figure, q.Of, number(q.Ratio), q.To)
-		switch {
-		case q.Bar == 0:
-		case q.Met():
-			line += fmt.Sprintf(" (at most %s: met)", number(q.Bar))
-		default:
-			line += fmt.Sprintf(" (at most %s: not met)", number(q.Bar))
+		if q.High != 0 {
+			line += fmt.Sprintf(", 95 %% confidence %.3f to %.3f", q.Low, q.High)
+		}
+		if q.Bar != 0 {
+			line += verdict("at most", q.Bar, "", q.Met())
 		}
 		lines = append(lines, line)
 	}
+	for _, l := range r.Limits {
+		words := "at most"
+		if l.AtLeast {
+			words = "at least"
+		}
+		lines = append(lines, strings.TrimSpace(fmt.Sprintf("%s of %s: %s %s", l.Figure, l.Of, number(l.Value), l.Unit))+verdict(words, l.Bar, l.Unit, l.Met()))
+	}
 	return lines
+}
+
+func verdict(words string, bar float64, unit string, met bool) string {
+	not := ""
+	if !met {
+		not = "not "
+	}
+	return fmt.Sprintf(" (%s: %smet)", strings.TrimSpace(words+" "+number(bar)+" "+unit), not)
 }
 
 // Print writes a table for people, the ratios and the notes.
