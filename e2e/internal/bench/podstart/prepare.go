@@ -33,7 +33,16 @@ func Prepare(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	plugin := filepath.Join(cache, "bench", "cni-pin")
-	return []string{pluginEnv + "=" + plugin}, builder.Program(ctx, e2e, "./cmd/cni-pin", plugin)
+	if err := builder.Program(ctx, e2e, "./cmd/cni-pin", plugin); err != nil {
+		return nil, err
+	}
+	// Sections about a node's runtime have one: see setup.FromEnvironment.
+	programs, err := setup.All(ctx, os.Stdout, setup.Newest)
+	if err != nil {
+		return nil, err
+	}
+	environment, err := programs.Environment()
+	return append(environment, pluginEnv+"="+plugin), err
 }
 
 // Plugin is where Prepare has put the chained CNI plugin, as the inside of the enclosure knows it.
