@@ -4,6 +4,7 @@
 //
 //	workload                   waits for SIGTERM: the pause container and idle workloads
 //	workload connect ADDR...   opens a TCP connection to each ADDR (host:port), in order
+//	workload first ADDR...     opens a TCP connection to each ADDR and says when its first byte came
 //	workload spin              keeps one core busy until it is killed
 //	workload count ADDR        serves over HTTP how many POSTs there were
 //	workload read FILE         prints a file
@@ -30,6 +31,9 @@ func main() {
 	if len(os.Args) > 2 && os.Args[1] == "connect" {
 		os.Exit(connect(os.Args[2:]))
 	}
+	if len(os.Args) > 2 && os.Args[1] == "first" {
+		os.Exit(complain(first(os.Args[2:])))
+	}
 	if len(os.Args) == 3 && os.Args[1] == "read" {
 		os.Exit(read(os.Args[2]))
 	}
@@ -47,7 +51,7 @@ func main() {
 		}
 	}
 	if len(os.Args) > 1 {
-		fmt.Fprintln(os.Stderr, "usage: workload | workload connect ADDR... | workload spin | workload count ADDR | workload read FILE | workload neighbor IP MAC N | workload route NET IP")
+		fmt.Fprintln(os.Stderr, "usage: workload | workload connect ADDR... | workload first ADDR... | workload spin | workload count ADDR | workload read FILE | workload neighbor IP MAC N | workload route NET IP")
 		os.Exit(2)
 	}
 	signals := make(chan os.Signal, 1)

@@ -19,9 +19,9 @@ const (
 )
 
 // calico is the network of Calico's CNI plugin (cni-plugin/pkg/dataplane/linux/dataplane_linux.go): nobody has 169.254.1.1, for which
-// the kernel answers on the host's end if proxyARP says so and the node has another way to it, by default after a random delay of
-// up to 0.8 s (proxy_delay).
-func calico(proxyARP string) func(*Env) (*current.Result, error) {
+// the kernel answers on the host's end if proxyARP says so and the node has another way to it, after a random delay of up to proxyDelay
+// hundredths of a second. Calico sets that to 0; the kernel's own is 80, which is what others have who only switch the proxy on.
+func calico(proxyARP, proxyDelay string) func(*Env) (*current.Result, error) {
 	return func(e *Env) (*current.Result, error) {
 		result, err := e.Addresses()
 		if err != nil {
@@ -41,6 +41,7 @@ func calico(proxyARP string) func(*Env) (*current.Result, error) {
 		}
 		err = errors.Join(
 			Sysctl("ipv4/conf/"+e.HostLink+"/proxy_arp", proxyARP),
+			Sysctl("ipv4/neigh/"+e.HostLink+"/proxy_delay", proxyDelay),
 			Sysctl("ipv4/conf/"+e.HostLink+"/forwarding", "1"), // without which there is no proxy
 			e.routeToPod(pod4, pod6))
 		if err != nil {
