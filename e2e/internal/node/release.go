@@ -25,7 +25,7 @@ func (n *Node) ChangeRelease(ctx context.Context, release string) error {
 func (n *Node) use(release string) error {
 	folder, ok := n.programs.Containerds[release]
 	if !ok {
-		return fmt.Errorf("find containerd %s: it was not built, see setup.Programs.BuildUpgrades", release)
+		return fmt.Errorf("find containerd %s: it was not built, see setup.Programs.BuildReleases", release)
 	}
 	n.programs.Release, n.programs.Containerd = release, folder
 	return nil

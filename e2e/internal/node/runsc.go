@@ -3,6 +3,8 @@
 package node
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -16,6 +18,9 @@ import (
 // copied is how runsc reports a neighbor that it took into the sandbox's network stack.
 var copied = regexp.MustCompile(`Copying a static ARP entry: (\S+) (\S+)`)
 
+// networkSetUp is what runsc logs next, with all that it has read.
+const networkSetUp = "Setting up network, config:"
+
 // Copied are the neighbors that runsc took from the pod's namespace, with their MACs. It is an error if runsc's
 // log does not show that it got as far as the network: then it proves nothing.
 func (p *Pod) Copied() (map[netip.Addr]string, error) { return CopiedBy(p.RunscLog("start")) }
@@ -27,7 +32,7 @@ func CopiedBy(path string) (map[netip.Addr]string, error) {
 		return nil, fmt.Errorf("read runsc's log: %w", err)
 	}
 	log := string(data)
-	if !strings.Contains(log, "Setting up network, config:") {
+	if !strings.Contains(log, networkSetUp) {
 		return nil, fmt.Errorf("%s: runsc has not set the network up", path)
 	}
 	neighbors := map[netip.Addr]string{}
@@ -60,17 +65,46 @@ func (p *Pod) RunscBegan(command string) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, fmt.Errorf("read runsc's log: %w", err)
 	}
-	match := runscTime.FindSubmatch(data)
-	if match == nil {
-		return time.Time{}, fmt.Errorf("%s: its first line has no time", path)
-	}
-	began, err := time.ParseInLocation("0102 15:04:05.000000", string(match[1]), time.Local)
+	began, err := runscLineTime(data)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("%s: parse the time of its first line: %w", path, err)
-	}
-	now := time.Now()
-	if began = began.AddDate(now.Year(), 0, 0); began.After(now) {
-		began = began.AddDate(-1, 0, 0) // at the turn of the year
+		return time.Time{}, fmt.Errorf("%s: its first line: %w", path, err)
 	}
 	return began, nil
+}
+
+// ReadNeighbors is when runsc read the pod's neighbors: when its log says that it copies the first, else that it sets
+// the network up with what it has read.
+func (p *Pod) ReadNeighbors() (time.Time, error) {
+	path := p.RunscLog("start")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read runsc's log: %w", err)
+	}
+	for line := range bytes.Lines(data) {
+		if copied.Match(line) || bytes.Contains(line, []byte(networkSetUp)) {
+			at, err := runscLineTime(line)
+			if err != nil {
+				return time.Time{}, fmt.Errorf("%s: a line about the network: %w", path, err)
+			}
+			return at, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%s: runsc has not set the network up", path)
+}
+
+// runscLineTime is the time that a line begins with.
+func runscLineTime(line []byte) (time.Time, error) {
+	match := runscTime.FindSubmatch(line)
+	if match == nil {
+		return time.Time{}, errors.New("it has no time")
+	}
+	at, err := time.ParseInLocation("0102 15:04:05.000000", string(match[1]), time.Local)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("parse its time: %w", err)
+	}
+	now := time.Now()
+	if at = at.AddDate(now.Year(), 0, 0); at.After(now) {
+		at = at.AddDate(-1, 0, 0) // at the turn of the year
+	}
+	return at, nil
 }

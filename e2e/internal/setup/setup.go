@@ -25,7 +25,7 @@ type Programs struct {
 	Release string
 	// Containerd, GVisor and CNI are folders of parts.
 	Containerd, GVisor, CNI string
-	// Containerds are the folders of the releases that a node can change to; BuildUpgrades fills
+	// Containerds are the folders of the releases that a node can change to; BuildReleases fills
 	// it.
 	Containerds map[string]string
 	// Own is the folder with what is built from this checkout: neighpin, workload, worker, cni-datapath.
@@ -150,12 +150,17 @@ func Build(ctx context.Context, progress io.Writer, release string) (Programs, e
 
 // BuildUpgrades builds the releases of UpgradePath for programs of the newest release.
 func (p *Programs) BuildUpgrades(ctx context.Context, progress io.Writer) error {
+	return p.BuildReleases(ctx, progress, UpgradePath())
+}
+
+// BuildReleases builds releases that the node is to change to.
+func (p *Programs) BuildReleases(ctx context.Context, progress io.Writer, releases []string) error {
 	builder, err := parts.NewBuilder(progress)
 	if err != nil {
 		return err
 	}
 	p.Containerds = map[string]string{}
-	for _, release := range UpgradePath() {
+	for _, release := range releases {
 		if p.Containerds[release], err = buildContainerd(ctx, builder, release); err != nil {
 			return err
 		}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package margin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/neighpin/neighpin/e2e/internal/bench"
+	"github.com/neighpin/neighpin/e2e/internal/node"
+	"github.com/neighpin/neighpin/e2e/internal/setup"
+)
+
+const (
+	// atATime is how many pods start at once.
+	atATime = 8
+	// longest bounds the time in which the pods of one release are begun.
+	longest = 55 * time.Second
+)
+
+// Margin is the section.
+func Margin() bench.Section {
+	return bench.Section{Name: "margin", Title: "gVisor pods, 8 at a time, all cores busy: how near a pin comes to being late",
+		Run: func(ctx context.Context, env bench.Env) (bench.Result, error) {
+			return measure(ctx, env, Releases(), env.Rounds(200, 12))
+		}}
+}
+
+// measure starts so many pods on each release of containerd.
+func measure(ctx context.Context, env bench.Env, releases []string, pods int) (result bench.Result, err error) {
+	programs, err := setup.FromEnvironment()
+	if err != nil {
+		return result, err
+	}
+	n, err := node.Start(ctx, programs, node.Options{})
+	if err != nil {
+		return result, err
+	}
+	defer func() { err = errors.Join(err, n.Close(context.WithoutCancel(ctx))) }()
+	for _, release := range releases {
+		env.Say("containerd %s: %d pods, %d at a time", release, pods, atATime)
+		samples, err := onRelease(ctx, n, release, pods)
+		if err != nil {
+			return result, fmt.Errorf("measure on containerd %s: %w", release, err)
+		}
+		add(&result, release, samples, pods)
+	}
+	result.Notes = append(result.Notes,
+		"CNI's result counts as written when containerd has written it into libcni's cache, by the file's time of modification, which is as old as a tick of the kernel "+
+			"on some; the runtime reads when runsc's log says that it copies the first neighbor; the pin is acknowledged at the time in neighpin's record",
+		"smallest margin by the record: as neighpin itself saw it, by the kernel's message that the runtime had taken the first address",
+		"each pod has run a container; runsc's log says that it copied both gateways with the address of the host's end, and no other")
+	return result, nil
+}
+
+// onRelease starts pods on one release, with a neighpin of their own.
+func onRelease(ctx context.Context, n *node.Node, release string, pods int) (samples []sample, err error) {
+	if release != n.Release() {
+		back, err := n.StartAnew(ctx, release)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, back(context.WithoutCancel(ctx))) }()
+	}
+	d, err := n.StartDaemon(node.DaemonOptions{})
+	if err != nil {
+		return nil, err
+	}
+	if err := d.Ready(ctx); err != nil {
+		return nil, errors.Join(err, d.Kill())
+	}
+	stop, err := n.KeepCoresBusy()
+	if err != nil {
+		return nil, errors.Join(err, d.Kill())
+	}
+	samples, err = start(ctx, n, d, pods)
+	return samples, errors.Join(err, stop(), d.Stop(context.WithoutCancel(ctx)))
+}
+
+// add describes the pods of one release.
+func add(result *bench.Result, release string, samples []sample, wanted int) {
+	var pins, margins []time.Duration
+	counts := map[string]int{}
+	smallest, recorded := time.Duration(0), time.Duration(0)
+	for i, s := range samples {
+		pins, margins = append(pins, s.toPin), append(margins, s.margin)
+		counts[s.verdict]++
+		if i == 0 || s.margin < smallest {
+			smallest = s.margin
+		}
+		if i == 0 || s.recorded < recorded {
+			recorded = s.recorded
+		}
+	}
+	of := "containerd " + release
+	result.Rows = append(result.Rows,
+		bench.NewRow(of+": from CNI's result to the pin", pins),
+		bench.NewRow(of+": from the pin to the runtime's look", margins,
+			bench.Value{Name: "smallest", Unit: "ms", Value: milliseconds(smallest)},
+			bench.Value{Name: "smallest by the record", Unit: "ms", Value: milliseconds(recorded)},
+			bench.Value{Name: "in time", Value: float64(counts[inTime])}))
+	result.Limits = append(result.Limits,
+		bench.Limit{Of: of, Figure: "pods that were not in time", Value: float64(len(samples) - counts[inTime])})
+	if len(samples) < wanted {
+		result.Notes = append(result.Notes, fmt.Sprintf("%s: %d pods instead of %d, as many as were begun in %v", of, len(samples), wanted, longest))
+	}
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }
