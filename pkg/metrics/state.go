@@ -24,6 +24,8 @@ type stateCollector struct {
 	skipped      *prometheus.Desc
 	stale        *prometheus.Desc
 	observed     *prometheus.Desc
+	messages     *prometheus.Desc
+	looks        *prometheus.Desc
 	configOK     *prometheus.Desc
 	configLoaded *prometheus.Desc
 
@@ -46,6 +48,8 @@ func newStateCollector(state func() State) *stateCollector {
 		skipped:      desc("gateways_skipped", "Gateways that are not pinned now, by reason.", "reason"),
 		stale:        desc("stale_copies", "Gateways whose address changed after a runtime had copied it, which only a new pod mends."),
 		observed:     desc("observed_solicitations_total", "ARP requests and neighbor solicitations of observed sandboxes, for pinned gateways or for others.", "target"),
+		messages:     desc("host_messages_total", "Messages of the kernel about links, addresses and neighbors of the host and of the namespaces it has numbered, that were read."),
+		looks:        desc("looks_total", "Comparisons of one started sandbox with what is true, by what led to them.", "cause"),
 		configOK:     desc("config_reload_success", "1 while the configuration that was read last is the one in force, 0 while it could not be taken."),
 		configLoaded: desc("config_last_reload_timestamp_seconds", "When the configuration in force was read."),
 	}
@@ -53,7 +57,7 @@ func newStateCollector(state func() State) *stateCollector {
 
 // Describe implements prometheus.Collector.
 func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{c.connected, c.synchronized, c.store, c.heard, c.sandboxes, c.managed, c.skipped, c.stale, c.observed, c.configOK, c.configLoaded} {
+	for _, desc := range []*prometheus.Desc{c.connected, c.synchronized, c.store, c.heard, c.sandboxes, c.managed, c.skipped, c.stale, c.observed, c.messages, c.looks, c.configOK, c.configLoaded} {
 		ch <- desc
 	}
 }
@@ -91,13 +95,22 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(c.skipped, float64(n), string(reason))
 	}
 	gauge(c.stale, float64(stale))
+	count := func(desc *prometheus.Desc, n uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n), labels...)
+	}
+	count(c.messages, state.Engine.HostMessages)
+	for _, cause := range sandbox.Causes() {
+		if cause != sandbox.CauseStart { // what starts is looked at by itself, and not compared
+			count(c.looks, state.Engine.Looks[cause], string(cause))
+		}
+	}
 	gauge(c.configOK, truth[state.ConfigOK])
 	if !state.ConfigLoadedAt.IsZero() {
 		gauge(c.configLoaded, float64(state.ConfigLoadedAt.UnixMilli())/1000)
 	}
 	if state.Observed != nil {
 		for target, n := range map[string]uint64{"gateway": state.Observed.Gateways, "other": state.Observed.Others} {
-			ch <- prometheus.MustNewConstMetric(c.observed, prometheus.CounterValue, float64(n), target)
+			count(c.observed, n, target)
 		}
 	}
 }

@@ -5,6 +5,7 @@ package neighbor
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -54,6 +55,7 @@ type HostEvent struct {
 type HostWatcher struct {
 	socket *listener
 	self   int32 // a number that the namespace was given for itself, or HostNSID
+	heard  atomic.Uint64
 }
 
 // WatchHost begins to listen: everything that happens from its return on is
@@ -96,6 +98,10 @@ func (w *HostWatcher) Close() error {
 	return nil
 }
 
+// Heard is how many of the kernel's messages have been read. It may be called
+// from any goroutine.
+func (w *HostWatcher) Heard() uint64 { return w.heard.Load() }
+
 // Receive waits for something to happen and returns it, in the kernel's order.
 // Lost or unreadable messages give an event of kind Overrun: what is read from
 // the kernel after it is not older than what was lost. After Close the error
@@ -114,6 +120,9 @@ func (w *HostWatcher) decode(n notice) (HostEvent, bool) {
 		nsid = HostNSID
 	}
 	lost := HostEvent{Event: Event{Kind: Overrun}, NSID: HostNSID}
+	if n.kind != 0 {
+		w.heard.Add(1)
+	}
 	switch n.kind {
 	case 0:
 		return lost, true

@@ -317,6 +317,11 @@ type Status struct {
 	// why not, where that has been tried.
 	Listening   bool
 	ListenError error
+	// HostMessages is how many of the kernel's messages about the host and its
+	// namespaces were read since the start, and Looks how often a sandbox that has
+	// started was looked at, by what led to that.
+	HostMessages uint64
+	Looks        map[Cause]uint64
 	// Sandboxes are copies of the records, ordered by pod.
 	Sandboxes []Record
 }
@@ -331,6 +336,7 @@ func (e *Engine) Status() Status {
 		known = append(known, s)
 	}
 	e.mu.Unlock() // the runtime's calls need it; records are large
+	status.HostMessages, status.Looks = e.guard.count()
 	status.Sandboxes = slices.Grow(status.Sandboxes, len(known))
 	for _, s := range known {
 		status.Sandboxes = append(status.Sandboxes, e.observed(s.record()))

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
@@ -39,6 +40,8 @@ type guard struct {
 	ready  *sync.Cond  // of mu: there is work, or the end
 	begins func(*ward) // called before each comparison; for tests
 
+	messages atomic.Uint64 // of the kernel about the host and its namespaces, that were read
+
 	mu        sync.Mutex // guards the following
 	closed    bool
 	wards     map[*sandbox]*ward
@@ -49,9 +52,10 @@ type guard struct {
 	urgent    []*ward         // to be compared, in order
 	patient   []*ward         // when nothing is urgent
 	swept     time.Time
-	busy      int         // workers that compare
-	moved     time.Time   // when one began or ended that last
-	sweeping  *time.Timer // when everything is to be compared again, or nil
+	busy      int                  // workers that compare
+	moved     time.Time            // when one began or ended that last
+	looks     [takeover + 1]uint64 // comparisons, by what led to them
+	sweeping  *time.Timer          // when everything is to be compared again, or nil
 
 	askable *sync.Cond // of mu: there is somebody to ask for, or the end
 	unasked []*ward    // to be asked for, in order

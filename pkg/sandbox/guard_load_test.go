@@ -243,6 +243,8 @@ func (s *script) Receive() ([]neighbor.HostEvent, error) {
 	}
 }
 
+func (s *script) Heard() uint64 { return 0 }
+
 func (s *script) Close() error {
 	s.once.Do(func() { close(s.closed) })
 	return nil

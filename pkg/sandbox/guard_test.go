@@ -355,3 +355,17 @@ func TestStoppedSandboxIsLeftAlone(t *testing.T) {
 		t.Error("repaired after its end")
 	}
 }
+
+// What is heard and what it leads to is counted.
+func TestMessagesAndLooksAreCounted(t *testing.T) {
+	n := newNode(t)
+	p := n.running()
+	n.settled(podID)
+	before := n.engine.Status()
+	p.IP("neigh del " + gateway4 + " dev eth0")
+	n.eventually("the pin to be back", func() bool { return strings.Contains(p.permanent(), gateway4+" ") })
+	n.eventually("messages and a look to be counted", func() bool {
+		after := n.engine.Status()
+		return after.HostMessages > before.HostMessages && after.Looks[CauseEvent] > before.Looks[CauseEvent]
+	})
+}

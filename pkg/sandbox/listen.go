@@ -15,6 +15,7 @@ import (
 // hostWatcher is the part of neighbor.HostWatcher that the guard needs.
 type hostWatcher interface {
 	Receive() ([]neighbor.HostEvent, error)
+	Heard() uint64
 	Close() error
 }
 
@@ -74,8 +75,11 @@ func (g *guard) hear(began func()) error {
 	g.sweep()
 	g.mu.Unlock()
 	second, read := time.Now(), 0
-	for {
+	for known := uint64(0); ; {
 		events, err := w.Receive()
+		heard := w.Heard()
+		g.messages.Add(heard - known)
+		known = heard
 		if err != nil {
 			return fmt.Errorf("listen to the host: %w", err)
 		}

@@ -134,6 +134,7 @@ func (g *guard) next() (*ward, urgency) {
 		cause := w.cause
 		w.busy, w.dirty, w.waits, w.cause = true, false, idle, idle
 		g.busy, g.moved = g.busy+1, time.Now()
+		g.looks[cause]++
 		return w, cause
 	}
 }
@@ -266,4 +267,16 @@ func (g *guard) end() {
 	}
 	g.ready.Broadcast()
 	g.askable.Broadcast()
+}
+
+// count returns how many of the kernel's messages were read, and how many comparisons
+// were begun, by what led to them.
+func (g *guard) count() (messages uint64, looks map[Cause]uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	looks = make(map[Cause]uint64)
+	for u := slow; u <= takeover; u++ {
+		looks[u.cause()] = g.looks[u]
+	}
+	return g.messages.Load(), looks
 }
