@@ -10,12 +10,15 @@ import (
 // Newest is the release of containerd that a node runs unless a test asks for another.
 const Newest = "2.4"
 
+// Oldest is the oldest release 2 of containerd that a node can run.
+const Oldest = "2.0"
+
 // ReleaseEnv names the environment variable by which a person asks for another release.
 const ReleaseEnv = "NEIGHPIN_E2E_CONTAINERD"
 
 // Releases are the minor releases of containerd that a node can run, oldest first. The part of each has the newest
 // patch release that the Go module proxy serves.
-func Releases() []string { return []string{"1.7", "2.0", "2.2", "2.3", Newest} }
+func Releases() []string { return []string{"1.7", Oldest, "2.2", "2.3", Newest} }
 
 // UpgradePath are the releases of an upgrade in place, each of which containerd supports: from one long-term release to the
 // next, and from there to the minor release that follows (containerd's RELEASES.md, "Upgrade Path").
@@ -42,7 +45,7 @@ func containerdPart(release string) (string, error) {
 		return "containerd23", nil
 	case "2.2":
 		return "containerd22", nil
-	case "2.0":
+	case Oldest:
 		return "containerd20", nil
 	case "1.7":
 		return "containerd17", nil

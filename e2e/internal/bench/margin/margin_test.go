@@ -7,15 +7,16 @@ import (
 	"testing"
 
 	"github.com/neighpin/neighpin/e2e/internal/bench"
+	"github.com/neighpin/neighpin/e2e/internal/bench/podstart"
 	"github.com/neighpin/neighpin/e2e/internal/enclosure"
 	"github.com/neighpin/neighpin/e2e/internal/setup"
 )
 
-func TestMain(m *testing.M) { os.Exit(enclosure.Main(Prepare, m.Run)) }
+func TestMain(m *testing.M) { os.Exit(enclosure.Main(podstart.Prepare, m.Run)) }
 
 func TestEveryPodIsMeasured(t *testing.T) {
 	const pods = 4
-	result, err := measure(t.Context(), bench.Env{Short: true, Progress: t.Output()}, []string{setup.Newest}, pods)
+	result, err := measure(t.Context(), bench.Env{Short: true, Progress: t.Output()}, load{releases: []string{setup.Newest}, pods: pods, atATime: 8, busy: true})
 	if err != nil {
 		t.Fatal(err)
 	}

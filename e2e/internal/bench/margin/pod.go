@@ -33,14 +33,14 @@ type sample struct {
 
 // start runs so many pods, some at a time, each of which it removes when it has been looked at. It begins no more when the time is
 // over that a release is given. The first error ends it.
-func start(ctx context.Context, n *node.Node, d *node.Daemon, count int) (samples []sample, err error) {
+func start(ctx context.Context, n *node.Node, d *node.Daemon, l load) (samples []sample, err error) {
 	work := make(chan struct{})
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var mu sync.Mutex // guards the following
 	var errs []error
 	var workers sync.WaitGroup
-	for range min(atATime, count) {
+	for range min(l.atATime, l.pods) {
 		workers.Go(func() {
 			for range work {
 				s, err := one(ctx, n, d)
@@ -55,7 +55,7 @@ func start(ctx context.Context, n *node.Node, d *node.Daemon, count int) (sample
 			}
 		})
 	}
-	give(ctx, work, count)
+	give(ctx, work, l.pods)
 	workers.Wait()
 	return samples, errors.Join(append(errs, context.Cause(ctx))...)
 }

@@ -13,23 +13,27 @@ import (
 	"github.com/neighpin/neighpin/e2e/internal/setup"
 )
 
-const (
-	// atATime is how many pods start at once.
-	atATime = 8
-	// longest bounds the time in which the pods of one release are begun.
-	longest = 55 * time.Second
-)
+// longest bounds the time in which the pods of one release are begun.
+const longest = 55 * time.Second
+
+// load is what pods start under.
+type load struct {
+	releases []string // of containerd, one after the other
+	pods     int      // on each
+	atATime  int
+	busy     bool // a process per core computes
+}
 
 // Margin is the section.
 func Margin() bench.Section {
 	return bench.Section{Name: "margin", Title: "gVisor pods, 8 at a time, all cores busy: how near a pin comes to being late",
 		Run: func(ctx context.Context, env bench.Env) (bench.Result, error) {
-			return measure(ctx, env, Releases(), env.Rounds(200, 12))
+			return measure(ctx, env, load{releases: []string{setup.Oldest, setup.Newest}, pods: env.Rounds(200, 12), atATime: 8, busy: true})
 		}}
 }
 
-// measure starts so many pods on each release of containerd.
-func measure(ctx context.Context, env bench.Env, releases []string, pods int) (result bench.Result, err error) {
+// measure starts pods on each release of containerd.
+func measure(ctx context.Context, env bench.Env, l load) (result bench.Result, err error) {
 	programs, err := setup.FromEnvironment()
 	if err != nil {
 		return result, err
@@ -39,13 +43,13 @@ func measure(ctx context.Context, env bench.Env, releases []string, pods int) (r
 		return result, err
 	}
 	defer func() { err = errors.Join(err, n.Close(context.WithoutCancel(ctx))) }()
-	for _, release := range releases {
-		env.Say("containerd %s: %d pods, %d at a time", release, pods, atATime)
-		samples, err := onRelease(ctx, n, release, pods)
+	for _, release := range l.releases {
+		env.Say("containerd %s: %d pods, %d at a time", release, l.pods, l.atATime)
+		samples, err := onRelease(ctx, n, release, l)
 		if err != nil {
 			return result, fmt.Errorf("measure on containerd %s: %w", release, err)
 		}
-		add(&result, release, samples, pods)
+		add(&result, release, samples, l.pods)
 	}
 	result.Notes = append(result.Notes,
 		"CNI's result counts as written when containerd has written it into libcni's cache, by the file's time of modification, which is as old as a tick of the kernel "+
@@ -56,7 +60,7 @@ func measure(ctx context.Context, env bench.Env, releases []string, pods int) (r
 }
 
 // onRelease starts pods on one release, with a neighpin of their own.
-func onRelease(ctx context.Context, n *node.Node, release string, pods int) (samples []sample, err error) {
+func onRelease(ctx context.Context, n *node.Node, release string, l load) (samples []sample, err error) {
 	if release != n.Release() {
 		back, err := n.StartAnew(ctx, release)
 		if err != nil {
@@ -71,11 +75,13 @@ func onRelease(ctx context.Context, n *node.Node, release string, pods int) (sam
 	if err := d.Ready(ctx); err != nil {
 		return nil, errors.Join(err, d.Kill())
 	}
-	stop, err := n.KeepCoresBusy()
-	if err != nil {
-		return nil, errors.Join(err, d.Kill())
+	stop := func() error { return nil }
+	if l.busy {
+		if stop, err = n.KeepCoresBusy(); err != nil {
+			return nil, errors.Join(err, d.Kill())
+		}
 	}
-	samples, err = start(ctx, n, d, pods)
+	samples, err = start(ctx, n, d, l)
 	return samples, errors.Join(err, stop(), d.Stop(context.WithoutCancel(ctx)))
 }
 

@@ -41,6 +41,9 @@ func Prepare(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := programs.BuildReleases(ctx, os.Stdout, []string{setup.Oldest, setup.Newest}); err != nil {
+		return nil, err
+	}
 	environment, err := programs.Environment()
 	return append(environment, pluginEnv+"="+plugin), err
 }
