@@ -37,7 +37,7 @@ func loseFirst(_ *Env, result *current.Result) error {
 	if !gateways[0].Is4() || !gateways[1].Is6() {
 		return fmt.Errorf("find the gateways of both families: the result has %v", gateways)
 	}
-	seen, err := ebpf.NewMap(&ebpf.MapSpec{Name: "seen", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 2})
+	seen, err := ebpf.NewMap(&ebpf.MapSpec{Name: "seen", Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 2})
 	if err != nil {
 		return fmt.Errorf("make the map of questions: %w", err)
 	}
@@ -76,8 +76,8 @@ func losing(seen int, gateways [2]netip.Addr) asm.Instructions {
 	p.label("count")
 	p.add(asm.LoadMapPtr(asm.R1, seen), asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, key), asm.FnMapLookupElem.Call(),
 		asm.JEq.Imm(asm.R0, 0, "pass"),
-		asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord), asm.JNE.Imm(asm.R1, 0, "pass"),
-		asm.StoreImm(asm.R0, 0, 1, asm.DWord),
+		asm.LoadMem(asm.R1, asm.R0, 0, asm.Word), asm.JNE.Imm(asm.R1, 0, "pass"),
+		asm.StoreImm(asm.R0, 0, 1, asm.Word),
 		asm.Mov.Imm(asm.R0, tcxDrop), asm.Return())
 	p.label("pass")
 	p.add(asm.Mov.Imm(asm.R0, tcxNext), asm.Return())
