@@ -49,6 +49,7 @@ func (e *Engine) compare(s *sandbox, b basis, cause urgency) (basis, error) {
 		if c.before.Gone(ctx) {
 			e.forget(s)
 		}
+		b.unseen = true
 		return b, nil // or out of sight
 	case errors.Is(err, netns.ErrNotNamespace):
 		return b, nil // gone; its file's removal tells the rest
@@ -90,7 +91,7 @@ func (e *Engine) compare(s *sandbox, b basis, cause urgency) (basis, error) {
 		return b, err
 	}
 	e.observe(ctx, s, ns)
-	b.links, b.gateways = c.links, c.sought
+	b.links, b.gateways, b.unseen = c.links, c.sought, false
 	return b, nil
 }
 

@@ -8,8 +8,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/containerd"
@@ -28,17 +26,24 @@ const (
 	refreshKnown = 5 * time.Minute
 )
 
-// search is the state of the goroutine that finds the owners of namespaces.
+// search is the state of the goroutine that finds the owners of namespaces. Pending may
+// be all that a node has, at the start: nothing is done with all of them for each.
 type search struct {
 	pending   map[string]time.Time // namespace path to when it was seen
-	reported  map[string]bool      // those of them that have been reported
+	names     byFile[string]       // paths of pending
+	order     []string             // the paths in the order they were seen; some are not pending any more
+	reported  map[string]bool      // those of pending that have been reported
 	refreshed time.Time
+}
+
+func newSearch() search {
+	return search{pending: make(map[string]time.Time), names: newByFile[string](), reported: make(map[string]bool)}
 }
 
 // discover finds the sandbox of each new namespace. It is the only goroutine
 // that lists the store: one list serves all namespaces that wait for an owner.
 func (e *Engine) discover() {
-	find := search{pending: make(map[string]time.Time), reported: make(map[string]bool)}
+	find := newSearch()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	if e.opts.Store != nil {
@@ -55,7 +60,7 @@ func (e *Engine) discover() {
 			case netns.Added:
 				e.appeared(event.Path)
 				if e.opts.Store != nil {
-					find.pending[event.Path] = time.Now()
+					find.add(event.Path)
 				}
 			case netns.Removed:
 				find.drop(event.Path)
@@ -80,7 +85,7 @@ func (e *Engine) pause(find *search) time.Duration {
 	if !e.storeUp() {
 		return 250 * time.Millisecond
 	}
-	youngest := time.Since(slices.MaxFunc(slices.Collect(maps.Values(find.pending)), time.Time.Compare))
+	youngest := time.Since(find.youngest())
 	switch {
 	case youngest < 5*time.Millisecond:
 		return time.Millisecond / 2
@@ -94,10 +99,29 @@ func (e *Engine) pause(find *search) time.Duration {
 	return 5 * time.Second
 }
 
-// drop ends the search for a namespace's owner.
+// add begins the search for a namespace's owner.
+func (find *search) add(path string) {
+	find.pending[path] = time.Now()
+	find.names.add(path, path)
+	find.order = append(find.order, path)
+}
+
+// drop ends it.
 func (find *search) drop(path string) {
 	delete(find.pending, path)
 	delete(find.reported, path)
+	find.names.remove(path, path)
+}
+
+// youngest is when the last of those that are pending was seen.
+func (find *search) youngest() time.Time {
+	for last := len(find.order) - 1; last >= 0; last-- {
+		if seen, ok := find.pending[find.order[last]]; ok {
+			return seen
+		}
+		find.order = find.order[:last]
+	}
+	return time.Time{}
 }
 
 // findOwners asks the store once and begins the lives of the owners it names.
@@ -108,13 +132,15 @@ func (e *Engine) findOwners(find *search) {
 	}
 	ctx, cancel := context.WithTimeout(e.ctx, callTimeout)
 	defer cancel()
-	records, err := e.opts.Store.List(ctx, e.known())
+	records, err := e.opts.Store.List(ctx, e.listed())
 	e.storeAnswered(records, err)
 	for _, rec := range records {
 		path := find.path(rec)
 		if path == "" {
 			if rec.HostNetwork {
-				e.ignore(rec.ID, "")
+				e.mu.Lock()
+				e.pass(rec.ID, "")
+				e.mu.Unlock()
 			}
 			continue
 		}
@@ -130,7 +156,7 @@ func (e *Engine) findOwners(find *search) {
 	}
 	for path, seen := range find.pending {
 		// A known sandbox is not listed again, but its namespace is.
-		if e.owned(path) {
+		if e.hasOwner(path) {
 			find.drop(path)
 		} else if time.Since(seen) > ownerDeadline && !find.reported[path] {
 			find.reported[path] = true
@@ -147,10 +173,8 @@ func (find *search) path(rec containerd.Record) string {
 	if _, ok := find.pending[rec.NetNSPath]; ok {
 		return rec.NetNSPath
 	}
-	for path := range find.pending {
-		if filepath.Base(path) == filepath.Base(rec.NetNSPath) {
-			return path
-		}
+	if same := find.names.all(rec.NetNSPath); len(same) > 0 {
+		return same[0]
 	}
 	return ""
 }
@@ -162,26 +186,11 @@ func identify(rec containerd.Record) Identity {
 	}
 }
 
-// known are the ids that a list need not return.
-func (e *Engine) known() []string {
+// listed are the ids that a list need not return; nobody writes to them.
+func (e *Engine) listed() []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	ids := make([]string, 0, len(e.sandboxes)+len(e.ignored))
-	for id := range e.sandboxes {
-		ids = append(ids, id)
-	}
-	for id := range e.ignored {
-		if idPattern.MatchString(id) {
-			ids = append(ids, id)
-		}
-	}
-	return ids
-}
-
-func (e *Engine) ignore(id, path string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.ignored[id] = path
+	return e.ids()
 }
 
 // forgetIgnored drops the ids of sandboxes that need nothing and whose end nobody
@@ -199,25 +208,15 @@ func (e *Engine) forgetIgnored() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for id := range ignored {
-		delete(e.ignored, id)
+		e.unpass(id)
 	}
 }
 
-// owned tells that a sandbox, selected or not, is known to have the namespace.
-func (e *Engine) owned(path string) bool {
+// hasOwner tells that a sandbox, selected or not, is known to have the namespace.
+func (e *Engine) hasOwner(path string) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, s := range e.sandboxes {
-		if sameFile(s.id.NetNSPath, path) {
-			return true
-		}
-	}
-	for _, p := range e.ignored {
-		if sameFile(p, path) {
-			return true
-		}
-	}
-	return false
+	return e.owned(path)
 }
 
 func (e *Engine) storeUp() bool {

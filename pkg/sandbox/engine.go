@@ -98,15 +98,13 @@ type Engine struct {
 	mu        sync.Mutex // guards all following fields
 	closed    bool
 	selector  Selector
-	sandboxes map[string]*sandbox // the selected ones, by id
-	ignored   map[string]string   // the other ones: id to namespace path
-	orphans   map[string]*sandbox // recorded as starting by an earlier process, not met yet
-	storeErr  error               // what the store answered last
-	storeSeen bool                // the store has been asked once
-	storeTorn bool                // some of its records could not be decoded
-	listened  bool                // listening to the host has been tried
-	listenErr error               // what came of that last
-	storeless bool                // it has been said that new sandboxes have no record there
+	roster          // all sandboxes
+	storeErr  error // what the store answered last
+	storeSeen bool  // the store has been asked once
+	storeTorn bool  // some of its records could not be decoded
+	listened  bool  // listening to the host has been tried
+	listenErr error // what came of that last
+	storeless bool  // it has been said that new sandboxes have no record there
 }
 
 // New prepares an engine. Nothing runs before Start.
@@ -128,8 +126,7 @@ func New(opts Options) (*Engine, error) {
 	}
 	e := &Engine{
 		opts: opts, host: host, records: records,
-		sandboxes: make(map[string]*sandbox), ignored: make(map[string]string), orphans: make(map[string]*sandbox),
-		selector: opts.Selector, pulse: newPulse(), watchHost: watchHost, probe: neighbor.Probe,
+		roster: newRoster(), selector: opts.Selector, pulse: newPulse(), watchHost: watchHost, probe: neighbor.Probe,
 		tending: make(chan struct{}, tenders), mourning: make(chan struct{}, tenders),
 	}
 	e.guard = newGuard(e)
@@ -300,7 +297,7 @@ func (e *Engine) SandboxStopped(id string) {
 func (e *Engine) SandboxRemoved(id string) {
 	e.mu.Lock()
 	s := e.sandboxes[id]
-	delete(e.ignored, id)
+	e.unpass(id)
 	e.mu.Unlock()
 	if s != nil {
 		e.forget(s)

@@ -4,6 +4,7 @@ package sandbox
 
 import (
 	"context"
+	"slices"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
@@ -54,10 +55,7 @@ func (e *Engine) mourn(missed []*sandbox) {
 			continue
 		}
 		e.mu.Lock()
-		orphan := e.orphans[s.id.ID] == s
-		if orphan {
-			delete(e.orphans, s.id.ID)
-		}
+		orphan := e.met(s)
 		e.mu.Unlock()
 		if orphan {
 			e.removeRecord(s)
@@ -70,14 +68,7 @@ func (e *Engine) mourn(missed []*sandbox) {
 // appeared has the sandboxes compared whose namespace's file is there again.
 func (e *Engine) appeared(path string) {
 	e.mu.Lock()
-	var list []*sandbox
-	for _, s := range e.sandboxes {
-		if sameFile(s.id.NetNSPath, path) && s.settled() {
-			list = append(list, s)
-		}
-	}
+	list := slices.DeleteFunc(e.files.all(path), func(s *sandbox) bool { return e.sandboxes[s.id.ID] != s || !s.settled() })
 	e.mu.Unlock()
-	if len(list) > 0 {
-		e.guard.checkAfter(takeover, list)
-	}
+	e.guard.reappeared(list)
 }

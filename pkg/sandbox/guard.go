@@ -19,6 +19,7 @@ type basis struct {
 	numbered bool         //
 	links    []int        // outside the sandbox, see neighbor.Resolution.Basis
 	gateways []netip.Addr // whose holder outside matters, see neighbor.Resolution.Sought
+	unseen   bool         // its file was not there
 }
 
 // contains tells whether b rests on all that other rests on.
@@ -181,6 +182,29 @@ func (g *guard) checkAfter(cause urgency, sandboxes []*sandbox) <-chan struct{} 
 		g.mark(w, cause)
 	}
 	return all.done
+}
+
+// vanished notes that the files of sandboxes are not there at the moment.
+func (g *guard) vanished(sandboxes []*sandbox) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, s := range sandboxes {
+		if w, ok := g.wards[s]; ok {
+			w.basis.unseen = true
+		}
+	}
+}
+
+// reappeared compares sandboxes whose files are there, if they were not: at the start
+// the files of all of them are told, and all are compared anyway.
+func (g *guard) reappeared(sandboxes []*sandbox) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, s := range sandboxes {
+		if w, ok := g.wards[s]; ok && (w.basis.unseen || w.busy) {
+			g.mark(w, takeover)
+		}
+	}
 }
 
 // waiter waits for several wards to be compared. The guard's mutex guards it.

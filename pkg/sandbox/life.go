@@ -118,11 +118,8 @@ func (e *Engine) noNamespace(ctx context.Context, s *sandbox, err error) {
 		e.fail(s, err)
 	}
 	e.mu.Lock()
-	if e.sandboxes[s.id.ID] == s {
-		delete(e.sandboxes, s.id.ID)
-		if errors.Is(err, netns.ErrHost) {
-			e.ignored[s.id.ID] = s.id.NetNSPath
-		}
+	if e.drop(s) && errors.Is(err, netns.ErrHost) {
+		e.pass(s.id.ID, s.id.NetNSPath)
 	}
 	e.mu.Unlock()
 	if errors.Is(err, fs.ErrNotExist) {

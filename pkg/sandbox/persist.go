@@ -21,9 +21,9 @@ func (e *Engine) load(rec Record) {
 	case rec.Phase == Starting:
 		// Found again by its namespace, unless the pod is not selected now; its
 		// record tells which entries are ours.
-		e.orphans[rec.ID] = s
+		e.orphan(s)
 	default:
-		e.sandboxes[rec.ID] = s
+		e.keep(s)
 		e.publish(s)
 		// Written with what is written next: a start costs no writing.
 		s.update(func(r *Record) { r.note(KindAdopted, "by another process, from the record") })

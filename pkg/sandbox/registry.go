@@ -34,7 +34,7 @@ func (e *Engine) begin(ctx context.Context, id Identity, adopted bool) *sandbox 
 		// A pod of the default runtime whose type could not be asked for may
 		// be selected once it is known.
 		if !unknown || id.Handler != "" {
-			e.ignored[id.ID] = id.NetNSPath
+			e.pass(id.ID, id.NetNSPath)
 		}
 		return nil
 	}
@@ -42,8 +42,7 @@ func (e *Engine) begin(ctx context.Context, id Identity, adopted bool) *sandbox 
 	s.selected, s.adopted = selected, adopted
 	living, cancel := context.WithTimeout(e.ctx, startDeadline)
 	s.cancel = cancel
-	e.sandboxes[id.ID] = s
-	delete(e.orphans, id.ID)
+	e.keep(s)
 	e.wg.Go(func() {
 		defer cancel()
 		e.live(living, s)
@@ -96,23 +95,18 @@ func (e *Engine) askType(ctx context.Context, id string, adopted bool) (runtime 
 func (e *Engine) namespaceGone(path string) (missed []*sandbox) {
 	var gone []*sandbox
 	e.mu.Lock()
-	for _, sandboxes := range []map[string]*sandbox{e.sandboxes, e.orphans} {
-		for _, s := range sandboxes {
-			switch {
-			case !sameFile(s.id.NetNSPath, path):
-			case s.settled():
-				missed = append(missed, s)
-			default:
-				gone = append(gone, s)
-			}
+	for _, s := range e.files.all(path) {
+		if s.settled() {
+			missed = append(missed, s)
+		} else {
+			gone = append(gone, s)
 		}
 	}
-	for id, p := range e.ignored {
-		if sameFile(p, path) {
-			delete(e.ignored, id)
-		}
+	for _, id := range e.ignoredFiles.all(path) {
+		e.unpass(id)
 	}
 	e.mu.Unlock()
+	e.guard.vanished(missed)
 	// One whose life goes on keeps its namespace itself, by its sockets; should it
 	// only have been out of sight, it is found again.
 	for _, s := range gone {
@@ -125,14 +119,14 @@ func (e *Engine) namespaceGone(path string) (missed []*sandbox) {
 // directory was watched, or where none is.
 func (e *Engine) bury() {
 	e.mu.Lock()
-	paths := make(map[string]bool, len(e.sandboxes)+len(e.orphans))
+	paths := make([]string, 0, len(e.sandboxes)+len(e.orphans))
 	for _, sandboxes := range []map[string]*sandbox{e.sandboxes, e.orphans} {
 		for _, s := range sandboxes {
-			paths[s.id.NetNSPath] = true
+			paths = append(paths, s.id.NetNSPath)
 		}
 	}
 	e.mu.Unlock()
-	for path := range paths {
+	for _, path := range paths {
 		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 			e.mourn(e.namespaceGone(path))
 		}
@@ -145,10 +139,9 @@ func (e *Engine) forget(s *sandbox) {
 	e.guard.drop(s)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closed || e.sandboxes[s.id.ID] != s {
+	if e.closed || !e.drop(s) {
 		return
 	}
-	delete(e.sandboxes, s.id.ID)
 	e.wg.Go(func() {
 		e.unobserve(s)
 		<-s.done.opened()
