@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
@@ -40,8 +39,11 @@ const (
 	namespaceHeader = "containerd-namespace"
 )
 
-// sandboxID is what the CRI plugin's ids look like (containerd internal/cri/util/id.go).
-var sandboxID = regexp.MustCompile(`^[0-9a-f]{64}$`)
+// isSandboxID tells whether an id is of the CRI plugin's making: 32 bytes in
+// hexadecimal digits (containerd internal/cri/util/id.go).
+func isSandboxID(id string) bool {
+	return len(id) == 64 && strings.Trim(id, "0123456789abcdef") == ""
+}
 
 // Store is a connection to the sandbox store. It connects when first used and
 // again after a loss, so it outlives restarts of containerd. It is safe for
@@ -57,16 +59,19 @@ type Store struct {
 
 // NewStore prepares a connection to containerd's socket; the CRI plugin's
 // sandboxes live in the namespace "k8s.io". Nothing is dialled yet: a socket
-// that is absent shows with the first call.
-func NewStore(socket, namespace string) (*Store, error) {
-	conn, err := grpc.NewClient("unix:"+socket,
+// that is absent shows with the first call. Options come on top of the connection's
+// own, for who wants to count what goes over it.
+func NewStore(socket, namespace string, options ...grpc.DialOption) (*Store, error) {
+	options = append([]grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			// A pod can start as soon as containerd is back: ask often.
 			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.5, Jitter: 0.2, MaxDelay: time.Second},
 			MinConnectTimeout: time.Second,
-		}))
+		}),
+	}, options...)
+	conn, err := grpc.NewClient("unix:"+socket, options...)
 	if err != nil {
 		return nil, fmt.Errorf("prepare connection to containerd at %s: %w", socket, err)
 	}
@@ -152,7 +157,7 @@ func (s *Store) leased(ctx context.Context, known []string) (unknown []string, a
 		skip[id] = true
 	}
 	for _, lease := range response.GetLeases() {
-		if id := lease.GetID(); sandboxID.MatchString(id) {
+		if id := lease.GetID(); isSandboxID(id) {
 			all++
 			if !skip[id] {
 				unknown = append(unknown, id)

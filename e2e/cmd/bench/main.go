@@ -20,13 +20,18 @@ import (
 
 	"github.com/neighpin/neighpin/e2e/internal/bench"
 	"github.com/neighpin/neighpin/e2e/internal/bench/podstart"
+	"github.com/neighpin/neighpin/e2e/internal/bench/store"
 	"github.com/neighpin/neighpin/e2e/internal/enclosure"
 	"github.com/neighpin/neighpin/e2e/internal/parts"
 )
 
 // sections are all that there is, in the order in which they run.
 func sections() []bench.Section {
-	return []bench.Section{podstart.Floor(), podstart.Alternatives(podstart.Plugin())}
+	return []bench.Section{
+		podstart.Floor(),
+		podstart.Alternatives(podstart.Plugin()),
+		store.Store(),
+	}
 }
 
 func main() {
