@@ -17,9 +17,12 @@ import (
 	"github.com/neighpin/neighpin/pkg/netns"
 )
 
+// PodLink is the link of every pod.
+const PodLink = "eth0"
+
 // What every pod's network looks like.
 const (
-	podLink  = "eth0"
+	podLink  = PodLink
 	folder   = "/run/neighpin-bench"
 	gateway4 = "10.97.0.1"
 	gateway6 = "fd97::1"
@@ -66,9 +69,12 @@ type Pod struct {
 }
 
 // NewPod makes one.
-func (b *Bed) NewPod() (_ *Pod, err error) {
+func (b *Bed) NewPod() (*Pod, error) { return b.NewPodAt(filepath.Join(folder, fmt.Sprintf("pod-%d", b.made+1))) }
+
+// NewPodAt makes one whose namespace is mounted at that path, in a folder that is there.
+func (b *Bed) NewPodAt(path string) (_ *Pod, err error) {
 	b.made++
-	p := &Pod{bed: b, Path: filepath.Join(folder, fmt.Sprintf("pod-%d", b.made))}
+	p := &Pod{bed: b, Path: path}
 	if err := os.WriteFile(p.Path, nil, 0o600); err != nil {
 		return nil, fmt.Errorf("make the namespace's file: %w", err)
 	}

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nritrip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/containerd/nri/pkg/api"
+
+	"github.com/neighpin/neighpin/e2e/internal/await"
+	"github.com/neighpin/neighpin/e2e/internal/bench/podstart"
+	"github.com/neighpin/neighpin/pkg/annotation"
+	"github.com/neighpin/neighpin/pkg/sandbox"
+)
+
+const (
+	// batch is how many pods of each kind there are at once for each rig, and containers how many each pod has.
+	batch      = 4
+	containers = 2
+	// patience bounds what is waited for.
+	patience = 20 * time.Second
+)
+
+// bench is what all rigs share.
+type bed struct {
+	*podstart.Bed
+	store *store
+}
+
+// pod is one that is to be measured.
+type pod struct {
+	kind    int
+	sandbox *api.PodSandbox
+	network *podstart.Pod
+}
+
+// makePods makes a batch and returns when neighpin has done with it what it does before the runtime asks: those that are selected
+// are pinned, and their namespaces taken as gVisor does it.
+func (r *rig) makePods(ctx context.Context, b bed) (pods []*pod, err error) {
+	// Those that are not selected come first. What finds a namespace's owner takes all that are there at once, so that they are
+	// known when the last one is.
+	for i := range kinds * batch {
+		kind := unselected
+		if i >= batch {
+			kind = selected
+		}
+		p, err := r.makePod(ctx, b, kind)
+		if p != nil {
+			pods = append(pods, p)
+		}
+		if err != nil {
+			return pods, err
+		}
+	}
+	if err := r.awaitRecords(ctx, pods, "pinned", func(rec sandbox.Record) bool { return len(rec.Neighbors) == 2 && !rec.CapturedAt.IsZero() }); err != nil {
+		return pods, err
+	}
+	for _, p := range pods {
+		if p.kind != selected {
+			if err := p.network.Check(); err == nil {
+				return pods, fmt.Errorf("look at %s: it is pinned, and not selected", p.network.Path)
+			}
+			continue
+		}
+		if err := errors.Join(p.network.Check(), take(p.network)); err != nil {
+			return pods, err
+		}
+	}
+	return pods, r.awaitRecords(ctx, pods, "started", func(rec sandbox.Record) bool { return rec.Phase == sandbox.Started })
+}
+
+func (r *rig) makePod(ctx context.Context, b bed, kind int) (*pod, error) {
+	r.made++
+	path := filepath.Join(r.folder, "cni-"+newID()) // names are unique on a node, and neighpin relies on that
+	handler, runtime := selectedHandler, selectedType
+	if kind == unselected {
+		handler, runtime = otherHandler, otherType
+	}
+	p := &pod{kind: kind, sandbox: newSandbox(r.made, handler, path)}
+	if err := b.store.begin(ctx, p.sandbox, runtime); err != nil {
+		return nil, err
+	}
+	var err error
+	if p.network, err = b.NewPodAt(path); err != nil {
+		return p, err
+	}
+	return p, b.store.finish(ctx, p.sandbox, runtime)
+}
+
+// awaitRecords waits until the records of all selected pods are as they should be.
+func (r *rig) awaitRecords(ctx context.Context, pods []*pod, what string, good func(sandbox.Record) bool) error {
+	records := sandbox.RecordsIn(r.state)
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return await.Every(ctx, 2*time.Millisecond, "pods to be "+what, func() error {
+		for _, p := range pods {
+			if p.kind != selected {
+				continue
+			}
+			rec, err := records.Load(p.sandbox.Id)
+			if err != nil {
+				return err
+			}
+			if !good(rec) {
+				return fmt.Errorf("look at its record: phase %s, verdict %s, %d pins, error %q", rec.Phase, rec.Timing.Verdict, len(rec.Neighbors), rec.Error)
+			}
+		}
+		return nil
+	})
+}
+
+// measureOne asks both plugins about a pod and its containers, in this order or the other way round.
+func (r *rig) measureOne(ctx context.Context, p *pod, oursFirst bool) error {
+	order := []bool{oursFirst, !oursFirst}
+	for _, ours := range order {
+		took, err := r.side(ours).run(ctx, p.sandbox)
+		if err != nil {
+			return fmt.Errorf("run sandbox %s: %w", p.sandbox.Id, err)
+		}
+		r.add(p.kind, runPodSandbox, ours, took)
+	}
+	for range containers {
+		c := newContainer(p.sandbox)
+		for _, ours := range order {
+			took, adjust, err := r.side(ours).create(ctx, p.sandbox, c)
+			if err == nil {
+				err = checkAnswer(p, ours, adjust)
+			}
+			if err != nil {
+				return fmt.Errorf("create a container of sandbox %s (%s): %w", p.sandbox.Id, kindName(p.kind), err)
+			}
+			r.add(p.kind, createContainer, ours, took)
+		}
+	}
+	return nil
+}
+
+// checkAnswer says what is wrong with an answer: neighpin annotates what it has pinned, and nothing else is changed.
+func checkAnswer(p *pod, ours bool, adjust *api.ContainerAdjustment) error {
+	value, annotated := adjust.GetAnnotations()[annotation.Key]
+	if wanted := ours && p.kind == selected; annotated != wanted {
+		return fmt.Errorf("look at the answer: annotated is %t, want %t", annotated, wanted)
+	}
+	if !annotated {
+		return nil
+	}
+	a, err := annotation.Parse(value)
+	if err != nil {
+		return err
+	}
+	if len(a.Neighbors) != 2 {
+		return fmt.Errorf("look at the annotation: it has %d neighbors, want 2", len(a.Neighbors))
+	}
+	return nil
+}
+
+func (r *rig) side(ours bool) *runtime {
+	if ours {
+		return r.ours
+	}
+	return r.other
+}
+
+func (r *rig) add(kind int, event string, ours bool, took time.Duration) {
+	s := r.series[kind][event]
+	if ours {
+		s.ours = append(s.ours, took)
+	} else {
+		s.other = append(s.other, took)
+	}
+}
+
+// removePods takes pods away, and has the runtimes say so.
+func (r *rig) removePods(ctx context.Context, b bed, pods []*pod) error {
+	var errs []error
+	for _, p := range pods {
+		errs = append(errs, r.ours.end(ctx, p.sandbox), r.other.end(ctx, p.sandbox))
+		if p.network != nil {
+			errs = append(errs, p.network.Remove())
+		}
+		errs = append(errs, b.store.remove(ctx, p.sandbox.Id))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nritrip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/neighpin/neighpin/e2e/internal/bench"
+	"github.com/neighpin/neighpin/e2e/internal/bench/podstart"
+	"github.com/neighpin/neighpin/e2e/internal/node"
+	"github.com/neighpin/neighpin/e2e/internal/setup"
+	"github.com/neighpin/neighpin/pkg/sandbox"
+)
+
+// Section compares neighpin with a plugin that does nothing.
+func Section() bench.Section {
+	return bench.Section{Name: "nri", Title: "NRI's round trip, against a plugin that does nothing", Run: func(ctx context.Context, env bench.Env) (bench.Result, error) {
+		return measure(ctx, env, []int{0, 100, 1000, 10000}, env.Rounds(48, 4))
+	}}
+}
+
+// What the round trip may be, as a multiple of the empty plugin's.
+const (
+	barP50 = 1.3
+	barP99 = 2
+)
+
+func measure(ctx context.Context, env bench.Env, known []int, rounds int) (result bench.Result, err error) {
+	programs, err := setup.FromEnvironment()
+	if err != nil {
+		return result, err
+	}
+	n, err := node.Start(ctx, programs, node.Options{NRIDisabled: true}) // NRI is served here
+	if err != nil {
+		return result, err
+	}
+	ending := context.WithoutCancel(ctx)
+	defer func() {
+		if err != nil && ctx.Err() == nil {
+			if folder, failed := n.KeepLogs("bench-nri"); failed == nil {
+				env.Say("the logs are kept in %s", folder)
+			}
+		}
+		err = errors.Join(err, n.Close(ending), os.RemoveAll(home))
+	}()
+	own, err := podstart.NewBed()
+	if err != nil {
+		return result, err
+	}
+	defer func() { err = errors.Join(err, own.Close()) }()
+	records, err := openStore()
+	if err != nil {
+		return result, err
+	}
+	defer func() { err = errors.Join(err, records.close()) }()
+	b := bed{Bed: own, store: records}
+	seeds, unseed, err := seed(ctx, n, b)
+	defer func() { err = errors.Join(err, unseed(ending)) }()
+	if err != nil {
+		return result, err
+	}
+	rigs, err := startRigs(ctx, env, n, known, seeds)
+	defer func() {
+		for _, r := range rigs {
+			err = errors.Join(err, r.close())
+		}
+	}()
+	if err == nil {
+		err = takeTurns(ctx, env, b, rigs, rounds)
+	}
+	if err != nil {
+		return result, err
+	}
+	return report(ctx, rigs)
+}
+
+// seed has a neighpin pin some pods of gVisor's and returns its records of them, as patterns for many. The pods stay until unseed
+// is called, which it is in any case.
+func seed(ctx context.Context, n *node.Node, b bed) (records []sandbox.Record, unseed func(context.Context) error, err error) {
+	r := &rig{folder: filepath.Join(home, "seed", "netns"), state: filepath.Join(home, "seed", "state")}
+	var pods []*pod
+	unseed = func(ctx context.Context) error {
+		var errs []error
+		for _, p := range pods {
+			errs = append(errs, b.store.remove(ctx, p.sandbox.Id))
+			if p.network != nil {
+				errs = append(errs, p.network.Remove())
+			}
+		}
+		return errors.Join(errs...)
+	}
+	if err := os.MkdirAll(r.folder, 0o755); err != nil {
+		return nil, unseed, fmt.Errorf("make the folder of namespaces: %w", err)
+	}
+	if r.daemon, err = startDaemon(n, r.state, r.folder, filepath.Join(home, "none.sock")); err != nil {
+		return nil, unseed, err
+	}
+	if pods, err = r.makePods(ctx, b); err == nil {
+		records, err = sandbox.RecordsIn(r.state).List()
+	}
+	if err == nil && len(records) != batch {
+		err = fmt.Errorf("count the records of pods: %d, want %d", len(records), batch)
+	}
+	return records, unseed, errors.Join(err, r.daemon.Kill())
+}
+
+func startRigs(ctx context.Context, env bench.Env, n *node.Node, known []int, records []sandbox.Record) (rigs []*rig, err error) {
+	for i, count := range known {
+		env.Say("starting a neighpin that knows %d sandboxes", count)
+		r, err := startRig(ctx, n, i, count, records)
+		if err != nil {
+			return rigs, err
+		}
+		rigs = append(rigs, r)
+	}
+	for _, r := range rigs {
+		began := time.Now()
+		if err := r.settle(ctx); err != nil {
+			return rigs, err
+		}
+		env.Say("the one with %d is at rest after %.1f s", r.known, time.Since(began).Seconds())
+	}
+	return rigs, nil
+}
+
+// takeTurns measures: each pod's events go to neighpin and to the empty plugin in turn, and the rigs take turns.
+func takeTurns(ctx context.Context, env bench.Env, b bed, rigs []*rig, rounds int) error {
+	for round := range rounds {
+		all := make([][]*pod, len(rigs))
+		var err error
+		for i, r := range rigs {
+			if err == nil {
+				all[i], err = r.makePods(ctx, b)
+			}
+		}
+		for i := range kinds * batch {
+			for j := range rigs {
+				at := (j + i + round) % len(rigs)
+				if err == nil {
+					err = rigs[at].measureOne(ctx, all[at][i], (i+round+j)%2 == 0)
+				}
+			}
+		}
+		for i, r := range rigs {
+			err = errors.Join(err, r.removePods(context.WithoutCancel(ctx), b, all[i]))
+		}
+		if err != nil {
+			return err
+		}
+		if round%12 == 11 {
+			env.Say("%d of %d rounds", round+1, rounds)
+		}
+	}
+	return ctx.Err()
+}
+
+// report makes rows of what was measured, and checks that it was done.
+func report(ctx context.Context, rigs []*rig) (result bench.Result, err error) {
+	var own []string
+	for _, r := range rigs {
+		all, err := r.handled(ctx)
+		if err != nil {
+			return result, err
+		}
+		mean := func(event string) float64 { return float64(all[event].sum.Microseconds()) / float64(max(all[event].count, 1)) }
+		own = append(own, fmt.Sprintf("%.0f and %.0f with %d known", mean(runPodSandbox), mean(createContainer), r.known))
+		if err := r.finish(ctx); err != nil {
+			return result, err
+		}
+	}
+	result.Chart = &bench.Chart{XLabel: "sandboxes known (the leftmost: none)", YLabel: "p50 of a round trip, µs", LogX: true}
+	for _, event := range events() {
+		for kind := range kinds {
+			add(&result, rigs, event, kind)
+		}
+	}
+	result.Notes = []string{
+		"known sandboxes are selected ones of gVisor's that neighpin has taken over from records and that the runtime has told it of; " +
+			"their records are real ones, copied, but in the place of their namespaces are files: what a handler does for another pod looks at neither",
+		"of the round trip, neighpin's own handlers of RunPodSandbox and CreateContainer take, on average in µs: " + strings.Join(own, "; "),
+	}
+	return result, nil
+}
+
+// add adds the rows of one event of one kind of pods, and compares the worst of them with the bars.
+func add(result *bench.Result, rigs []*rig, event string, kind int) {
+	worst := map[string]bench.Ratio{"p50": {Bar: barP50}, "p99": {Bar: barP99}}
+	ours, other := bench.Line{Name: event + ", " + kindName(kind)}, bench.Line{Name: event + ", " + kindName(kind) + ", empty plugin"}
+	for _, r := range rigs {
+		s := r.series[kind][event]
+		row := bench.NewRow(fmt.Sprintf("%s, %s, %d known", event, kindName(kind), r.known), s.ours)
+		empty := bench.NewRow("", s.other).Latency
+		ratios := map[string]float64{"p50": row.Latency.P50 / empty.P50, "p99": row.Latency.P99 / empty.P99}
+		row.Values = []bench.Value{
+			{Name: "empty p50", Unit: "µs", Value: empty.P50}, {Name: "empty p99", Unit: "µs", Value: empty.P99},
+			{Name: "ratio at p50", Value: ratios["p50"]}, {Name: "at p99", Value: ratios["p99"]},
+		}
+		result.Rows = append(result.Rows, row)
+		for figure, ratio := range ratios {
+			if w := worst[figure]; ratio > w.Ratio {
+				worst[figure] = bench.Ratio{Of: row.Name, To: "empty plugin", Figure: figure, Ratio: ratio, Bar: w.Bar}
+			}
+		}
+		x := float64(max(r.known, 1))
+		ours.X, ours.Y = append(ours.X, x), append(ours.Y, row.Latency.P50)
+		other.X, other.Y = append(other.X, x), append(other.Y, empty.P50)
+	}
+	result.Ratios = append(result.Ratios, worst["p50"], worst["p99"])
+	result.Chart.Lines = append(result.Chart.Lines, ours)
+	if kind == selected {
+		result.Chart.Lines = append(result.Chart.Lines, other)
+	}
+}
