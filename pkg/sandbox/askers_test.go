@@ -28,7 +28,7 @@ func TestFirstQuestionsGoBeforeThoseOfPodsThatHearNothing(t *testing.T) {
 			if id == "restless" { // its link has another address since
 				was.LLAddr = otherMAC
 			}
-			s.heard[keyOfAsk(ask)] = hearing{Answer: neighbor.Answer{Ask: was}}
+			s.heard = map[pinKey]hearing{keyOfAsk(ask): {Answer: neighbor.Answer{Ask: was}}}
 		}
 		g.mu.Lock()
 		defer g.mu.Unlock()

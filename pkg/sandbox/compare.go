@@ -281,6 +281,9 @@ func (c *comparison) foreign(found *neighbor.Resolution) {
 			continue
 		}
 		replaced[keyOf(o)] = true
+		if s.replaced == nil {
+			s.replaced = make(map[pinKey]int)
+		}
 		if s.replaced[keyOf(o)]++; s.replaced[keyOf(o)] < insistence {
 			continue
 		}

@@ -288,7 +288,7 @@ func (e *Engine) SandboxStopped(id string) {
 	s := e.sandboxes[id]
 	e.mu.Unlock()
 	if s != nil {
-		s.cancel()
+		s.stop()
 		e.guard.drop(s)
 	}
 }

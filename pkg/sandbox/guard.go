@@ -12,23 +12,6 @@ import (
 	"github.com/neighpin/neighpin/pkg/neighbor"
 )
 
-// basis is what the answer to "is this sandbox as it should be" rests on: when
-// something happens to one of these, it has to be asked again.
-type basis struct {
-	nsid     int32        // the namespace, as this process's knows it; numbered says whether that is known
-	numbered bool         //
-	links    []int        // outside the sandbox, see neighbor.Resolution.Basis
-	gateways []netip.Addr // whose holder outside matters, see neighbor.Resolution.Sought
-	unseen   bool         // its file was not there
-}
-
-// contains tells whether b rests on all that other rests on.
-func (b basis) contains(other basis) bool {
-	return (!other.numbered || b.numbered && b.nsid == other.nsid) &&
-		!slices.ContainsFunc(other.links, func(l int) bool { return !slices.Contains(b.links, l) }) &&
-		!slices.ContainsFunc(other.gateways, func(a netip.Addr) bool { return !slices.Contains(b.gateways, a) })
-}
-
 // guard watches over all sandboxes at once, by one socket in this process's own
 // namespace. What happens there says only whom to look at: then one sandbox is
 // opened, compared with what is true now, corrected and closed, and nothing of
@@ -47,8 +30,8 @@ type guard struct {
 	closed    bool
 	wards     map[*sandbox]*ward
 	byNSID    map[int32]*ward
-	byLink    map[int]map[*ward]bool
-	byGateway map[netip.Addr]map[*ward]bool
+	byLink    map[int]wards
+	byGateway map[netip.Addr]wards
 	strangers map[int32]*pace // namespaces of nobody in care, by number
 	urgent    []*ward         // to be compared, in order
 	patient   []*ward         // when nothing is urgent
@@ -66,7 +49,7 @@ type guard struct {
 func newGuard(e *Engine) *guard {
 	g := &guard{
 		engine: e, wards: make(map[*sandbox]*ward), byNSID: make(map[int32]*ward),
-		byLink: make(map[int]map[*ward]bool), byGateway: make(map[netip.Addr]map[*ward]bool),
+		byLink: make(map[int]wards), byGateway: make(map[netip.Addr]wards),
 		strangers: make(map[int32]*pace),
 	}
 	g.ready, g.askable = sync.NewCond(&g.mu), sync.NewCond(&g.mu)
@@ -248,63 +231,6 @@ func (g *guard) base(s *sandbox, b basis) {
 	g.scheduleAsk(w)
 }
 
-// rebase reports whether b is more than was known.
-func (g *guard) rebase(w *ward, b basis) (more bool) {
-	if !b.numbered {
-		b.nsid, b.numbered = w.basis.nsid, w.basis.numbered
-	}
-	more = !w.basis.contains(b)
-	g.unindex(w)
-	w.basis = b
-	if b.numbered {
-		if other := g.byNSID[b.nsid]; other != nil {
-			g.renumber(other) // one of the two is gone, and a look tells which
-		}
-		g.byNSID[b.nsid] = w
-	}
-	for _, link := range b.links {
-		put(g.byLink, link, w)
-	}
-	for _, gateway := range b.gateways {
-		put(g.byGateway, gateway, w)
-	}
-	return more
-}
-
-// renumber forgets a ward's number, which may be another namespace's by now: who
-// has it is asked at the next look.
-func (g *guard) renumber(w *ward) {
-	delete(g.byNSID, w.basis.nsid)
-	w.basis.numbered = false
-	g.mark(w, event)
-}
-
-func (g *guard) unindex(w *ward) {
-	if w.basis.numbered && g.byNSID[w.basis.nsid] == w {
-		delete(g.byNSID, w.basis.nsid)
-	}
-	for _, link := range w.basis.links {
-		cut(g.byLink, link, w)
-	}
-	for _, gateway := range w.basis.gateways {
-		cut(g.byGateway, gateway, w)
-	}
-}
-
-func put[K comparable](index map[K]map[*ward]bool, key K, w *ward) {
-	if index[key] == nil {
-		index[key] = make(map[*ward]bool)
-	}
-	index[key][w] = true
-}
-
-func cut[K comparable](index map[K]map[*ward]bool, key K, w *ward) {
-	delete(index[key], w)
-	if len(index[key]) == 0 {
-		delete(index, key)
-	}
-}
-
 // drop lets go of a sandbox for good: nothing of it is repaired any more, whoever
 // is about to hand it over.
 func (g *guard) drop(s *sandbox) {
@@ -350,7 +276,7 @@ func (g *guard) heard(events []neighbor.HostEvent) {
 			continue
 		}
 		if w := g.byNSID[ev.NSID]; w != nil {
-			if w.nudge == nil && w.sandbox.record().concerns(ev.Event) {
+			if w.nudge == nil && w.sandbox.concernedBy(ev.Event) {
 				g.mark(w, event)
 			}
 			continue
@@ -363,14 +289,14 @@ func (g *guard) heard(events []neighbor.HostEvent) {
 		default:
 			continue
 		}
-		if len(concerned) == 0 || !g.trusts(ev.NSID) {
+		if concerned.len() == 0 || !g.trusts(ev.NSID) {
 			continue
 		}
 		cause := event
-		if len(concerned) > workers {
+		if concerned.len() > workers {
 			cause = resync // so that what happens to a single one need not wait for all of them
 		}
-		for w := range concerned {
+		for w := range concerned.all() {
 			g.mark(w, cause)
 		}
 	}

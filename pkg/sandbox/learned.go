@@ -152,7 +152,7 @@ func (e *Engine) ask(rec Record, s *sandbox) ([]neighbor.Answer, error) {
 func (s *sandbox) toAsk() (first, any bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, ask := range s.rec.Probes {
+	for _, ask := range s.now().Probes {
 		h, ok := s.heard[keyOfAsk(ask)]
 		first, any = first || askable(ask) && (!ok || h.Ask != ask), any || askable(ask)
 	}
@@ -165,7 +165,7 @@ func (s *sandbox) toAsk() (first, any bool) {
 func (s *sandbox) unheard() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.ContainsFunc(s.rec.Probes, func(ask neighbor.Ask) bool {
+	return slices.ContainsFunc(s.now().Probes, func(ask neighbor.Ask) bool {
 		_, ok := s.heard[keyOfAsk(ask)]
 		return askable(ask) && !ok
 	})
@@ -197,12 +197,16 @@ func (s *sandbox) hear(asked []neighbor.Ask, answers []neighbor.Answer, err erro
 		if heard && len(old.LLAddrs) == 0 {
 			next.since = old.since
 		}
+		if s.heard == nil {
+			s.heard = make(map[pinKey]hearing)
+		}
 		s.heard[key] = next
 		news = news || !heard
 	}
-	learned, doubts := s.rec.judge(s.heard, now)
-	return news || !equal(s.rec.Doubts, doubts, sameDoubt) || slices.ContainsFunc(learned, func(n neighbor.Neighbor) bool {
-		return !slices.ContainsFunc(s.rec.Neighbors, func(o neighbor.Neighbor) bool { return keyOf(o) == keyOf(n) && o.LLAddr == n.LLAddr })
+	rec := s.now()
+	learned, doubts := rec.judge(s.heard, now)
+	return news || !equal(rec.Doubts, doubts, sameDoubt) || slices.ContainsFunc(learned, func(n neighbor.Neighbor) bool {
+		return !slices.ContainsFunc(rec.Neighbors, func(o neighbor.Neighbor) bool { return keyOf(o) == keyOf(n) && o.LLAddr == n.LLAddr })
 	})
 }
 
@@ -228,7 +232,7 @@ func (e *Engine) learned(s *sandbox) heard {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	learned, doubts := s.rec.judge(s.heard, time.Now())
+	learned, doubts := s.now().judge(s.heard, time.Now())
 	return heard{on: true, addresses: learned, doubts: doubts, failure: s.askError}
 }
 

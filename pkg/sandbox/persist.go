@@ -10,7 +10,7 @@ import (
 // load takes one record of an earlier process.
 func (e *Engine) load(rec Record) {
 	s := newSandbox(rec.identity())
-	s.rec, s.loaded = rec, true
+	s.rec, s.loaded = &rec, true
 	s.selected = Selection{Pin: true, Annotate: rec.Annotated, File: rec.LiveFile}
 	s.finish()
 	switch {

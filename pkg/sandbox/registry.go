@@ -135,7 +135,7 @@ func (e *Engine) bury() {
 
 // forget ends a sandbox's life and removes its record.
 func (e *Engine) forget(s *sandbox) {
-	s.cancel()
+	s.stop()
 	e.guard.drop(s)
 	e.mu.Lock()
 	defer e.mu.Unlock()

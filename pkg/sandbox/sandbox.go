@@ -7,27 +7,48 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+	"unique"
+
+	"github.com/neighpin/neighpin/pkg/neighbor"
 )
 
-// latch opens once and stays open.
+// latch opens once and stays open. Its zero value is shut. It has a channel only while
+// somebody may be waiting: every sandbox has ten of these for its whole life.
 type latch struct {
-	once sync.Once
-	c    chan struct{}
+	mu    sync.Mutex // guards the following
+	free  bool       // it is open
+	waits chan struct{}
 }
 
-func newLatch() *latch { return &latch{c: make(chan struct{})} }
+func (l *latch) open() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.waits != nil {
+		close(l.waits)
+	}
+	l.free, l.waits = true, nil
+}
 
-func (l *latch) open() { l.once.Do(func() { close(l.c) }) }
-
-func (l *latch) opened() <-chan struct{} { return l.c }
+// opened returns a channel that is closed as soon as the latch is open.
+func (l *latch) opened() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := l.waits
+	if c == nil {
+		c = make(chan struct{})
+		if l.free {
+			close(c)
+		} else {
+			l.waits = c
+		}
+	}
+	return c
+}
 
 func (l *latch) isOpen() bool {
-	select {
-	case <-l.c:
-		return true
-	default:
-		return false
-	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.free
 }
 
 // sandbox is one selected sandbox while the engine knows it.
@@ -36,16 +57,15 @@ type sandbox struct {
 	selected Selection
 	adopted  bool // it was there before this process
 	loaded   bool // an earlier process had it, and has a record of it
-	cancel   context.CancelFunc
 
-	barrier   *latch // CNI has finished, says NRI
-	started   *latch // the runtime has it, or waits for NRI's answer before it has
-	answered  *latch // that answer is given
-	container *latch // its first container is being created
-	pinned    *latch // the first attempt to pin is over
-	ahead     *latch // pinned while the runtime waited for the answer; see firstPinned
-	done      *latch // its goroutine has ended
-	admitted  *latch // it may start, whatever comes; see admit
+	barrier   latch // CNI has finished, says NRI
+	started   latch // the runtime has it, or waits for NRI's answer before it has
+	answered  latch // that answer is given
+	container latch // its first container is being created
+	pinned    latch // the first attempt to pin is over
+	ahead     latch // pinned while the runtime waited for the answer; see firstPinned
+	done      latch // its goroutine has ended
+	admitted  latch // it may start, whatever comes; see admit
 
 	file    sync.Mutex // held while the record's file is written or removed
 	removed bool       // guarded by file: it is not written any more
@@ -59,13 +79,15 @@ type sandbox struct {
 
 	// replaced counts the pins that somebody in the sandbox replaced by an entry of
 	// their own. It belongs to whose turn it is to work on the sandbox.
-	replaced map[pinKey]int
+	replaced map[pinKey]int // nil: none
 	// unobserved is why the sandbox is not observed, as it was told. It belongs to
 	// the guard's worker.
 	unobserved string
 
-	mu          sync.Mutex // guards the following
-	rec         Record
+	mu          sync.Mutex         // guards the following
+	cancel      context.CancelFunc // ends its goroutine; nil when there is none
+	rec         *Record            // nil while packed has it
+	packed      packed             // once its goroutine has ended
 	heard       map[pinKey]hearing // what came of asking for gateways
 	askError    string             // why asking failed, if it did
 	containerAt time.Time          // when container was opened
@@ -73,13 +95,12 @@ type sandbox struct {
 
 func newSandbox(id Identity) *sandbox {
 	id.Annotations = nil // up to 256 KiB of a tenant's; they have been asked
+	for _, repeated := range []*string{&id.Namespace, &id.Handler, &id.Runtime} {
+		*repeated = unique.Make(*repeated).Value() // many sandboxes have the same
+	}
 	return &sandbox{
 		id:       id,
-		cancel:   func() {},
-		replaced: make(map[pinKey]int), heard: make(map[pinKey]hearing),
-		barrier: newLatch(), started: newLatch(), container: newLatch(), pinned: newLatch(), done: newLatch(), admitted: newLatch(),
-		answered: newLatch(), ahead: newLatch(),
-		rec: Record{
+		rec: &Record{
 			ID: id.ID, Name: id.Name, Namespace: id.Namespace, UID: id.UID, Handler: id.Handler, Runtime: id.Runtime,
 			Phase: Starting, Timing: Timing{Verdict: Pending},
 		},
@@ -97,8 +118,22 @@ func (r Record) identity() Identity {
 
 // finish marks a sandbox that needs no goroutine (any more).
 func (s *sandbox) finish() {
+	s.mu.Lock()
+	s.cancel = nil
+	s.rest(s.now())
+	s.mu.Unlock()
 	s.pinned.open()
 	s.done.open()
+}
+
+// stop ends the sandbox's goroutine, if it has one.
+func (s *sandbox) stop() {
+	s.mu.Lock()
+	cancel := s.cancel
+	s.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
 }
 
 // containerComes notes the first container's creation.
@@ -129,7 +164,36 @@ func (s *sandbox) wait(ctx context.Context) {
 func (s *sandbox) record() Record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.rec
+	return s.now()
+}
+
+// now is record for who has the lock.
+func (s *sandbox) now() Record {
+	if s.rec == nil {
+		return s.packed.unpack(s.id)
+	}
+	return *s.rec
+}
+
+// rest keeps the record in as little memory as it takes.
+func (s *sandbox) rest(rec Record) {
+	rec = plain(rec)
+	if s.packed = pack(s.id, rec); s.packed == "" {
+		s.rec = &rec
+	} else {
+		s.rec = nil
+	}
+}
+
+// concernedBy tells whether an event in the sandbox's namespace may have changed what the
+// record says.
+func (s *sandbox) concernedBy(ev neighbor.Event) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rec == nil {
+		return s.packed.gateways().concerns(ev)
+	}
+	return s.rec.concerns(ev)
 }
 
 // update changes the record. Slices in it are replaced, never written to, so
@@ -137,7 +201,13 @@ func (s *sandbox) record() Record {
 func (s *sandbox) update(change func(*Record)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	change(&s.rec)
+	if s.rec == nil || s.cancel == nil && s.settled() {
+		rec := s.now()
+		change(&rec)
+		s.rest(rec)
+		return
+	}
+	change(s.rec)
 }
 
 // sameFile tells that two paths of namespaces name the same file. The names are
