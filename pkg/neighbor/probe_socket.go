@@ -52,25 +52,13 @@ func (p *prober) bind(dev string, targets []netip.Addr) error {
 		return fmt.Errorf("find link %s: %w", printable(dev), err)
 	}
 	p.index = int(ifr.Uint32())
-	if err := p.filter(targets); err != nil {
+	if err := attach(p.fd, probeFilter(targets)); err != nil {
 		return fmt.Errorf("set filter of packet socket: %w", err)
 	}
 	if err := unix.Bind(p.fd, &unix.SockaddrLinklayer{Protocol: p.protocol, Ifindex: p.index}); err != nil {
 		return fmt.Errorf("bind packet socket to link %s: %w", printable(dev), err)
 	}
 	return nil
-}
-
-func (p *prober) filter(targets []netip.Addr) error {
-	program, err := bpf.Assemble(probeFilter(targets))
-	if err != nil {
-		return err
-	}
-	list := make([]unix.SockFilter, len(program))
-	for i, in := range program {
-		list[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
-	}
-	return unix.SetsockoptSockFprog(p.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(list)), Filter: &list[0]})
 }
 
 // probeFilter lets through what says something about one of the targets, which

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package neighbor
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+// maxEntries is how many addresses a filter tells apart. Programs are charged to
+// the socket, the old one and the new one together, and older kernels allow 20 KiB
+// for that (net.core.optmem_max).
+const maxEntries = 32
+
+// HearEntries has NeighborChanged and NeighborRemoved told of these IP addresses
+// only, in whatever namespace, from its return on: what the kernel tells of others
+// is dropped before it wakes anybody. Of what it tells of these nothing is missed
+// by a change from one list to another. More than 32 are not told apart: then, and
+// before the first call, those of all addresses are told.
+//
+// It may be called from any goroutine, by one at a time. After an error nothing is
+// sure of what is told.
+func (w *HostWatcher) HearEntries(of []netip.Addr) error {
+	var failed error
+	err := w.socket.conn.Control(func(fd uintptr) {
+		if len(of) <= maxEntries {
+			if attach(int(fd), entryFilter(of)) == nil {
+				return
+			}
+		}
+		// None at all is as good, where the kernel has no room for it.
+		if err := unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0); !errors.Is(err, unix.ENOENT) {
+			failed = err
+		}
+	})
+	if err = errors.Join(err, failed); err != nil {
+		return fmt.Errorf("choose whose entries are heard: %w", err)
+	}
+	return nil
+}
+
+// attach gives a socket a filter, in the place of the one that it has, at once.
+func attach(fd int, program []bpf.Instruction) error {
+	assembled, err := bpf.Assemble(program)
+	if err != nil {
+		return err
+	}
+	list := make([]unix.SockFilter, len(assembled))
+	for i, in := range assembled {
+		list[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
+	}
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(list)), Filter: &list[0]})
+}
+
+// all is what a filter returns to let a message through, whole.
+const all = 1<<32 - 1
+
+// entryFilter lets through all but messages about entries of other addresses, and
+// about what bridges and tunnels have of the kind. The kernel sends these one by
+// one (net/core/neighbour.c, __neigh_notify), so that only the first message is
+// looked at. What it cannot read it lets through.
+func entryFilter(of []netip.Addr) []bpf.Instruction {
+	const (
+		family     = unix.SizeofNlMsghdr
+		attributes = unix.SizeofNlMsghdr + unix.SizeofNdMsg
+	)
+	program := []bpf.Instruction{
+		bpf.LoadAbsolute{Off: 4, Size: 2}, // nlmsg_type
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: nativeHalf(unix.RTM_NEWNEIGH), SkipTrue: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: nativeHalf(unix.RTM_DELNEIGH), SkipTrue: 1},
+		bpf.RetConstant{Val: all},
+		bpf.LoadAbsolute{Off: family, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.AF_INET, SkipTrue: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.AF_INET6, SkipTrue: 1},
+		bpf.RetConstant{},
+		bpf.StoreScratch{Src: bpf.RegA, N: 0},
+		bpf.LoadConstant{Dst: bpf.RegA, Val: attributes},
+		bpf.LoadConstant{Dst: bpf.RegX, Val: netlink.NDA_DST},
+		bpf.LoadExtension{Num: bpf.ExtNetlinkAttr}, // where the attribute is
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: 1},
+		bpf.RetConstant{Val: all},
+		bpf.TAX{},
+	}
+	for _, dst := range of {
+		words := dst.AsSlice()
+		rest := len(words) / 4 * 2 // of this address, after the one that is compared
+		program = append(program, bpf.LoadScratch{Dst: bpf.RegA, N: 0},
+			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(familyNumber(dst)), SkipTrue: uint8(rest + 1)})
+		for off := uint32(unix.SizeofNlAttr); len(words) > 0; off, words = off+4, words[4:] {
+			rest -= 2
+			program = append(program, bpf.LoadIndirect{Off: off, Size: 4},
+				bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: binary.BigEndian.Uint32(words), SkipTrue: uint8(rest + 1)})
+		}
+		program = append(program, bpf.RetConstant{Val: all})
+	}
+	return append(program, bpf.RetConstant{})
+}
+
+// nativeHalf is how a filter, which reads in the network's order, sees a number
+// that stands in the processor's.
+func nativeHalf(n uint16) uint32 {
+	return uint32(binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, n)))
+}
