@@ -20,6 +20,7 @@ import (
 
 	"github.com/neighpin/neighpin/e2e/internal/bench"
 	"github.com/neighpin/neighpin/e2e/internal/bench/podstart"
+	"github.com/neighpin/neighpin/e2e/internal/bench/repair"
 	"github.com/neighpin/neighpin/e2e/internal/bench/store"
 	"github.com/neighpin/neighpin/e2e/internal/enclosure"
 	"github.com/neighpin/neighpin/e2e/internal/parts"
@@ -31,6 +32,7 @@ func sections() []bench.Section {
 		podstart.Floor(),
 		podstart.Alternatives(podstart.Plugin()),
 		store.Store(),
+		repair.Repair(),
 	}
 }
 

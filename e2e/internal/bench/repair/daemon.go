@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package repair
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/neighpin/neighpin/e2e/internal/await"
+	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/sandbox"
+)
+
+// patience bounds every wait for neighpin.
+const patience = 30 * time.Second
+
+// daemon is neighpin in a process of its own.
+type daemon struct {
+	cmd   *exec.Cmd
+	log   *os.File
+	state string
+}
+
+// startDaemon starts program for the pods of a segment.
+func startDaemon(program, folder, socket string, s *segment) (_ *daemon, err error) {
+	d := &daemon{state: filepath.Join(folder, "state")}
+	if d.log, err = os.Create(filepath.Join(folder, "log")); err != nil {
+		return nil, fmt.Errorf("make the daemon's log: %w", err)
+	}
+	d.cmd = exec.Command(program, "plugin", "--nri-socket", socket, "--containerd-socket", "", "--state-dir", d.state,
+		"--netns-dirs", s.folder, "--handlers", handler, "--annotate", handler, "--metrics-address", "", "--compare-interval", "1h")
+	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := d.cmd.Start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("start %s: %w", program, err), d.log.Close())
+	}
+	return d, nil
+}
+
+// recorded waits until every pod's record is on disk, has started, and says that both gateways have that address.
+func (d *daemon) recorded(ctx context.Context, address string, pods int) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return await.Every(ctx, 100*time.Millisecond, "every pod's record to say "+address, func() error {
+		records, err := sandbox.RecordsIn(d.state).List()
+		if err != nil {
+			return err
+		}
+		right := 0
+		for _, rec := range records {
+			if rec.Phase == sandbox.Started && len(rec.Neighbors) == 2 && rec.Neighbors[0].LLAddr == neighbor.HardwareAddr(address) &&
+				rec.Neighbors[1].LLAddr == neighbor.HardwareAddr(address) && rec.Neighbors[0].Source == neighbor.SourceHost {
+				right++
+			}
+		}
+		if right != pods {
+			return fmt.Errorf("%d do, of %d; want %d", right, len(records), pods)
+		}
+		return nil
+	})
+}
+
+// processor is how much of the processor's time the daemon has had (the clock of another process, clock_getcpuclockid(3)).
+func (d *daemon) processor() (time.Duration, error) {
+	const schedClock = 2 // CPUCLOCK_SCHED, include/linux/posix-timers_types.h
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^d.cmd.Process.Pid)<<3|schedClock, &t); err != nil {
+		return 0, fmt.Errorf("read the processor's time of the daemon: %w", err)
+	}
+	return time.Duration(t.Nano()), nil
+}
+
+// Close stops it and waits for its end.
+func (d *daemon) Close() error {
+	_ = d.cmd.Process.Signal(syscall.SIGTERM)
+	kill := time.AfterFunc(patience, func() { _ = d.cmd.Process.Kill() })
+	defer kill.Stop()
+	if err := errors.Join(d.cmd.Wait(), d.log.Close()); err != nil {
+		said, _ := os.ReadFile(d.log.Name())
+		return fmt.Errorf("stop the daemon: %w; it said: %s", err, bytes.TrimSpace(said[max(0, len(said)-1000):]))
+	}
+	return nil
+}
