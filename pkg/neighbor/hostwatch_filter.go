@@ -13,23 +13,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxEntries is how many addresses a filter tells apart. Programs are charged to
+// MaxEntries is how many addresses HearEntries tells apart. Programs are charged to
 // the socket, the old one and the new one together, and older kernels allow 20 KiB
 // for that (net.core.optmem_max).
-const maxEntries = 32
+const MaxEntries = 32
 
 // HearEntries has NeighborChanged and NeighborRemoved told of these IP addresses
 // only, in whatever namespace, from its return on: what the kernel tells of others
 // is dropped before it wakes anybody. Of what it tells of these nothing is missed
-// by a change from one list to another. More than 32 are not told apart: then, and
-// before the first call, those of all addresses are told.
+// by a change from one list to another. More than MaxEntries are not told apart:
+// then, and before the first call, those of all addresses are told.
 //
 // It may be called from any goroutine, by one at a time. After an error nothing is
 // sure of what is told.
 func (w *HostWatcher) HearEntries(of []netip.Addr) error {
 	var failed error
 	err := w.socket.conn.Control(func(fd uintptr) {
-		if len(of) <= maxEntries {
+		if len(of) <= MaxEntries {
 			if attach(int(fd), entryFilter(of)) == nil {
 				return
 			}

@@ -76,7 +76,7 @@ func TestOnlyEntriesThatMatterAreHeard(t *testing.T) {
 			t.Errorf("minding %v: %d messages were read", c.minded, read)
 		}
 	}
-	many := make([]netip.Addr, maxEntries+1)
+	many := make([]netip.Addr, MaxEntries+1)
 	for i := range many {
 		many[i] = netip.AddrFrom4([4]byte{198, 51, 100, byte(i)})
 	}
@@ -86,7 +86,7 @@ func TestOnlyEntriesThatMatterAreHeard(t *testing.T) {
 	if got := of(w.told(change, mark)); !slices.Equal(got, everything) {
 		t.Errorf("minding too many: %v, want %v", got, everything)
 	}
-	if err := w.w.HearEntries(many[:maxEntries]); err != nil {
+	if err := w.w.HearEntries(many[:MaxEntries]); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.told(change, mark); len(got) != 0 {
@@ -99,7 +99,7 @@ func TestTheLongestFilterIsTaken(t *testing.T) {
 	host, pod := pair(t)
 	w := watchAll(t, host)
 	var minded []netip.Addr
-	for i := range maxEntries {
+	for i := range MaxEntries {
 		minded = append(minded, mustAddr(fmt.Sprintf("fd00:1:2:3::%x", i)))
 	}
 	for range 3 {
@@ -107,7 +107,7 @@ func TestTheLongestFilterIsTaken(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	last := minded[maxEntries-1].String()
+	last := minded[MaxEntries-1].String()
 	pod.IP("neigh add fd00:1:2:4::1 lladdr "+otherMAC+" dev eth0 nud permanent", "neigh add "+last+" lladdr "+otherMAC+" dev eth0 nud permanent")
 	w.until("the entry", func(line string) bool {
 		if strings.Contains(line, "fd00:1:2:4") {

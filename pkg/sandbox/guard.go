@@ -39,6 +39,8 @@ type guard struct {
 	busy      int                  // workers that compare
 	moved     time.Time            // when one began or ended that last
 	looks     [takeover + 1]uint64 // comparisons, by what led to them
+	watcher   hostWatcher          // that hears the host; nil while there is none
+	minded    map[netip.Addr]bool  // whose entries matter to a sandbox in care, or did; more than neighbor.MaxEntries stand for all
 	sweeping  *time.Timer          // when everything is to be compared again, or nil
 
 	askable *sync.Cond // of mu: there is somebody to ask for, or the end
@@ -50,7 +52,7 @@ func newGuard(e *Engine) *guard {
 	g := &guard{
 		engine: e, wards: make(map[*sandbox]*ward), byNSID: make(map[int32]*ward),
 		byLink: make(map[int]wards), byGateway: make(map[netip.Addr]wards),
-		strangers: make(map[int32]*pace),
+		strangers: make(map[int32]*pace), minded: make(map[netip.Addr]bool),
 	}
 	g.ready, g.askable = sync.NewCond(&g.mu), sync.NewCond(&g.mu)
 	return g
@@ -134,6 +136,7 @@ func (g *guard) take(s *sandbox) {
 	defer g.mu.Unlock()
 	w := g.ward(s)
 	w.nudge = nil
+	g.mind(s)
 	if s.loaded {
 		g.mark(w, takeover)
 	} else {

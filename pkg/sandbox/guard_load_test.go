@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -226,6 +227,7 @@ type script struct {
 	fails  chan error
 	once   sync.Once
 	closed chan struct{}
+	deaf   error // to a choice
 }
 
 func newScript() *script {
@@ -244,6 +246,8 @@ func (s *script) Receive() ([]neighbor.HostEvent, error) {
 }
 
 func (s *script) Heard() uint64 { return 0 }
+
+func (s *script) HearEntries([]netip.Addr) error { return s.deaf }
 
 func (s *script) Close() error {
 	s.once.Do(func() { close(s.closed) })

@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
@@ -16,6 +19,7 @@ import (
 type hostWatcher interface {
 	Receive() ([]neighbor.HostEvent, error)
 	Heard() uint64
+	HearEntries(of []netip.Addr) error
 	Close() error
 }
 
@@ -68,7 +72,17 @@ func (g *guard) hear(began func()) error {
 	defer func() {
 		stop()
 		_ = w.Close()
+		g.mu.Lock()
+		g.watcher = nil
+		g.mu.Unlock()
 	}()
+	g.mu.Lock()
+	g.watcher = w
+	err = g.choose()
+	g.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	began()
 	g.engine.listens(nil)
 	g.mu.Lock()
@@ -96,6 +110,41 @@ func (g *guard) hear(began func()) error {
 		}
 		second, read = time.Now(), 0
 	}
+}
+
+// mind has the entries of a sandbox's gateways heard, and reports whether those of
+// one were not before: what happened to them was not told, and another look is due.
+// What other pods' neighbors do, which is most of what the kernel tells, does not
+// even wake this process.
+//
+// Gateways stay minded for good. A node has few that differ, since all its pods
+// have the same.
+func (g *guard) mind(s *sandbox) (more bool) {
+	if len(g.minded) > neighbor.MaxEntries {
+		return false // all are heard
+	}
+	rec := s.record()
+	for _, n := range rec.Neighbors {
+		more = more || !g.minded[n.Dst]
+		g.minded[n.Dst] = true
+	}
+	for _, s := range rec.Skipped {
+		more = more || !g.minded[s.Dst]
+		g.minded[s.Dst] = true
+	}
+	if more && g.watcher != nil && g.choose() != nil {
+		// Another one takes its place, and everything is compared.
+		_ = g.watcher.Close()
+	}
+	return more
+}
+
+// choose tells the watcher whose entries matter.
+func (g *guard) choose() error {
+	if err := g.watcher.HearEntries(slices.Collect(maps.Keys(g.minded))); err != nil {
+		return fmt.Errorf("listen to the host: %w", err)
+	}
+	return nil
 }
 
 // listens notes whether the host can be listened to, and tells when that changes.

@@ -190,10 +190,11 @@ func (g *guard) done(w *ward, b basis, cost time.Duration, err error) {
 	if g.wards[w.sandbox] != w {
 		return
 	}
+	more := g.mind(w.sandbox)
 	switch {
 	case err == nil:
 		w.failures = 0
-		if g.rebase(w, b) {
+		if g.rebase(w, b) || more {
 			w.dirty, w.cause = true, max(w.cause, event)
 		}
 		g.scheduleAsk(w)
