@@ -197,7 +197,7 @@ func (d *daemon) begin(config Config) (*sandbox.Engine, error) {
 		return nil, fmt.Errorf("start engine: %w", err)
 	}
 	d.followFile(config)
-	d.status, err = serveStatus(config.StateDir, func() Status { return d.snapshot(config) }, engine.Alive, d.log, d.details()...)
+	d.status, err = serveStatus(config.StateDir, func() Status { return d.snapshot(config) }, engine.Alive, d.log, d.details(config)...)
 	if err != nil {
 		d.log.WithError(err).Error("no status socket; pods are pinned all the same (is the state directory full or read-only?)")
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// What the status socket has beside the status, for "neighpin check" and
-// "neighpin support-bundle".
+// What the status socket has beside the status and the probes, for "neighpin check"
+// and "neighpin support-bundle".
 const (
 	configPath     = "/config"
 	metricsPath    = "/metrics"
@@ -32,8 +32,11 @@ type route struct {
 }
 
 // details are answers that only root can ask for, over the status socket.
-func (d *daemon) details() []route {
+func (d *daemon) details(config Config) []route {
 	return []route{
+		{readyPath, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			answer(w, ready(nriStatus(d.connector.State(), config)))
+		})},
 		{configPath, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			_ = json.NewEncoder(w).Encode(d.reload.Config()) // a client that left is no fault
 		})},

@@ -122,6 +122,7 @@ const (
 	socketName = "neighpin.sock"
 	statusPath = "/status"
 	livePath   = "/live"
+	readyPath  = "/ready"
 	// statusTimeout bounds both sides of one question.
 	statusTimeout = 5 * time.Second
 )
@@ -141,9 +142,43 @@ func askLive(ctx context.Context, stateDir string) error {
 		if response.StatusCode == http.StatusOK {
 			return nil
 		}
-		why, _ := io.ReadAll(io.LimitReader(response.Body, 1<<10)) // as much as there is
-		return errors.New(strings.TrimSpace(string(why)))
+		return refusal(response)
 	})
+}
+
+// askReady asks the daemon whether it is ready: nil, or what is missing. What that
+// costs does not depend on how many sandboxes there are; a probe asks again and again.
+func askReady(ctx context.Context, stateDir string) error {
+	var unknown bool
+	var missing error
+	err := ask(ctx, stateDir, readyPath, func(response *http.Response) error {
+		switch response.StatusCode {
+		case http.StatusOK:
+		case http.StatusNotFound:
+			unknown = true
+		default:
+			missing = refusal(response)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if !unknown {
+		return missing
+	}
+	// During an update the older daemon may answer, which knows only the whole.
+	status, err := askStatus(ctx, stateDir)
+	if err != nil {
+		return err
+	}
+	return ready(status.NRI)
+}
+
+// refusal is what an answer other than OK says.
+func refusal(response *http.Response) error {
+	why, _ := io.ReadAll(io.LimitReader(response.Body, 1<<10)) // as much as there is
+	return errors.New(strings.TrimSpace(string(why)))
 }
 
 // ask puts one question over the status socket.

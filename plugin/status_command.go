@@ -37,12 +37,12 @@ func (a *app) statusCommand() *cobra.Command {
 					return nil
 				}
 			}
+			if readiness {
+				return askReady(cmd.Context(), stateDir)
+			}
 			status, err := askStatus(cmd.Context(), stateDir)
 			if err != nil {
 				return err
-			}
-			if readiness {
-				return ready(status.NRI)
 			}
 			if err := a.print(output, status, func(w io.Writer) { printStatus(w, status) }); err != nil {
 				return err

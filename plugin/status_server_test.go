@@ -3,8 +3,11 @@
 package main
 
 import (
+	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -73,5 +76,40 @@ func TestTheNewcomerKeepsTheName(t *testing.T) {
 	}
 	if err := newer.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// What a probe asks every few seconds must not make the status of ten thousand sandboxes.
+func TestReadinessIsAskedForWithoutTheStatus(t *testing.T) {
+	state := t.TempDir()
+	log, _ := logtest.NewNullLogger()
+	missing := errors.New("not ready: not yet")
+	route := route{readyPath, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w, missing) })}
+	server, err := serveStatus(state, func() Status { t.Error("the status was made"); return Status{} }, fine, log, route)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := askReady(t.Context(), state); err == nil || err.Error() != missing.Error() {
+		t.Errorf("it says %v, want %v", err, missing)
+	}
+	missing = nil
+	if err := askReady(t.Context(), state); err != nil {
+		t.Errorf("it says %v, want nothing", err)
+	}
+	if err := server.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestADaemonThatDoesNotKnowTheQuestionIsAskedForItsStatus(t *testing.T) {
+	state := t.TempDir()
+	log, _ := logtest.NewNullLogger()
+	server, err := serveStatus(state, func() Status { return Status{NRI: NRIStatus{Connected: true}} }, fine, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	if err := askReady(t.Context(), state); err == nil || !strings.Contains(err.Error(), "not synchronized yet") {
+		t.Errorf("it says %v", err)
 	}
 }
