@@ -14,6 +14,8 @@
 // Inside, /run is empty and the namespace's own (and with it /run/netns, /run/containerd and every default
 // socket), /var/lib takes writes that nobody else sees, the network has a loopback device and no way out.
 // When init dies the kernel kills everything inside; when the outer process dies the kernel kills init.
+//
+// One can be made inside another: see Command.
 package enclosure
 
 import (
@@ -26,6 +28,7 @@ import (
 	"os/signal"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -66,6 +69,21 @@ func Main(prepare func(context.Context) ([]string, error), inside func() int) in
 	return code
 }
 
+// Command is this program once more, with those arguments, as one that makes an enclosure of its own inside this one. It has the
+// environment of this process, and a network, /run and processes that nobody else sees; /var/lib is shared.
+func Command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", args...)
+	for _, variable := range os.Environ() {
+		if !strings.HasPrefix(variable, roleEnv+"=") {
+			cmd.Env = append(cmd.Env, variable)
+		}
+	}
+	return cmd
+}
+
+// nested tells that there is another enclosure around this one.
+func nested() bool { return strings.Contains(os.Getenv(ownerEnv), "/") }
+
 // CgroupParent is the one cgroup, relative to the root of each hierarchy, below which everything inside must
 // keep its cgroups. It is removed at the end.
 func CgroupParent() string { return cgroupParent(os.Getenv(ownerEnv)) }
@@ -87,6 +105,9 @@ func outer(prepare func(context.Context) ([]string, error)) (int, error) {
 		return 0, err
 	}
 	owner := strconv.Itoa(os.Getpid())
+	if around := os.Getenv(ownerEnv); around != "" {
+		owner = around + "/" + owner // whoever cleans up after the one around this one takes its cgroups, too
+	}
 	release, err := startGuard(owner)
 	if err != nil {
 		return 0, err

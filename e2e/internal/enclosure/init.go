@@ -89,8 +89,10 @@ func furnish() error {
 	if err := mountSys(); err != nil {
 		return err
 	}
-	if err := coverVarLib(); err != nil {
-		return err
+	if !nested() { // else it is covered, and covers cannot be stacked without end
+		if err := coverVarLib(); err != nil {
+			return err
+		}
 	}
 	return network()
 }

@@ -72,8 +72,10 @@ var runscConfig = template.Must(template.New("runsc").Parse(`{{if .Runsc}}binary
 {{end}}[runsc_config]
   platform = "systrap"
   ignore-cgroups = "true"
+{{- if not .RunscQuiet}}
   debug = "true"
   debug-log = "{{.Dir}}/logs/runsc/%ID%/%COMMAND%.log"
+{{- end}}
 `))
 
 // configureContainerd writes containerd's configuration and that of gVisor's shim.
@@ -87,6 +89,7 @@ func (n *Node) configureContainerd() error {
 		"Dir": dir, "Socket": ContainerdSocket, "Pause": pauseImage, "Default": cmp.Or(n.options.DefaultRuntime, "runc"),
 		"NRI": NRISocket, "NRIDisabled": n.options.NRIDisabled, "Plugins": pluginDir, "Configs": pluginConfigDir,
 		"Runc": n.options.Runc, "Runsc": n.options.Runsc, "NetNSInStateDir": n.options.NetNSInStateDir,
+		"RunscQuiet": n.options.RunscQuiet,
 	}
 	for name, t := range map[string]*template.Template{"containerd.toml": containerdConfig, "runsc.toml": runscConfig} {
 		var text strings.Builder

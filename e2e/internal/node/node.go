@@ -72,6 +72,8 @@ type Options struct {
 	Runc, Runsc string
 	// NetNSInStateDir makes containerd mount the namespaces of pods in NetNSStateDir, not in /var/run/netns.
 	NetNSInStateDir bool
+	// RunscQuiet keeps runsc from writing down what it does, which takes time: then Copied and RunscBegan tell nothing.
+	RunscQuiet bool
 }
 
 // Node is a running node. Its methods may be called concurrently, except those that start, stop or

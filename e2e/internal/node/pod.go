@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	criapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -46,6 +47,8 @@ type Pod struct {
 	Addresses []netip.Addr
 	// HostLink is the host's end of its veth; empty with the host's network.
 	HostLink string
+	// Took is how long the CRI's RunPodSandbox took.
+	Took time.Duration
 
 	node   *Node
 	config *criapi.PodSandboxConfig
@@ -100,7 +103,9 @@ func (n *Node) RunPod(ctx context.Context, spec PodSpec) (*Pod, error) {
 	if err := os.MkdirAll(p.config.LogDirectory, 0o755); err != nil {
 		return nil, err
 	}
+	began := time.Now()
 	id, err := n.runtime.RunPodSandbox(quiet(ctx), p.config, spec.Handler)
+	p.Took = time.Since(began)
 	if err != nil {
 		return nil, fmt.Errorf("run pod %s/%s: %w", spec.Namespace, spec.Name, err)
 	}

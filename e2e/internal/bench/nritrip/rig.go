@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/containerd/nri/pkg/api"
@@ -144,45 +143,24 @@ func (r *rig) rest(ctx context.Context) error {
 	const pause = 200 * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	last := int64(-1)
+	last := time.Duration(-1)
 	return await.Every(ctx, pause, fmt.Sprintf("neighpin with %d sandboxes to be at rest", r.known), func() error {
-		ticks, err := processorTicks(r.daemon.PID())
+		now, err := r.daemon.Processor()
 		if err != nil {
 			return err
 		}
-		used := ticks - last
-		last = ticks
-		if used > 1 || used == ticks+1 {
-			return fmt.Errorf("look at its processor time: %d hundredths of a second in %v", used, pause)
+		used, first := now-last, last < 0
+		last = now
+		if first || used > 10*time.Millisecond {
+			return fmt.Errorf("look at its processor time: %v in %v", used, pause)
 		}
 		return nil
 	})
 }
 
-// processorTicks is the time that a process has had of a processor, in hundredths of a second (proc_pid_stat(5), utime and stime).
-func processorTicks(pid int) (int64, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, fmt.Errorf("read a process's time: %w", err)
-	}
-	_, rest, _ := strings.Cut(string(data), ") ")
-	var user, system int64
-	fields := strings.Fields(rest)
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("parse a process's time: %q", data)
-	}
-	if _, err := fmt.Sscan(fields[11], &user); err != nil {
-		return 0, fmt.Errorf("parse a process's time: %w", err)
-	}
-	if _, err := fmt.Sscan(fields[12], &system); err != nil {
-		return 0, fmt.Errorf("parse a process's time: %w", err)
-	}
-	return user + system, nil
-}
-
 // finish ends the plugins and checks that each was asked as often as the other.
 func (r *rig) finish(ctx context.Context) error {
-	ours, err := r.handled(ctx)
+	ours, err := r.daemon.Handled(ctx, r.metricsAddress())
 	if err != nil {
 		return err
 	}
@@ -196,7 +174,7 @@ func (r *rig) finish(ctx context.Context) error {
 		for _, kind := range r.series {
 			want += len(kind[event].ours)
 		}
-		if got := ours[event].count; got != want || calls[event] != want || want == 0 {
+		if got := ours[event].Count; got != want || calls[event] != want || want == 0 {
 			return fmt.Errorf("count %s with %d known: neighpin handled %d, the empty plugin %d, want %d", event, r.known, got, calls[event], want)
 		}
 	}

@@ -18,6 +18,8 @@ const (
 	createContainer = "CreateContainer"
 )
 
+func events() []string { return []string{runPodSandbox, createContainer} }
+
 // runtime is the runtime's side of NRI, with one plugin.
 type runtime struct {
 	nri    *adaptation.Adaptation

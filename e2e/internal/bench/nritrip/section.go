@@ -164,11 +164,13 @@ func takeTurns(ctx context.Context, env bench.Env, b bed, rigs []*rig, rounds in
 func report(ctx context.Context, rigs []*rig) (result bench.Result, err error) {
 	var own []string
 	for _, r := range rigs {
-		all, err := r.handled(ctx)
+		all, err := r.daemon.Handled(ctx, r.metricsAddress())
 		if err != nil {
 			return result, err
 		}
-		mean := func(event string) float64 { return float64(all[event].sum.Microseconds()) / float64(max(all[event].count, 1)) }
+		mean := func(event string) float64 {
+			return float64(all[event].Sum.Microseconds()) / float64(max(all[event].Count, 1))
+		}
 		own = append(own, fmt.Sprintf("%.0f and %.0f with %d known", mean(runPodSandbox), mean(createContainer), r.known))
 		if err := r.finish(ctx); err != nil {
 			return result, err

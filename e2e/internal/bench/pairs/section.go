@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pairs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/neighpin/neighpin/e2e/internal/bench"
+)
+
+// bar is what the upper end of the confidence interval may be.
+const bar = 1.03
+
+// sorts are the pods that are started. neighpin's default selects gVisor's.
+func sorts() []sort {
+	return []sort{
+		{Name: "gVisor", Handler: "runsc", Pinned: true},
+		{Name: "runc, not selected", Handler: "runc"},
+	}
+}
+
+// Section compares nodes with and without neighpin.
+func Section() bench.Section {
+	return bench.Section{Name: "pairs", Title: "a pod's start on containerd, with neighpin against without", Run: func(ctx context.Context, env bench.Env) (bench.Result, error) {
+		return measure(ctx, env, env.Rounds(150, 8), env.Rounds(40, 8))
+	}}
+}
+
+// series are the pairs of one sort of pod: at the same place, one with neighpin and one without.
+type series struct{ with, without []start }
+
+// measure starts so many pairs of each sort, and of those where neither node has neighpin.
+func measure(ctx context.Context, env bench.Env, pairs, controls int) (result bench.Result, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // after the nodes were asked to end
+	var nodes [2]*remote
+	for i, name := range [...]string{"A", "B"} {
+		if nodes[i], err = startRemote(ctx, name); err != nil {
+			return result, err
+		}
+		defer func() { err = errors.Join(err, nodes[i].close()) }()
+	}
+	if err := both(nodes, order{Do: doReady}); err != nil {
+		return result, err
+	}
+	b := blocks{env: env, nodes: nodes, sorts: sorts()}
+	control, _, err := b.run(ctx, "pairs without neighpin", controls, false)
+	if err != nil {
+		return result, err
+	}
+	measured, used, err := b.run(ctx, "pairs", pairs, true)
+	if err != nil {
+		return result, err
+	}
+	for i, s := range b.sorts {
+		add(&result, s.Name, measured[i], bar)
+	}
+	for i, s := range b.sorts {
+		if controls > 0 {
+			add(&result, s.Name+", control", control[i], 0)
+		}
+	}
+	result.Notes = append(result.Notes,
+		"the time is that of the CRI's RunPodSandbox, CreateContainer and StartContainer together; p50 and so on are of all pods, the ratio is that within each pair",
+		"every selected pod was pinned in time, as its record says; no other has a permanent neighbor; neighpin was asked about every pod on its node",
+		fmt.Sprintf("neighpin itself takes %.1f ms of a processor for a pod, from its start to its removal, as the mean of both sorts",
+			float64(used.Processor.Microseconds())/1e3/float64(max(used.Pods, 1))),
+		"in the control neither node has neighpin; the one that would have it stands for it")
+	return result, nil
+}
+
+// add adds the rows of one sort and their ratio.
+func add(result *bench.Result, name string, s series, bar float64) {
+	with, without := name+" with neighpin", name+" without"
+	result.Rows = append(result.Rows, row(with, s.with), row(without, s.without))
+	median, low, high := bench.PairedRatio(sums(s.with), sums(s.without))
+	result.Ratios = append(result.Ratios, bench.Ratio{Of: with, To: without, Figure: "start", Ratio: median, Low: low, High: high, Bar: bar})
+}
+
+// row has the whole start, and the medians of its parts.
+func row(name string, starts []start) bench.Row {
+	part := func(of func(start) time.Duration) float64 {
+		var values []float64
+		for _, s := range starts {
+			values = append(values, float64(of(s).Microseconds())/1e3)
+		}
+		return bench.Median(values)
+	}
+	return bench.NewRow(name, sums(starts),
+		bench.Value{Name: "sandbox", Unit: "ms", Value: part(func(s start) time.Duration { return s.Sandbox })},
+		bench.Value{Name: "create", Unit: "ms", Value: part(func(s start) time.Duration { return s.Create })},
+		bench.Value{Name: "start", Unit: "ms", Value: part(func(s start) time.Duration { return s.Start })})
+}
+
+func sums(starts []start) (list []time.Duration) {
+	for _, s := range starts {
+		list = append(list, s.sum())
+	}
+	return list
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Handled is what a daemon's metrics say of an event of NRI.
+type Handled struct {
+	Count int
+	// Sum is the time in the handler, without the way to it and back.
+	Sum time.Duration
+}
+
+// Handled asks the daemon, which serves metrics at that address, what it has handled without an error, by the names of events.
+func (d *Daemon) Handled(ctx context.Context, address string) (map[string]Handled, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/metrics", nil)
+	if err != nil {
+		return nil, err
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("read the daemon's metrics: %w", err)
+	}
+	defer response.Body.Close()
+	all := make(map[string]Handled)
+	lines := bufio.NewScanner(response.Body)
+	for lines.Scan() {
+		event, figure, value, ok := handledLine(lines.Text())
+		if !ok {
+			continue
+		}
+		number, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			return nil, fmt.Errorf("parse the daemon's metrics: %w", err)
+		}
+		of := all[event]
+		switch figure {
+		case "count":
+			of.Count = int(number)
+		case "sum":
+			of.Sum = time.Duration(number * float64(time.Second))
+		}
+		all[event] = of
+	}
+	return all, lines.Err()
+}
+
+// handledLine takes a line such as name_count{hook="RunPodSandbox",result="ok"} 7 apart.
+func handledLine(line string) (event, figure, value string, ok bool) {
+	rest, ok := strings.CutPrefix(line, "neighpin_nri_hook_duration_seconds_")
+	if !ok || !strings.Contains(rest, `result="ok"`) {
+		return "", "", "", false
+	}
+	figure, labels, _ := strings.Cut(rest, "{")
+	_, event, _ = strings.Cut(labels, `hook="`)
+	event, _, _ = strings.Cut(event, `"`)
+	_, value, ok = strings.Cut(labels, "} ")
+	return event, figure, value, ok
+}
+
+// Processor is the time that the daemon has had of a processor, in steps of a hundredth of a second (proc_pid_stat(5), utime and stime).
+func (d *Daemon) Processor() (time.Duration, error) {
+	const tick = 10 * time.Millisecond // USER_HZ is 100 on every architecture that Go knows
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.PID()))
+	if err != nil {
+		return 0, fmt.Errorf("read the daemon's time: %w", err)
+	}
+	_, rest, _ := strings.Cut(string(data), ") ") // the name may have spaces
+	var sum time.Duration
+	if fields := strings.Fields(rest); len(fields) > 12 {
+		for _, field := range fields[11:13] {
+			ticks, err := strconv.ParseInt(field, 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("parse the daemon's time: %w", err)
+			}
+			sum += time.Duration(ticks) * tick
+		}
+	}
+	return sum, nil
+}
