@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/neighpin/neighpin/e2e/internal/bench"
+	"github.com/neighpin/neighpin/e2e/internal/bench/nritrip"
+	"github.com/neighpin/neighpin/e2e/internal/bench/pairs"
 	"github.com/neighpin/neighpin/e2e/internal/bench/podstart"
 	"github.com/neighpin/neighpin/e2e/internal/bench/repair"
 	"github.com/neighpin/neighpin/e2e/internal/bench/store"
@@ -31,24 +33,42 @@ func sections() []bench.Section {
 	return []bench.Section{
 		podstart.Floor(),
 		podstart.Alternatives(podstart.Plugin()),
+		nritrip.NRI(),
+		pairs.Pairs(),
 		store.Store(),
 		repair.Repair(),
 	}
 }
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == podstart.Child {
-		if err := podstart.RunChild(context.Background(), os.Args[2:]); err != nil {
-			fmt.Fprintln(os.Stderr, "bench:", err)
-			os.Exit(1)
+	if len(os.Args) > 1 {
+		if child, ok := children()[os.Args[1]]; ok {
+			os.Exit(child(os.Args[2:]))
 		}
-		return
 	}
 	o, err := parse(os.Args[1:])
 	if err != nil {
 		os.Exit(2)
 	}
 	os.Exit(enclosure.Main(podstart.Prepare, o.inside))
+}
+
+// children are what sections start this program as, by its first argument. Each returns the exit code.
+func children() map[string]func(args []string) int {
+	reporting := func(run func(context.Context, []string) error) func([]string) int {
+		return func(args []string) int {
+			if err := run(context.Background(), args); err != nil {
+				fmt.Fprintln(os.Stderr, "bench:", err)
+				return 1
+			}
+			return 0
+		}
+	}
+	return map[string]func([]string) int{
+		podstart.Child: reporting(podstart.RunChild),
+		nritrip.Child:  reporting(nritrip.RunChild),
+		pairs.Child:    func([]string) int { return pairs.RunChild() },
+	}
 }
 
 // options are the command's own.

@@ -18,8 +18,8 @@ import (
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
-// Section compares neighpin with a plugin that does nothing.
-func Section() bench.Section {
+// NRI compares neighpin with a plugin that does nothing.
+func NRI() bench.Section {
 	return bench.Section{Name: "nri", Title: "NRI's round trip, against a plugin that does nothing", Run: func(ctx context.Context, env bench.Env) (bench.Result, error) {
 		return measure(ctx, env, []int{0, 100, 1000, 10000}, env.Rounds(48, 4))
 	}}

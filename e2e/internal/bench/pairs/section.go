@@ -22,8 +22,8 @@ func sorts() []sort {
 	}
 }
 
-// Section compares nodes with and without neighpin.
-func Section() bench.Section {
+// Pairs compares nodes with and without neighpin.
+func Pairs() bench.Section {
 	return bench.Section{Name: "pairs", Title: "a pod's start on containerd, with neighpin against without", Run: func(ctx context.Context, env bench.Env) (bench.Result, error) {
 		return measure(ctx, env, env.Rounds(150, 8), env.Rounds(40, 8))
 	}}
