@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,45 +20,47 @@ type ifaddr struct {
 	flags  uint32 // IFA_F_*
 }
 
-// parseAddr reads the body of RTM_NEWADDR or RTM_DELADDR. The library's reader is
-// not exported and can not ask another namespace.
-func parseAddr(body []byte) (a ifaddr, err error) {
-	defer refuse(&a, &err)
-	msg := nl.DeserializeIfAddrmsg(body)
-	attrs, err := nl.ParseRouteAttrAsMap(body[msg.Len():])
-	if err != nil {
-		return a, err
+// parseAddr reads the body of RTM_NEWADDR or RTM_DELADDR.
+func parseAddr(body []byte) (ifaddr, error) {
+	a := readAttrs(body, unix.SizeofIfAddrmsg)
+	if a.err != nil {
+		return ifaddr{}, a.err
 	}
-	a = ifaddr{index: int(int32(msg.Index)), scope: msg.Scope, flags: uint32(msg.Flags)}
-	if v, ok := attrs[unix.IFA_FLAGS]; ok {
-		a.flags = binary.NativeEndian.Uint32(v.Value)
+	// struct ifaddrmsg: family, prefixlen, flags, scope, index (4)
+	addr := ifaddr{index: int(int32(binary.NativeEndian.Uint32(body[4:]))), scope: body[3], flags: uint32(body[2])}
+	var local, other netip.Addr
+	for a.next() {
+		switch a.kind {
+		case unix.IFA_FLAGS:
+			addr.flags = a.u32()
+		case unix.IFA_LOCAL:
+			local = a.addr()
+		case unix.IFA_ADDRESS:
+			other = a.addr()
+		}
 	}
 	// On a point-to-point address IFA_ADDRESS is the other side's, and IFA_LOCAL
 	// the own; IPv6 has IFA_LOCAL only then.
-	own, ok := attrs[unix.IFA_LOCAL]
-	if !ok {
-		own = attrs[unix.IFA_ADDRESS]
+	if addr.ip = local; !local.IsValid() {
+		addr.ip = other
 	}
-	if a.ip = address(own.Value); a.index <= 0 || !a.ip.IsValid() {
-		return a, errMalformed
+	if !other.IsValid() {
+		other = addr.ip
 	}
-	if other, ok := attrs[unix.IFA_ADDRESS]; ok {
-		own = other
+	addr.subnet, _ = other.Prefix(int(body[1])) // or none
+	if a.err == nil && (addr.index <= 0 || !addr.ip.IsValid()) {
+		a.err = errMalformed
 	}
-	a.subnet, _ = address(own.Value).Prefix(int(msg.Prefixlen)) // or none
-	return a, nil
+	if a.err != nil {
+		return ifaddr{}, a.err
+	}
+	return addr, nil
 }
 
 // addrsRequest asks for the addresses of one family, of one link unless index is
 // 0, in the socket's namespace or the one that it knows by a number.
-func addrsRequest(family uint8, index int, nsid int32) *nl.NetlinkRequest {
-	msg := nl.NewIfAddrmsg(int(family))
-	msg.Index = uint32(index)
-	r := newRequest(unix.RTM_GETADDR, 0, msg)
-	if nsid != nsidNone {
-		r.AddData(attr32(unix.IFA_TARGET_NETNSID, uint32(nsid)))
-	}
-	return r
+func addrsRequest(family uint8, index int, nsid int32) *request {
+	return newRequest(unix.RTM_GETADDR, 0, family, unix.SizeofIfAddrmsg).put32(4, uint32(index)).target(unix.IFA_TARGET_NETNSID, nsid)
 }
 
 // holds tells whether a link has an address. One that was found to be somebody

@@ -32,7 +32,7 @@ func (t *Table) Addresses(ctx context.Context, limit int) ([]Address, error) {
 		return nil, fmt.Errorf("read addresses of %s: %w", printable(t.path), err)
 	}
 	links := make(map[int]link)
-	err = t.conn.dump(ctx, linksRequest(), func() { clear(links) }, func(body []byte) error {
+	err = t.conn.dump(ctx, linksRequest(nsidNone), func() { clear(links) }, func(body []byte) error {
 		l, err := parseLink(body)
 		if err == nil && len(links) < limit && !l.loopback() && !l.noARP() && l.lladdr.IsUnicast() && isPlain(l.name) {
 			links[l.index] = l

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
@@ -135,10 +134,10 @@ func fillRoutes(t *testing.T, pod *nstest.NS, count, gateways int) {
 	index := uint32(linkIndex(t, tb, "eth0"))
 	ip := func(first byte, n int) []byte { return []byte{first, byte(n >> 16), byte(n >> 8), byte(n)} }
 	for i := range count {
-		msg := nl.NewRtMsg()
-		msg.Family, msg.Dst_len, msg.Table, msg.Flags = unix.AF_INET, 32, 100, unix.RTNH_F_ONLINK
-		r := newRequest(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, msg, nl.NewRtAttr(unix.RTA_DST, ip(20, i)),
-			nl.NewRtAttr(unix.RTA_GATEWAY, ip(30, i%gateways+1)), attr32(unix.RTA_OIF, index))
+		r := newRequest(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, unix.AF_INET, unix.SizeofRtMsg).put32(8, unix.RTNH_F_ONLINK).
+			attr(unix.RTA_DST, ip(20, i)).attr(unix.RTA_GATEWAY, ip(30, i%gateways+1)).attr32(unix.RTA_OIF, index)
+		// struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type
+		copy(r.body()[1:], []byte{32, 0, 0, 100, unix.RTPROT_BOOT, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST})
 		if err := tb.conn.set(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}

@@ -4,12 +4,12 @@ package neighbor
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"slices"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/pkg/netns"
 )
@@ -92,10 +92,17 @@ func (t *Table) nsidOf(ctx context.Context, ns *netns.NS) (int32, error) {
 
 // parseNSID reads the body of RTM_NEWNSID.
 func parseNSID(body []byte) (id int32, err error) {
-	defer refuse(&id, &err)
-	attrs, err := nl.ParseRouteAttrAsMap(body[nl.NewRtGenMsg().Len():])
-	if err != nil {
-		return 0, err
+	a, found := readAttrs(body, unix.SizeofRtGenmsg), false
+	for a.next() {
+		if a.kind == netlink.NETNSA_NSID {
+			id, found = int32(a.u32()), true
+		}
 	}
-	return int32(binary.NativeEndian.Uint32(attrs[netlink.NETNSA_NSID].Value)), nil
+	if a.err == nil && !found {
+		a.err = errMalformed
+	}
+	if a.err != nil {
+		return 0, a.err
+	}
+	return id, nil
 }

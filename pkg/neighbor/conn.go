@@ -4,10 +4,12 @@ package neighbor
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vishvananda/netlink/nl"
@@ -19,173 +21,385 @@ const (
 	// works on a request while it is being sent, so that waiting for the answer
 	// is the exception: the answer was lost for want of memory.
 	answerTimeout = 10 * time.Second
+	// waitAtOnce is how long that waiting goes on without a look at whether it is
+	// still wanted.
+	waitAtOnce = 20 * time.Millisecond
 
 	// dumpAttempts is how often a dump that was interrupted is started over.
 	dumpAttempts = 10
+
+	// answerSize is room for any usual answer, and dumpSize for the greatest part
+	// of a dump that the kernel makes at once if it is let (net/netlink/af_netlink.c,
+	// netlink_recvmsg); the first parts of a dump are a page anyway.
+	answerSize = 8 << 10
+	dumpSize   = 32 << 10
+	// answerAtMost is more than any message has.
+	answerAtMost = 1 << 20
 )
 
+// errCut says that an answer was longer than there was room for. There is now.
+var errCut = errors.New("the answer was cut off")
+
 // conn is a route netlink socket for requests. It stays in the namespace that
-// it was made in, and serves one request at a time.
+// it was made in, and serves one caller at a time.
+//
+// The library's own requests (nl.NetlinkRequest) take three times the system
+// calls and a buffer of 64 KiB for each answer.
 type conn struct {
-	socket  *nl.NetlinkSocket
-	sockets map[int]*nl.SocketHandle // the same, as requests want it
+	closed atomic.Bool
 
-	request sync.Mutex // held for a request and its answer
-
-	// The library uses the bare number of the descriptor for socket options, and
-	// after Close that may be somebody else's.
-	option sync.Mutex // guards the following, held while an option is set
-	closed bool
-	extAck bool // what the option NETLINK_EXT_ACK is; a new socket has it off
+	request sync.Mutex // held for a request and its answer, guards the following
+	fd      int        // -1 once closed
+	number  uint32     // of the last request
+	out, in []byte
 }
 
-// dial makes a socket in the namespace of the calling thread. Strict checking
-// makes the kernel honour filters in dump requests, and refuse what it does not
-// know instead of ignoring it (Linux 4.20).
+// dial makes a socket in the namespace of the calling thread.
 func dial() (*conn, error) {
-	s, err := openSocket()
+	fd, err := openSocket()
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.SetsockoptInt(s.GetFd(), unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1); err != nil {
-		s.Close()
-		return nil, fmt.Errorf("set strict checking on netlink socket: %w", err)
-	}
-	return &conn{socket: s, sockets: map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}}, nil
+	return newConn(fd)
 }
 
-// openSocket makes a socket that listens to the kernel alone. Being connected to
-// it, a socket takes no message from a process in the sandbox
-// (net/netlink/af_netlink.c, netlink_getsockbyportid), any of which would end a
-// request with an error (nl.NetlinkRequest.ExecuteIter).
-func openSocket() (*nl.NetlinkSocket, error) {
-	s, err := nl.Subscribe(unix.NETLINK_ROUTE)
+func openSocket() (int, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {
-		return nil, fmt.Errorf("open netlink socket: %w", err)
+		return -1, fmt.Errorf("open netlink socket: %w", err)
 	}
-	if err := unix.Connect(s.GetFd(), &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		s.Close()
-		return nil, fmt.Errorf("connect netlink socket to the kernel: %w", err)
-	}
-	return s, nil
+	return fd, nil
 }
 
+// newConn prepares a socket, which is closed if that fails.
+func newConn(fd int) (*conn, error) {
+	if err := prepareSocket(fd); err != nil {
+		_ = unix.Close(fd)
+		return nil, err
+	}
+	return &conn{fd: fd, in: make([]byte, answerSize)}, nil
+}
+
+// prepareSocket has the socket listen to the kernel alone. Being connected to it,
+// it takes no message from a process in the sandbox (net/netlink/af_netlink.c,
+// netlink_getsockbyportid), which could fill its queue.
+func prepareSocket(fd int) error {
+	// Makes the kernel honour filters in dump requests, and refuse what it does
+	// not know instead of ignoring it (Linux 4.20).
+	if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1); err != nil {
+		return fmt.Errorf("set strict checking on netlink socket: %w", err)
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_EXT_ACK, 1); err != nil {
+		return fmt.Errorf("ask netlink socket for the kernel's own words: %w", err)
+	}
+	if err := unix.Connect(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return fmt.Errorf("connect netlink socket to the kernel: %w", err)
+	}
+	return nil
+}
+
+// Close ends a request that waits, soon, and closes the socket.
 func (c *conn) Close() {
-	c.option.Lock()
-	defer c.option.Unlock()
-	c.closed = true
-	c.socket.Close()
+	c.closed.Store(true)
+	c.request.Lock()
+	defer c.request.Unlock()
+	if c.fd >= 0 {
+		_ = unix.Close(c.fd)
+		c.fd = -1
+	}
 }
-
-// newRequest makes a request of the family's fixed part and attributes.
-func newRequest(kind, flags int, data ...nl.NetlinkRequestData) *nl.NetlinkRequest {
-	r := nl.NewNetlinkRequest(kind, flags)
-	r.Data = data
-	return r
-}
-
-func attr32(kind int, value uint32) *nl.RtAttr { return nl.NewRtAttr(kind, nl.Uint32Attr(value)) }
 
 // dump sends a dump request and gives the body of each message of the answer to
-// each. When the kernel says that the answer is inconsistent it starts over,
-// with begin called before every attempt. An error of each ends it.
-func (c *conn) dump(ctx context.Context, r *nl.NetlinkRequest, begin func(), each func(body []byte) error) error {
-	r.Flags |= unix.NLM_F_DUMP
-	return uninterrupted(func() (inner error) {
+// each, which must not keep it. When the kernel says that the answer is
+// inconsistent it starts over, with begin called before every attempt. An error
+// of each ends it.
+func (c *conn) dump(ctx context.Context, r *request, begin func(), each func(body []byte) error) error {
+	r.flag(unix.NLM_F_DUMP)
+	return uninterrupted(func() error {
 		begin()
-		err := c.execute(ctx, r, func(body []byte) bool {
-			if inner = ctx.Err(); inner == nil {
-				inner = each(body)
-			}
-			return inner == nil
-		})
-		if inner != nil {
-			return inner
-		}
-		return err
+		c.request.Lock()
+		defer c.request.Unlock()
+		return c.dumpOnce(ctx, r, each)
 	})
 }
 
-// uninterrupted tries a dump until it is whole. EBUSY is another dump's rest in
-// the same socket, of which each attempt takes a part away.
+// uninterrupted tries a dump until it is whole.
 func uninterrupted(try func() error) error {
 	for range dumpAttempts {
-		if err := try(); !errors.Is(err, nl.ErrDumpInterrupted) && !errors.Is(err, unix.EBUSY) {
+		err := try()
+		if !errors.Is(err, nl.ErrDumpInterrupted) && !errors.Is(err, unix.EBUSY) && !errors.Is(err, errCut) {
 			return err
 		}
 	}
 	return ErrInterrupted
 }
 
-// get sends a request that is answered by one message, and reads that.
-func get[T any](ctx context.Context, c *conn, r *nl.NetlinkRequest, parse func(body []byte) (T, error)) (v T, err error) {
-	var answer []byte
-	if err := c.execute(ctx, r, func(body []byte) bool { answer = body; return true }); err != nil {
-		return v, err
+func (c *conn) dumpOnce(ctx context.Context, r *request, each func(body []byte) error) error {
+	number, err := c.send(ctx, r)
+	if err != nil {
+		return err
 	}
-	return parse(answer)
+	var interrupted error
+	wait := &wait{ctx: ctx}
+	for parts := 1; ; parts++ {
+		if parts == 3 {
+			c.room(dumpSize) // it is a long one
+		}
+		rest, cut, err := c.receive(wait)
+		if err := errors.Join(err, ctx.Err()); err != nil {
+			return err
+		}
+		if cut {
+			interrupted = errCut
+		}
+		for m, ok := next(&rest); ok; m, ok = next(&rest) {
+			switch {
+			case m.number != number: // of a dump before, that was not read to its end
+			case m.kind == unix.NLMSG_ERROR:
+				err := m.failure()
+				if errors.Is(err, unix.EBUSY) {
+					return errors.Join(err, c.drain(wait))
+				}
+				return err
+			case m.interrupted():
+				interrupted = nl.ErrDumpInterrupted
+			}
+			if m.number == number && m.kind == unix.NLMSG_DONE {
+				return errors.Join(m.failure(), interrupted)
+			}
+			if m.number == number && m.kind >= unix.NLMSG_MIN_TYPE && interrupted == nil {
+				if err := each(m.body); err != nil {
+					return err
+				}
+			}
+		}
+	}
+}
+
+// drain reads the rest of a dump that was given up. Until then the kernel begins
+// no other.
+func (c *conn) drain(wait *wait) error {
+	for {
+		rest, _, err := c.receive(wait)
+		if err != nil {
+			return err
+		}
+		for m, ok := next(&rest); ok; m, ok = next(&rest) {
+			if m.kind == unix.NLMSG_DONE {
+				return nil
+			}
+		}
+	}
+}
+
+// get sends a request that is answered by one message, and reads that. parse must
+// not keep it.
+func get[T any](ctx context.Context, c *conn, r *request, parse func(body []byte) (T, error)) (v T, err error) {
+	failed := c.exchange(ctx, func(_ int, body []byte, refused error) {
+		if err = refused; err == nil {
+			v, err = parse(body)
+		}
+	}, r)
+	if failed != nil {
+		return *new(T), failed
+	}
+	return v, err
 }
 
 // set sends a request that changes something and waits until the kernel has
 // done it.
-func (c *conn) set(ctx context.Context, r *nl.NetlinkRequest) error {
-	r.Flags |= unix.NLM_F_ACK
-	return c.execute(ctx, r, func([]byte) bool { return true })
-}
-
-// execute ends with ctx between two messages, and with ctx's deadline while it
-// waits for one.
-func (c *conn) execute(ctx context.Context, r *nl.NetlinkRequest, each func(body []byte) bool) error {
-	c.request.Lock()
-	defer c.request.Unlock()
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	deadline := time.Now().Add(answerTimeout)
-	end, ends := ctx.Deadline()
-	if ends = ends && end.Before(deadline); ends {
-		deadline = end
-	}
-	if err := c.prepare(deadline, r.Flags&unix.NLM_F_DUMP == unix.NLM_F_DUMP); err != nil {
-		return err
-	}
-	r.Sockets = c.sockets
-	err := r.ExecuteIter(unix.NETLINK_ROUTE, 0, each)
-	switch {
-	case err == nil:
-		return nil
-	case c.isClosed():
-		return os.ErrClosed // which the library does not say
-	case errors.Is(err, unix.EAGAIN) && ends:
-		return context.DeadlineExceeded
-	case errors.Is(err, unix.EAGAIN):
-		return os.ErrDeadlineExceeded
+func (c *conn) set(ctx context.Context, r *request) (err error) {
+	failed := c.exchange(ctx, func(_ int, _ []byte, refused error) { err = refused }, r.flag(unix.NLM_F_ACK))
+	if failed != nil {
+		return failed
 	}
 	return err
 }
 
-// prepare sets the socket's options for one request. The kernel's own words
-// about an error come with everything but a dump: those that follow NLMSG_DONE
-// are taken for a message header by nl.NetlinkRequest.ExecuteIter, which panics.
-func (c *conn) prepare(deadline time.Time, isDump bool) error {
-	c.option.Lock()
-	defer c.option.Unlock()
-	if c.closed {
-		return os.ErrClosed
+// exchange sends requests in one go and gives what becomes of each to answered, in
+// their order: a message's body, which is not to be kept, or the kernel's refusal.
+// Of requests that change something and do not ask for an acknowledgement, a
+// refusal only is given; the last has to be one that is answered.
+func (c *conn) exchange(ctx context.Context, answered func(i int, body []byte, refused error), requests ...*request) error {
+	c.request.Lock()
+	defer c.request.Unlock()
+	for done := 0; done < len(requests); {
+		n, err := c.exchangeOnce(ctx, answered, done, requests[done:])
+		if done += n; err != nil && !errors.Is(err, errCut) {
+			return err
+		}
 	}
-	wait := unix.NsecToTimeval(max(1, time.Until(deadline)).Nanoseconds()) // zero would be for ever
-	if err := errors.Join(c.socket.SetSendTimeout(&wait), c.socket.SetReceiveTimeout(&wait)); err != nil || c.extAck == !isDump {
-		return err
-	}
-	if err := c.socket.SetExtAck(!isDump); err != nil {
-		return err
-	}
-	c.extAck = !isDump
 	return nil
 }
 
-func (c *conn) isClosed() bool {
-	c.option.Lock()
-	defer c.option.Unlock()
-	return c.closed
+// exchangeOnce returns how many of the requests are done; with errCut the next one
+// wants to be sent again.
+func (c *conn) exchangeOnce(ctx context.Context, answered func(i int, body []byte, refused error), offset int, requests []*request) (int, error) {
+	last, err := c.send(ctx, requests...)
+	if err != nil {
+		return 0, err
+	}
+	wait := &wait{ctx: ctx}
+	for {
+		rest, cut, err := c.receive(wait)
+		if err != nil {
+			return 0, err
+		}
+		for m, ok := next(&rest); ok; m, ok = next(&rest) {
+			behind := last - m.number
+			if behind >= uint32(len(requests)) {
+				continue // of one before, whose answer was not waited for
+			}
+			i := len(requests) - 1 - int(behind)
+			switch {
+			case cut:
+				return i, errCut
+			case m.kind == unix.NLMSG_ERROR:
+				answered(offset+i, nil, m.failure())
+			default:
+				answered(offset+i, m.body, nil)
+			}
+			if behind == 0 {
+				return len(requests), nil
+			}
+		}
+	}
+}
+
+// send sends requests and returns the number of the last.
+func (c *conn) send(ctx context.Context, requests ...*request) (last uint32, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	if c.closed.Load() {
+		return 0, os.ErrClosed
+	}
+	c.out = c.out[:0]
+	for _, r := range requests {
+		c.number++
+		c.out = r.append(c.out, c.number)
+	}
+	for {
+		if _, err = unix.Write(c.fd, c.out); err != unix.EINTR {
+			return c.number, err
+		}
+	}
+}
+
+// room makes the buffer for answers so large at least.
+func (c *conn) room(size int) {
+	if size > len(c.in) {
+		c.in = make([]byte, size)
+	}
+}
+
+// response is one of the kernel's.
+type response struct {
+	kind, flags uint16
+	number      uint32 // of the request that it answers
+	body        []byte
+}
+
+// next takes a message from the front of what was received.
+func next(rest *[]byte) (m response, ok bool) {
+	b := *rest
+	if len(b) < unix.SizeofNlMsghdr {
+		return m, false
+	}
+	length := int(binary.NativeEndian.Uint32(b))
+	if length < unix.SizeofNlMsghdr {
+		return m, false
+	}
+	m = response{kind: binary.NativeEndian.Uint16(b[4:]), flags: binary.NativeEndian.Uint16(b[6:]), number: binary.NativeEndian.Uint32(b[8:]),
+		body: b[unix.SizeofNlMsghdr:min(length, len(b))]}
+	*rest = b[min(align(length), len(b)):]
+	return m, true
+}
+
+func (m response) interrupted() bool { return m.flags&unix.NLM_F_DUMP_INTR != 0 }
+
+// failure is what NLMSG_ERROR or NLMSG_DONE says, with the kernel's own words if
+// it has some; nil if all is well.
+func (m response) failure() error {
+	if len(m.body) < 4 {
+		return nil
+	}
+	code := int32(binary.NativeEndian.Uint32(m.body))
+	if code >= 0 {
+		return nil
+	}
+	err := error(unix.Errno(-code))
+	if m.kind != unix.NLMSG_ERROR || m.flags&unix.NLM_F_ACK_TLVS == 0 || len(m.body) < 4+unix.SizeofNlMsghdr {
+		return err
+	}
+	// The request is repeated before the attributes, all or only its header.
+	repeated := unix.SizeofNlMsghdr
+	if m.flags&unix.NLM_F_CAPPED == 0 {
+		repeated = int(binary.NativeEndian.Uint32(m.body[4:]))
+	}
+	for a := readAttrs(m.body, 4+repeated); a.next(); {
+		if a.kind == unix.NLMSGERR_ATTR_MSG {
+			return fmt.Errorf("%w: %s", err, printable(string(a.text())))
+		}
+	}
+	return err
+}
+
+// wait bounds the waiting for answers.
+type wait struct {
+	ctx  context.Context
+	end  time.Time
+	ends bool // with ctx
+}
+
+// receive reads once. cut: there was more than room for; there will be.
+func (c *conn) receive(w *wait) (b []byte, cut bool, err error) {
+	for {
+		n, from, err := unix.Recvfrom(c.fd, c.in, unix.MSG_TRUNC)
+		switch kernel, ok := from.(*unix.SockaddrNetlink); {
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN):
+			if err := c.await(w); err != nil {
+				return nil, false, err
+			}
+		case err != nil:
+			return nil, false, err
+		case !ok || kernel.Pid != 0: // sent before the socket was connected
+		case n > answerAtMost:
+			return nil, false, fmt.Errorf("receive an answer of %d bytes: %w", n, errMalformed)
+		case n > len(c.in):
+			b = c.in
+			c.in = make([]byte, n+answerSize)
+			return b, true, nil
+		default:
+			return c.in[:n], false, nil
+		}
+	}
+}
+
+// await waits a while for an answer, and says why no longer.
+func (c *conn) await(w *wait) error {
+	if w.end.IsZero() {
+		w.end = time.Now().Add(answerTimeout)
+		if end, ok := w.ctx.Deadline(); ok && end.Before(w.end) {
+			w.end, w.ends = end, true
+		}
+	}
+	left := time.Until(w.end)
+	switch {
+	case c.closed.Load():
+		return os.ErrClosed
+	case w.ctx.Err() != nil:
+		return w.ctx.Err()
+	case left <= 0 && w.ends:
+		return context.DeadlineExceeded
+	case left <= 0:
+		return os.ErrDeadlineExceeded
+	}
+	timeout := unix.NsecToTimespec(min(left, waitAtOnce).Nanoseconds())
+	_, err := unix.Ppoll([]unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN}}, &timeout, nil)
+	if errors.Is(err, unix.EINTR) {
+		return nil
+	}
+	return err
 }

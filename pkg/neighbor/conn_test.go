@@ -58,26 +58,24 @@ func TestDumpThatIsGivenUp(t *testing.T) {
 		}
 	}
 	// One whose answer was not even read, as when memory ran out.
-	r := routesRequest(unix.AF_INET)
-	r.Flags |= unix.NLM_F_DUMP
-	if err := tb.conn.socket.Send(r); err != nil {
+	if _, err := tb.conn.send(t.Context(), routesRequest(unix.AF_INET).flag(unix.NLM_F_DUMP)); err != nil {
 		t.Fatal(err)
 	}
 	expect(t, resolve(t, tb), gw4+"peer NONE", gw6+"peer NONE", "10.0.0.3 eth0 "+hostMAC+" inet peer NONE")
 }
 
-// No answer comes to a message that asks for none. The library would wait for a
-// minute.
+// No answer comes to a message that asks for none.
 func TestAnswerThatDoesNotCome(t *testing.T) {
 	tb := openTable(t, nstest.New(t).NS)
-	nothing := newRequest(unix.NLMSG_NOOP, 0)
+	nothing := newRequest(unix.NLMSG_NOOP, 0, unix.AF_UNSPEC, 1)
+	ask := func(ctx context.Context) error { return tb.conn.exchange(ctx, func(int, []byte, error) {}, nothing) }
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	if err := tb.conn.execute(ctx, nothing, nil); !errors.Is(err, context.DeadlineExceeded) {
+	if err := ask(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("deadline: %v", err)
 	}
 	ended := make(chan error)
-	go func() { ended <- tb.conn.execute(context.Background(), nothing, nil) }()
+	go func() { ended <- ask(context.Background()) }()
 	nstest.Eventually(t, "the request to wait", func() bool {
 		if tb.conn.request.TryLock() {
 			tb.conn.request.Unlock()
@@ -98,8 +96,7 @@ func TestAnswerThatDoesNotCome(t *testing.T) {
 	}
 }
 
-// The kernel refuses this dump with words of its own, at which the library
-// panics if they are asked for.
+// The kernel refuses this dump with words of its own.
 func TestDumpThatTheKernelRefuses(t *testing.T) {
 	tb := openTable(t, nstest.New(t).NS)
 	const nobody = 77

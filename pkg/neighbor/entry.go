@@ -9,7 +9,6 @@ import (
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -36,52 +35,70 @@ func (e entry) valid() bool {
 		unix.NUD_PROBE|unix.NUD_STALE|unix.NUD_DELAY) != 0
 }
 
-// parseEntry reads the body of RTM_NEWNEIGH or RTM_DELNEIGH. The library's
-// netlink.NeighDeserialize has no NDA_PROTOCOL, and for an entry with 16 bytes of
-// address it opens a socket in whatever namespace it is called in.
-func parseEntry(body []byte) (e entry, err error) {
-	defer refuse(&e, &err)
-	attrs, err := nl.ParseRouteAttrAsMap(body[unix.SizeofNdMsg:])
-	if err != nil {
-		return e, err
+// parseEntry reads the body of RTM_NEWNEIGH or RTM_DELNEIGH.
+func parseEntry(body []byte) (entry, error) {
+	a := readAttrs(body, unix.SizeofNdMsg)
+	if a.err != nil {
+		return entry{}, a.err
 	}
 	// struct ndmsg: family, pads (3), ifindex (4), state (2), flags, type
-	e = entry{dst: address(attrs[netlink.NDA_DST].Value), lladdr: hardwareAddr(attrs[netlink.NDA_LLADDR].Value),
-		index: int(int32(binary.NativeEndian.Uint32(body[4:]))), state: binary.NativeEndian.Uint16(body[8:])}
-	if v, ok := attrs[netlink.NDA_PROTOCOL]; ok {
-		e.protocol = v.Value[0]
+	e := entry{index: int(int32(binary.NativeEndian.Uint32(body[4:]))), state: binary.NativeEndian.Uint16(body[8:])}
+	for a.next() {
+		switch a.kind {
+		case unix.NDA_DST:
+			e.dst = a.addr()
+		case unix.NDA_LLADDR:
+			e.lladdr = hardwareAddr(a.value)
+		case netlink.NDA_PROTOCOL:
+			e.protocol = a.u8()
+		}
+	}
+	if a.err != nil {
+		return entry{}, a.err
 	}
 	return e, nil
 }
 
-func entryRequest(kind, flags int, dst netip.Addr, index int, state uint16) *nl.NetlinkRequest {
-	return newRequest(kind, flags, &netlink.Ndmsg{Family: familyNumber(dst), Index: uint32(index), State: state},
-		nl.NewRtAttr(netlink.NDA_DST, dst.AsSlice()))
+// entriesRequest asks for all entries of one family, or of all with AF_UNSPEC.
+func entriesRequest(family uint8) *request {
+	return newRequest(unix.RTM_GETNEIGH, 0, family, unix.SizeofNdMsg)
+}
+
+// entryRequest is one about one entry.
+func entryRequest(kind, flags int, dst netip.Addr, index int) *request {
+	return newRequest(kind, flags, familyNumber(dst), unix.SizeofNdMsg).put32(4, uint32(index)).addr(unix.NDA_DST, dst)
+}
+
+// readRequest asks for one entry by its key (Linux 5.0), which costs the same
+// however many there are.
+func readRequest(dst netip.Addr, index int) *request {
+	return entryRequest(unix.RTM_GETNEIGH, 0, dst, index)
 }
 
 // entry reads one entry; none gives the zero entry, whose state is NUD_NONE. So is
 // that of an entry which nobody has used yet, such as the kernel makes for the
 // router of an advertisement (net/ipv6/ndisc.c, ndisc_router_discovery); that one
-// has a dst. Asking for one by its key (Linux 5.0) costs the same however many
-// there are.
+// has a dst.
 func (c *conn) entry(ctx context.Context, dst netip.Addr, index int) (entry, error) {
-	e, err := get(ctx, c, entryRequest(unix.RTM_GETNEIGH, 0, dst, index, 0), parseEntry)
+	e, err := get(ctx, c, readRequest(dst, index), parseEntry)
 	if errors.Is(err, unix.ENOENT) {
 		return entry{}, nil
 	}
 	return e, err
 }
 
-// setEntry makes an entry permanent. No NTF_* flags: Kata's policies refuse
+// setRequest makes an entry permanent. No NTF_* flags: Kata's policies refuse
 // them, and NTF_USE would demote the entry (net/core/neighbour.c, neigh_add).
+func setRequest(dst netip.Addr, index int, lladdr [hwaddrLen]byte, how int) *request {
+	return entryRequest(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|how, dst, index).put32(8, unix.NUD_PERMANENT).
+		attr(unix.NDA_LLADDR, lladdr[:]).attr(netlink.NDA_PROTOCOL, []byte{Protocol})
+}
+
 func (c *conn) setEntry(ctx context.Context, dst netip.Addr, index int, lladdr [hwaddrLen]byte, how int) error {
-	r := entryRequest(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|how, dst, index, unix.NUD_PERMANENT)
-	r.AddData(nl.NewRtAttr(netlink.NDA_LLADDR, lladdr[:]))
-	r.AddData(nl.NewRtAttr(netlink.NDA_PROTOCOL, []byte{Protocol}))
-	return c.set(ctx, r)
+	return c.set(ctx, setRequest(dst, index, lladdr, how))
 }
 
 // removeEntry removes an entry, whatever it is.
 func (c *conn) removeEntry(ctx context.Context, dst netip.Addr, index int) error {
-	return c.set(ctx, entryRequest(unix.RTM_DELNEIGH, 0, dst, index, 0))
+	return c.set(ctx, entryRequest(unix.RTM_DELNEIGH, 0, dst, index))
 }

@@ -61,7 +61,7 @@ func TestMillionRoutesCostNoMemory(t *testing.T) {
 	msg.Family, msg.Dst_len, msg.Table = unix.AF_INET, 32, unix.RT_TABLE_MAIN
 	head := msg.Serialize()
 	dst, via := nl.NewRtAttr(unix.RTA_DST, make([]byte, 4)).Serialize(), nl.NewRtAttr(unix.RTA_GATEWAY, make([]byte, 4)).Serialize()
-	body := slices.Concat(head, dst, via, attr32(unix.RTA_OIF, 2).Serialize())
+	body := slices.Concat(head, dst, via, serialized32(unix.RTA_OIF, 2))
 	gateway := body[len(head)+len(dst)+4:][:4]
 	live := func() uint64 {
 		runtime.GC()

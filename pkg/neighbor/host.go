@@ -4,14 +4,11 @@ package neighbor
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -53,8 +50,7 @@ func (e HostEntry) Permanent() bool { return e.permanent }
 // Entries lists the entries for some addresses, on every link, that have a
 // link-layer address which is in use.
 func (h *Host) Entries(ctx context.Context, of []netip.Addr) (list []HostEntry, err error) {
-	r := newRequest(unix.RTM_GETNEIGH, 0, &netlink.Ndmsg{})
-	err = h.conn.dump(ctx, r, func() { list = nil }, func(body []byte) error {
+	err = h.conn.dump(ctx, entriesRequest(unix.AF_UNSPEC), func() { list = nil }, func(body []byte) error {
 		e, err := parseEntry(body)
 		if err == nil && slices.Contains(of, e.dst) && e.valid() && e.lladdr.IsUnicast() {
 			list = append(list, e.ofHost())
@@ -106,7 +102,7 @@ func (l HostLink) Pair() bool { return l.Kind == kindVeth || l.Kind == kindNetki
 // Links lists the host's links, by their numbers.
 func (h *Host) Links(ctx context.Context) (map[int]HostLink, error) {
 	var links map[int]HostLink
-	err := h.conn.dump(ctx, linksRequest(), func() { links = make(map[int]HostLink) }, func(body []byte) error {
+	err := h.conn.dump(ctx, linksRequest(nsidNone), func() { links = make(map[int]HostLink) }, func(body []byte) error {
 		l, err := parseLink(body)
 		if err == nil {
 			links[l.index] = HostLink{Index: l.index, Name: l.name, Kind: l.kind, LLAddr: l.lladdr, Master: l.master, Other: l.other, Near: !l.hasNSID}
@@ -122,22 +118,9 @@ func (h *Host) Links(ctx context.Context) (map[int]HostLink, error) {
 // RouteTo is the link over which the host reaches an address directly; zero when
 // it reaches it by way of a router, or not, or is at that address itself.
 func (h *Host) RouteTo(ctx context.Context, dst netip.Addr) (index int, err error) {
-	msg := &nl.RtMsg{RtMsg: unix.RtMsg{Family: familyNumber(dst), Dst_len: uint8(dst.BitLen())}}
-	r := newRequest(unix.RTM_GETROUTE, 0, msg, nl.NewRtAttr(unix.RTA_DST, dst.AsSlice()))
-	index, err = get(ctx, h.conn, r, func(body []byte) (index int, err error) {
-		defer refuse(&index, &err)
-		attrs, err := nl.ParseRouteAttrAsMap(body[unix.SizeofRtMsg:])
-		if err != nil {
-			return 0, err
-		}
-		_, routed := attrs[unix.RTA_GATEWAY]
-		_, via := attrs[unix.RTA_VIA]
-		// struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type
-		if out, ok := attrs[unix.RTA_OIF]; ok && !routed && !via && body[7] == unix.RTN_UNICAST {
-			index = int(int32(binary.NativeEndian.Uint32(out.Value)))
-		}
-		return index, nil
-	})
+	r := routesRequest(familyNumber(dst)).addr(unix.RTA_DST, dst)
+	r.body()[1] = uint8(dst.BitLen()) // the length of dst
+	index, err = get(ctx, h.conn, r, parseWay)
 	switch {
 	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.EACCES), errors.Is(err, unix.EINVAL):
 		return 0, nil // no route, or one that says so (include/net/fib_rules.h: blackhole is EINVAL)
@@ -145,6 +128,16 @@ func (h *Host) RouteTo(ctx context.Context, dst netip.Addr) (index int, err erro
 		return 0, fmt.Errorf("find the host's way to %s: %w", dst, err)
 	}
 	return index, nil
+}
+
+// parseWay reads the route that the kernel would take, if the destination is on its
+// link; 0 if not.
+func parseWay(body []byte) (int, error) {
+	r, err := parseRoute(body)
+	if err != nil || body[7] != unix.RTN_UNICAST || len(r.hops) != 1 || r.hops[0].gateway.IsValid() {
+		return 0, err
+	}
+	return r.hops[0].index, nil
 }
 
 // Claims tells which of some link-layer addresses somebody has, with a word on who:
@@ -158,11 +151,7 @@ func (h *Host) Claims(ctx context.Context, of []HardwareAddr) (map[HardwareAddr]
 		}
 	}
 	links := func(nsid int32, who string) error {
-		r := linksRequest()
-		if nsid != nsidNone {
-			r.AddData(attr32(unix.IFLA_TARGET_NETNSID, uint32(nsid)))
-		}
-		return h.conn.dump(ctx, r, func() {}, func(body []byte) error {
+		return h.conn.dump(ctx, linksRequest(nsid), func() {}, func(body []byte) error {
 			l, err := parseLink(body)
 			claim(l.lladdr, who+printable(l.name))
 			return err
@@ -171,7 +160,7 @@ func (h *Host) Claims(ctx context.Context, of []HardwareAddr) (map[HardwareAddr]
 	if err := links(nsidNone, "link "); err != nil {
 		return nil, fmt.Errorf("list the host's links: %w", err)
 	}
-	err := h.conn.dump(ctx, newRequest(unix.RTM_GETNEIGH, 0, &netlink.Ndmsg{Family: unix.AF_BRIDGE}), func() {}, func(body []byte) error {
+	err := h.conn.dump(ctx, entriesRequest(unix.AF_BRIDGE), func() {}, func(body []byte) error {
 		e, err := parseEntry(body)
 		claim(e.lladdr, fmt.Sprintf("a forwarding entry of link %d", e.index))
 		return err
@@ -193,7 +182,7 @@ func (h *Host) Claims(ctx context.Context, of []HardwareAddr) (map[HardwareAddr]
 
 // namespaces lists the numbers that the host has for others.
 func (h *Host) namespaces(ctx context.Context) (numbers []int32, err error) {
-	err = h.conn.dump(ctx, newRequest(unix.RTM_GETNSID, 0, nl.NewRtGenMsg()), func() { numbers = nil }, func(body []byte) error {
+	err = h.conn.dump(ctx, nsidRequest(unix.RTM_GETNSID), func() { numbers = nil }, func(body []byte) error {
 		id, err := parseNSID(body)
 		if err == nil && id >= 0 {
 			numbers = append(numbers, id)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/pkg/netns"
@@ -54,7 +53,7 @@ func nsidIn(ctx context.Context, self, ns *netns.NS) (id int32, err error) {
 		return id, err
 	}
 	none := int32(nsidNone)
-	r := newRequest(unix.RTM_NEWNSID, 0, nl.NewRtGenMsg(), attr32(netlink.NETNSA_NSID, uint32(none)), attr32(netlink.NETNSA_FD, uint32(ns.FD())))
+	r := nsidRequest(unix.RTM_NEWNSID).attr32(netlink.NETNSA_NSID, uint32(none)).attr32(netlink.NETNSA_FD, uint32(ns.FD()))
 	if err := c.set(ctx, r); err != nil && !errors.Is(err, unix.EEXIST) { // somebody else was quicker
 		return 0, fmt.Errorf("assign: %w", err)
 	}
@@ -63,5 +62,11 @@ func nsidIn(ctx context.Context, self, ns *netns.NS) (id int32, err error) {
 
 // nsid reads the number by which the socket's namespace knows ns, or nsidNone.
 func (c *conn) nsid(ctx context.Context, ns *netns.NS) (int32, error) {
-	return get(ctx, c, newRequest(unix.RTM_GETNSID, 0, nl.NewRtGenMsg(), attr32(netlink.NETNSA_FD, uint32(ns.FD()))), parseNSID)
+	return get(ctx, c, nsidRequest(unix.RTM_GETNSID).attr32(netlink.NETNSA_FD, uint32(ns.FD())), parseNSID)
+}
+
+// nsidRequest is one about numbers of namespaces, whose fixed part is struct
+// rtgenmsg.
+func nsidRequest(kind int) *request {
+	return newRequest(kind, 0, unix.AF_UNSPEC, unix.SizeofRtGenmsg)
 }

@@ -217,7 +217,7 @@ func TestHostWatchHearsBridges(t *testing.T) {
 func TestOwnNumberIsTheHosts(t *testing.T) {
 	host := nstest.New(t)
 	tb := openTable(t, host.NS)
-	r := newRequest(unix.RTM_NEWNSID, 0, nl.NewRtGenMsg(), attr32(netlink.NETNSA_NSID, 7), attr32(netlink.NETNSA_FD, uint32(host.FD())))
+	r := nsidRequest(unix.RTM_NEWNSID).attr32(netlink.NETNSA_NSID, 7).attr32(netlink.NETNSA_FD, uint32(host.FD()))
 	if err := tb.conn.set(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
@@ -349,14 +349,14 @@ func TestWatchHostOfThisProcess(t *testing.T) {
 
 // Whole messages, as the kernel sends them, from here and from elsewhere.
 func FuzzHostEvent(f *testing.F) {
-	for _, body := range records(f, linksRequest()) {
+	for _, body := range records(f, linksRequest(nsidNone)) {
 		f.Add(uint16(unix.RTM_NEWLINK), int32(3), body)
 	}
 	for _, body := range records(f, whole(unix.RTM_GETLINK, unix.AF_BRIDGE, unix.SizeofIfInfomsg)) {
 		f.Add(uint16(unix.RTM_NEWLINK), int32(HostNSID), body)
 		f.Add(uint16(unix.RTM_DELLINK), int32(HostNSID), body)
 	}
-	f.Add(uint16(unix.RTM_DELNSID), int32(HostNSID), append(make([]byte, 4), attr32(netlink.NETNSA_NSID, 4).Serialize()...))
+	f.Add(uint16(unix.RTM_DELNSID), int32(HostNSID), append(make([]byte, 4), serialized32(netlink.NETNSA_NSID, 4)...))
 	f.Fuzz(func(t *testing.T, kind uint16, nsid int32, body []byte) {
 		w := HostWatcher{self: HostNSID}
 		ev, ok := w.decode(notice{nsid: nsid, kind: kind, body: body})
@@ -398,8 +398,7 @@ func BenchmarkHostWatch(b *testing.B) {
 	dst, index := mustAddr("10.0.0.9"), linkIndex(b, tb, "eth0")
 	var took []time.Duration
 	for i := 0; b.Loop(); i++ {
-		r := entryRequest(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, dst, index, unix.NUD_PERMANENT)
-		r.AddData(nl.NewRtAttr(unix.NDA_LLADDR, []byte{2, 0, 0, 0, 1, byte(i)}))
+		r := setRequest(dst, index, [hwaddrLen]byte{2, 0, 0, 0, 1, byte(i)}, unix.NLM_F_REPLACE)
 		start := time.Now()
 		if err := tb.conn.set(b.Context(), r); err != nil {
 			b.Fatal(err)

@@ -3,7 +3,6 @@
 package neighbor
 
 import (
-	"encoding/hex"
 	"fmt"
 	"net"
 )
@@ -12,7 +11,10 @@ import (
 // with colons. The zero value means no address.
 type HardwareAddr string
 
-const hwaddrLen = 6
+const (
+	hwaddrLen = 6
+	noStation = HardwareAddr("00:00:00:00:00:00")
+)
 
 // ParseHardwareAddr reads an address in the usual form; upper case is accepted.
 // Only what may be the address of one station is: neither all zeros nor a group
@@ -35,7 +37,15 @@ func hardwareAddr(b []byte) HardwareAddr {
 	if len(b) != hwaddrLen {
 		return ""
 	}
-	return HardwareAddr(net.HardwareAddr(b).String())
+	const digits = "0123456789abcdef"
+	var s [3*hwaddrLen - 1]byte
+	for i, c := range b {
+		if i > 0 {
+			s[3*i-1] = ':'
+		}
+		s[3*i], s[3*i+1] = digits[c>>4], digits[c&0xf]
+	}
+	return HardwareAddr(s[:])
 }
 
 // String returns the address as it is.
@@ -67,9 +77,24 @@ func (a HardwareAddr) bytes() (b [hwaddrLen]byte, ok bool) {
 		if i > 0 && a[3*i-1] != ':' {
 			return b, false
 		}
-		if _, err := hex.Decode(b[i:i+1], []byte(a[3*i:3*i+2])); err != nil {
+		high, low := digit(a[3*i]), digit(a[3*i+1])
+		if high > 0xf || low > 0xf {
 			return b, false
 		}
+		b[i] = high<<4 | low
 	}
 	return b, true
+}
+
+// digit reads a hexadecimal one; more than fifteen stands for none.
+func digit(c byte) byte {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0'
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10
+	case 'A' <= c && c <= 'F':
+		return c - 'A' + 10
+	}
+	return 0xff
 }

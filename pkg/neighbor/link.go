@@ -5,12 +5,7 @@ package neighbor
 import (
 	"context"
 	"encoding/binary"
-	"iter"
-	"slices"
-	"strings"
-	"syscall"
 
-	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
@@ -62,140 +57,119 @@ func (l link) what() string {
 }
 
 // parseLink reads the body of RTM_NEWLINK or RTM_DELLINK.
-func parseLink(body []byte) (l link, err error) {
-	defer refuse(&l, &err)
-	if promisesTooMuch(body) {
-		return l, errMalformed
+func parseLink(body []byte) (link, error) {
+	a := readAttrs(body, unix.SizeofIfInfomsg)
+	if a.err != nil {
+		return link{}, a.err
 	}
-	read, err := netlink.LinkDeserialize(nil, body)
-	if err != nil {
-		return l, err
-	}
-	a := read.Attrs()
-	if a.Index <= 0 {
-		return l, errMalformed
-	}
-	l = link{index: a.Index, name: a.Name, flags: a.RawFlags, lladdr: hardwareAddr(a.HardwareAddr),
-		master: a.MasterIndex, other: a.ParentIndex,
-		// The library's word for no number is -1, and the kernel's own -1 is
-		// 1<<32 - 1 to it.
-		hasNSID: a.NetNsID != nsidNone, nsid: int32(a.NetNsID)}
-	switch read := read.(type) {
-	case *netlink.Device: // no kind
-	case *netlink.Bridge:
-		l.kind, l.vlanFiltering = kindBridge, read.VlanFiltering != nil && *read.VlanFiltering
-		// The library leaves it out.
-		v, err := inside(body[unix.SizeofIfInfomsg:], unix.IFLA_LINKINFO, nl.IFLA_INFO_DATA, nl.IFLA_BR_VLAN_PROTOCOL)
-		if err != nil {
-			return l, err
+	// struct ifinfomsg: family, pad, type (2), index (4), flags (4), change (4)
+	l := link{index: int(int32(binary.NativeEndian.Uint32(body[4:]))), flags: binary.NativeEndian.Uint32(body[8:]), nsid: nsidNone}
+	for a.next() {
+		switch a.kind {
+		case unix.IFLA_IFNAME:
+			l.name = string(a.text())
+		case unix.IFLA_ADDRESS:
+			if l.lladdr = hardwareAddr(a.value); l.lladdr == noStation {
+				l.lladdr = "" // the loopback's
+			}
+		case unix.IFLA_LINK:
+			l.other = a.index()
+		case unix.IFLA_LINK_NETNSID:
+			l.hasNSID, l.nsid = true, int32(a.u32())
+		case unix.IFLA_MASTER:
+			l.master = a.index()
+		case unix.IFLA_LINKINFO:
+			a.err = l.info(a.inner())
+		case unix.IFLA_AF_SPEC:
+			l.inet6, a.err = takesInet6(a.inner())
 		}
-		if len(v) == 2 {
-			l.vlanProtocol = binary.BigEndian.Uint16(v)
-		}
-	case *netlink.Vlan:
-		l.kind, l.vlan, l.vlanProtocol = kindVLAN, uint16(read.VlanId), uint16(read.VlanProtocol)
-	default:
-		l.kind = read.Type()
 	}
-	l.inet6, err = takesInet6(body)
-	return l, err
+	if a.err == nil && l.index <= 0 {
+		a.err = errMalformed
+	}
+	if a.err != nil {
+		return link{}, a.err
+	}
+	return l, nil
 }
 
-// promisesTooMuch tells whether a macvlan claims to list more addresses than the
-// message has room for. The library makes that much room in memory first
-// (netlink.parseMacvlanData): up to 96 GiB, of which no process recovers.
-func promisesTooMuch(body []byte) bool {
-	for info := range each(body[unix.SizeofIfInfomsg:], unix.IFLA_LINKINFO) {
-		for data := range each(info, nl.IFLA_INFO_DATA) {
-			for count := range each(data, nl.IFLA_MACVLAN_MACADDR_COUNT) {
-				// A shorter one the library reads together with what follows it.
-				if (len(count) < 4 || binary.NativeEndian.Uint32(count) > uint32(len(body))) && isMacvlan(info) {
-					return true
-				}
+// info reads IFLA_LINKINFO: the kind, and then what means something for that kind.
+func (l *link) info(a attrs) error {
+	for a.next() {
+		switch a.kind {
+		case nl.IFLA_INFO_KIND:
+			l.kind = kindName(a.text())
+		case nl.IFLA_INFO_DATA:
+			a.err = l.ofKind(a.inner())
+		}
+	}
+	return a.err
+}
+
+func (l *link) ofKind(a attrs) error {
+	for a.next() {
+		switch {
+		case l.kind == kindBridge && a.kind == nl.IFLA_BR_VLAN_FILTERING:
+			l.vlanFiltering = a.u8() == 1
+		case l.kind == kindBridge && a.kind == nl.IFLA_BR_VLAN_PROTOCOL, l.kind == kindVLAN && a.kind == nl.IFLA_VLAN_PROTOCOL:
+			l.vlanProtocol = a.be16()
+		case l.kind == kindVLAN && a.kind == nl.IFLA_VLAN_ID:
+			l.vlan = a.u16()
+		}
+	}
+	return a.err
+}
+
+// kindName makes no new string of the kinds that are everywhere.
+func kindName(b []byte) string {
+	switch string(b) {
+	case kindVeth:
+		return kindVeth
+	case kindBridge:
+		return kindBridge
+	}
+	return string(b)
+}
+
+// takesInet6 finds out about IPv6 in IFLA_AF_SPEC. The family is listed only while
+// the link has IPv6 state at all, which it loses below an MTU of 1280
+// (net/ipv6/addrconf.c, addrconf_notify).
+func takesInet6(spec attrs) (takes bool, err error) {
+	for spec.next() {
+		if spec.kind != unix.AF_INET6 {
+			continue
+		}
+		takes = true
+		conf := spec.inner()
+		for conf.next() {
+			if conf.kind == unix.IFLA_INET6_CONF && len(conf.value) >= 4*(devconfDisableIPv6+1) {
+				takes = binary.NativeEndian.Uint32(conf.value[4*devconfDisableIPv6:]) == 0
 			}
 		}
-	}
-	return false
-}
-
-// isMacvlan tells whether one of a link's kinds, as the library reads them, is such.
-func isMacvlan(info []byte) bool {
-	for kind := range each(info, nl.IFLA_INFO_KIND) {
-		if strings.HasPrefix(string(kind), "macv") { // macvlan, macvtap
-			return true
+		if conf.err != nil {
+			return false, conf.err
 		}
 	}
-	return false
+	return takes && spec.err == nil, spec.err
 }
 
-// each goes through the values of all attributes of a kind, as far as they can be
-// read.
-func each(level []byte, kind uint16) iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
-		attrs, err := nl.ParseRouteAttr(level)
-		if err != nil {
-			return
-		}
-		for _, a := range attrs {
-			if a.Attr.Type == kind && !yield(a.Value) {
-				return
-			}
-		}
-	}
-}
-
-// takesInet6 finds out about IPv6, which the library leaves out. The family is
-// listed only while the link has IPv6 state at all, which it loses below an MTU
-// of 1280 (net/ipv6/addrconf.c, addrconf_notify).
-func takesInet6(body []byte) (bool, error) {
-	spec, err := inside(body[unix.SizeofIfInfomsg:], unix.IFLA_AF_SPEC, unix.AF_INET6)
-	if err != nil || spec == nil {
-		return false, err
-	}
-	conf, err := inside(spec, unix.IFLA_INET6_CONF)
-	if err != nil || len(conf) < 4*(devconfDisableIPv6+1) {
-		return err == nil, err
-	}
-	return binary.NativeEndian.Uint32(conf[4*devconfDisableIPv6:]) == 0, nil
-}
-
-// inside finds an attribute within others, which kinds name from the outermost
-// on. Nil means that it is not there.
-func inside(level []byte, kinds ...uint16) ([]byte, error) {
-	for _, kind := range kinds {
-		attrs, err := nl.ParseRouteAttr(level)
-		if err != nil {
-			return nil, err
-		}
-		i := slices.IndexFunc(attrs, func(a syscall.NetlinkRouteAttr) bool { return a.Attr.Type == kind })
-		if i < 0 {
-			return nil, nil
-		}
-		level = attrs[i].Value
-	}
-	return level, nil
-}
-
-// linksRequest asks for every link of the socket's namespace.
-func linksRequest() *nl.NetlinkRequest {
-	return newRequest(unix.RTM_GETLINK, 0, nl.NewIfInfomsg(unix.AF_UNSPEC), attr32(unix.IFLA_EXT_MASK, filterSkipStats))
+// linksRequest asks for every link of the socket's namespace, or of the one that
+// it knows by a number.
+func linksRequest(nsid int32) *request {
+	return newRequest(unix.RTM_GETLINK, 0, unix.AF_UNSPEC, unix.SizeofIfInfomsg).
+		attr32(unix.IFLA_EXT_MASK, filterSkipStats).target(unix.IFLA_TARGET_NETNSID, nsid)
 }
 
 // linkNameRequest asks for one link by name.
-func linkNameRequest(name string) *nl.NetlinkRequest {
-	r := linksRequest()
-	r.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
-	return r
+func linkNameRequest(name string) *request {
+	return linksRequest(nsidNone).attr(unix.IFLA_IFNAME, append([]byte(name), 0))
 }
+
+// linkRequest asks for one link by number.
+func linkRequest(index int, nsid int32) *request { return linksRequest(nsid).put32(4, uint32(index)) }
 
 // link reads one link by number. With nsid other than nsidNone it is the link of
 // the namespace that the socket's namespace knows by that number.
 func (c *conn) link(ctx context.Context, index int, nsid int32) (link, error) {
-	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
-	msg.Index = int32(index)
-	r := newRequest(unix.RTM_GETLINK, 0, msg, attr32(unix.IFLA_EXT_MASK, filterSkipStats))
-	if nsid != nsidNone {
-		r.AddData(attr32(unix.IFLA_TARGET_NETNSID, uint32(nsid)))
-	}
-	return get(ctx, c, r, parseLink)
+	return get(ctx, c, linkRequest(index, nsid), parseLink)
 }

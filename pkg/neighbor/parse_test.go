@@ -3,6 +3,8 @@
 package neighbor
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"slices"
 	"testing"
@@ -17,7 +19,7 @@ import (
 
 // records are messages of the real kernel for the fuzz targets to start from:
 // everything that a namespace with all kinds of links and routes answers.
-func records(tb testing.TB, r *nl.NetlinkRequest) (bodies [][]byte) {
+func records(tb testing.TB, r *request) (bodies [][]byte) {
 	tb.Helper()
 	host, pod := pair(tb)
 	pod.Veth("eth1", host, "lxc1")
@@ -35,7 +37,7 @@ func records(tb testing.TB, r *nl.NetlinkRequest) (bodies [][]byte) {
 		t := openTable(tb, ns.NS)
 		mark := len(bodies)
 		err := t.conn.dump(tb.Context(), r, func() { bodies = bodies[:mark] }, func(body []byte) error {
-			bodies = append(bodies, body)
+			bodies = append(bodies, bytes.Clone(body))
 			return nil
 		})
 		if err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
@@ -49,11 +51,7 @@ func records(tb testing.TB, r *nl.NetlinkRequest) (bodies [][]byte) {
 }
 
 // whole makes the request for everything of a kind, without any filter.
-func whole(kind int, family uint8, size int) *nl.NetlinkRequest {
-	r := newRequest(kind, 0)
-	r.AddRawData(append([]byte{family}, make([]byte, size-1)...))
-	return r
-}
+func whole(kind int, family uint8, size int) *request { return newRequest(kind, 0, family, size) }
 
 // A parser's word may be wrong about nonsense, but it must not read beyond its
 // input, and must not give both an error and a result.
@@ -98,7 +96,7 @@ func FuzzParseNexthop(f *testing.F) {
 }
 
 func FuzzParseLink(f *testing.F) {
-	for _, body := range records(f, linksRequest()) {
+	for _, body := range records(f, linksRequest(nsidNone)) {
 		f.Add(body)
 	}
 	f.Add(vlanLink("bridge", 1))
@@ -157,7 +155,7 @@ func FuzzParseEntry(f *testing.F) {
 }
 
 func FuzzParseNSID(f *testing.F) {
-	f.Add(append(make([]byte, 4), attr32(netlink.NETNSA_NSID, 4).Serialize()...))
+	f.Add(append(make([]byte, 4), serialized32(netlink.NETNSA_NSID, 4)...))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		if id, err := parseNSID(body); err != nil && (!errors.Is(err, errMalformed) || id != 0) {
 			t.Fatalf("%d, %v", id, err)
@@ -167,7 +165,7 @@ func FuzzParseNSID(f *testing.F) {
 
 // Whole messages, as the watcher takes them.
 func FuzzEvent(f *testing.F) {
-	for _, body := range records(f, linksRequest()) {
+	for _, body := range records(f, linksRequest(nsidNone)) {
 		f.Add(uint16(unix.RTM_NEWLINK), body)
 	}
 	for _, kind := range []uint16{unix.RTM_DELNEIGH, unix.RTM_NEWADDR, unix.RTM_NEWROUTE, unix.NLMSG_DONE} {
@@ -203,7 +201,7 @@ func FuzzParseHardwareAddr(f *testing.F) {
 
 // A message that is cut off is refused, or read as one with fewer attributes.
 func TestParsersRefuseHalfAMessage(t *testing.T) {
-	for _, body := range records(t, linksRequest()) {
+	for _, body := range records(t, linksRequest(nsidNone)) {
 		whole, err := parseLink(body)
 		if err != nil {
 			t.Fatal(err)
@@ -217,17 +215,26 @@ func TestParsersRefuseHalfAMessage(t *testing.T) {
 	}
 }
 
-// The library panics on both of these.
 func TestWrongLengthsAreRefused(t *testing.T) {
-	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
-	msg.Index = 5
-	nameless := append(msg.Serialize(), nl.NewRtAttr(unix.IFLA_IFNAME, nil).Serialize()...)
-	unpadded := append(make([]byte, unix.SizeofNdMsg), nl.NewRtAttr(netlink.NDA_PROTOCOL, []byte{Protocol}).Serialize()...)
-	if _, err := parseLink(nameless); !errors.Is(err, errMalformed) {
-		t.Errorf("a name without its end: %v", err)
+	attr := func(length uint16, value ...byte) []byte {
+		b := binary.NativeEndian.AppendUint16(nil, length)
+		return append(binary.NativeEndian.AppendUint16(b, netlink.NDA_PROTOCOL), value...)
 	}
-	if _, err := parseEntry(unpadded[:len(unpadded)-3]); !errors.Is(err, errMalformed) {
-		t.Errorf("an attribute without padding: %v", err)
+	for name, c := range map[string]struct {
+		attr []byte
+		want uint8
+		err  error
+	}{
+		"longer than the message":       {attr(9, Protocol), 0, errMalformed},
+		"shorter than its own header":   {attr(3, Protocol), 0, errMalformed},
+		"without a value":               {attr(4), 0, errMalformed},
+		"without the padding after it":  {attr(5, Protocol), Protocol, nil},
+		"with less than a header after": {append(attr(5, Protocol, 0, 0, 0), 1, 2, 3), Protocol, nil},
+	} {
+		e, err := parseEntry(append(make([]byte, unix.SizeofNdMsg), c.attr...))
+		if e.protocol != c.want || !errors.Is(err, c.err) {
+			t.Errorf("%s: %+v, %v", name, e, err)
+		}
 	}
 }
 
@@ -238,7 +245,7 @@ func TestLinkToANamespaceWithoutANumber(t *testing.T) {
 	for _, c := range []struct {
 		body []byte
 		want bool
-	}{{msg.Serialize(), false}, {append(msg.Serialize(), attr32(unix.IFLA_LINK_NETNSID, 1<<32-1).Serialize()...), true}} {
+	}{{msg.Serialize(), false}, {append(msg.Serialize(), serialized32(unix.IFLA_LINK_NETNSID, 1<<32-1)...), true}} {
 		if l, err := parseLink(c.body); err != nil || l.hasNSID != c.want || l.nsid != nsidNone {
 			t.Errorf("%+v, %v", l, err)
 		}
@@ -345,4 +352,9 @@ func vlanLink(kind string, filtering byte) []byte {
 	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.ZeroTerminated(kind))
 	info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(nl.IFLA_BR_VLAN_FILTERING, []byte{filtering})
 	return append(msg.Serialize(), info.Serialize()...)
+}
+
+// serialized32 is an attribute as the library writes it.
+func serialized32(kind int, value uint32) []byte {
+	return nl.NewRtAttr(kind, nl.Uint32Attr(value)).Serialize()
 }

@@ -273,7 +273,7 @@ func (r *resolver) skip(k key, l link, v verdict) {
 func (t *Table) handedOver(ctx context.Context) (bool, error) {
 	var up bool
 	loopback := 0
-	err := t.conn.dump(ctx, linksRequest(), func() { up, loopback = false, 0 }, func(body []byte) error {
+	err := t.conn.dump(ctx, linksRequest(nsidNone), func() { up, loopback = false, 0 }, func(body []byte) error {
 		l, err := parseLink(body)
 		switch {
 		case err != nil:

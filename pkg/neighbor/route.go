@@ -5,11 +5,7 @@ package neighbor
 import (
 	"encoding/binary"
 	"net/netip"
-	"slices"
-	"syscall"
 
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -36,36 +32,32 @@ type route struct {
 	nexthop   uint32 // number of the nexthop object, or 0
 }
 
-// parseRoute reads the body of RTM_NEWROUTE. The library's reader, behind
-// netlink.RouteListFilteredIter, does not know nexthop objects.
-func parseRoute(body []byte) (r route, err error) {
-	defer refuse(&r, &err)
-	msg := nl.DeserializeRtMsg(body)
-	attrs, err := nl.ParseRouteAttr(body[msg.Len():])
-	if err != nil {
-		return r, err
+// parseRoute reads the body of RTM_NEWROUTE.
+func parseRoute(body []byte) (route, error) {
+	a := readAttrs(body, unix.SizeofRtMsg)
+	if a.err != nil {
+		return route{}, a.err
 	}
-	r = route{
-		isDefault: msg.Dst_len == 0,
-		table:     uint32(msg.Table),
-		usable:    msg.Type == unix.RTN_UNICAST && msg.Flags&unix.RTM_F_CLONED == 0,
-	}
-	single := hop{dead: msg.Flags&unix.RTNH_F_DEAD != 0}
-	for _, a := range attrs {
-		switch a.Attr.Type {
+	// struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags (4)
+	flags := binary.NativeEndian.Uint32(body[8:])
+	r := route{isDefault: body[1] == 0, table: uint32(body[4]), usable: body[7] == unix.RTN_UNICAST && flags&unix.RTM_F_CLONED == 0}
+	single := hop{dead: flags&unix.RTNH_F_DEAD != 0}
+	for a.next() {
+		switch a.kind {
 		case unix.RTA_TABLE:
-			r.table = binary.NativeEndian.Uint32(a.Value)
+			r.table = a.u32()
 		case rtaNexthopID:
-			r.nexthop = binary.NativeEndian.Uint32(a.Value)
+			r.nexthop = a.u32()
 		case unix.RTA_OIF:
-			single.index = int(int32(binary.NativeEndian.Uint32(a.Value)))
+			single.index = a.index()
 		case unix.RTA_MULTIPATH:
-			if r.hops, err = parseMultipath(a.Value); err != nil {
-				return r, err
-			}
+			r.hops, a.err = parseMultipath(a.value)
 		default:
-			single.attr(a)
+			single.attr(&a)
 		}
+	}
+	if a.err != nil {
+		return route{}, a.err
 	}
 	// A route has either several hops or one, with an exception: IPv6 repeats
 	// the first hop's link beside the list in some versions.
@@ -76,14 +68,13 @@ func parseRoute(body []byte) (r route, err error) {
 }
 
 // attr takes what an attribute says about the gateway of one hop.
-func (h *hop) attr(a syscall.NetlinkRouteAttr) {
-	switch a.Attr.Type {
+func (h *hop) attr(a *attrs) {
+	switch a.kind {
 	case unix.RTA_GATEWAY:
-		h.gateway = address(a.Value)
-	case unix.RTA_VIA: // a gateway of another family than the route's
-		var via netlink.Via
-		if via.Decode(a.Value) == nil { // or of neither
-			h.gateway = address(via.Addr)
+		h.gateway = a.addr()
+	case unix.RTA_VIA: // a gateway of another family than the route's: struct rtvia
+		if a.has(2) {
+			h.gateway = addressOf(binary.NativeEndian.Uint16(a.value), a.value[2:])
 		}
 	}
 }
@@ -92,17 +83,24 @@ func (h *hop) attr(a syscall.NetlinkRouteAttr) {
 // attributes of its own.
 func parseMultipath(b []byte) (hops []hop, err error) {
 	for len(b) > 0 {
-		next := nl.DeserializeRtNexthop(b).RtNexthop
-		attrs, err := nl.ParseRouteAttr(b[unix.SizeofRtNexthop:next.Len])
-		if err != nil {
-			return nil, err
+		if len(b) < unix.SizeofRtNexthop {
+			return nil, errMalformed
 		}
-		h := hop{index: int(next.Ifindex), dead: next.Flags&unix.RTNH_F_DEAD != 0}
-		for _, a := range attrs {
-			h.attr(a)
+		// len (2), flags, hops, ifindex (4)
+		length := int(binary.NativeEndian.Uint16(b))
+		if length < unix.SizeofRtNexthop || length > len(b) {
+			return nil, errMalformed
+		}
+		h := hop{index: int(int32(binary.NativeEndian.Uint32(b[4:]))), dead: b[2]&unix.RTNH_F_DEAD != 0}
+		a := readAttrs(b[:length], unix.SizeofRtNexthop)
+		for a.next() {
+			h.attr(&a)
+		}
+		if a.err != nil {
+			return nil, a.err
 		}
 		hops = append(hops, h)
-		b = b[next.Len:]
+		b = b[min(align(length), len(b)):]
 	}
 	return hops, nil
 }
@@ -121,35 +119,39 @@ const (
 )
 
 // parseNexthop reads the body of RTM_NEWNEXTHOP.
-func parseNexthop(body []byte) (n nexthop, err error) {
-	defer refuse(&n, &err)
-	attrs, err := nl.ParseRouteAttrAsMap(body[sizeofNhmsg:])
-	if err != nil {
-		return n, err
+func parseNexthop(body []byte) (nexthop, error) {
+	a := readAttrs(body, sizeofNhmsg)
+	if a.err != nil {
+		return nexthop{}, a.err
 	}
-	_, blackhole := attrs[unix.NHA_BLACKHOLE]
-	_, fdb := attrs[nhaFDB]
-	n.usable = !blackhole && !fdb
-	// struct nhmsg: family, scope, protocol, reserved, flags
-	n.hop.dead = binary.NativeEndian.Uint32(body[4:])&unix.RTNH_F_DEAD != 0
-	n.hop.gateway = address(attrs[unix.NHA_GATEWAY].Value)
-	if v, ok := attrs[unix.NHA_OIF]; ok {
-		n.hop.index = int(int32(binary.NativeEndian.Uint32(v.Value)))
+	// struct nhmsg: family, scope, protocol, reserved, flags (4)
+	n := nexthop{usable: true, hop: hop{dead: binary.NativeEndian.Uint32(body[4:])&unix.RTNH_F_DEAD != 0}}
+	for a.next() {
+		switch a.kind {
+		case unix.NHA_BLACKHOLE, nhaFDB:
+			n.usable = false
+		case unix.NHA_GATEWAY:
+			n.hop.gateway = a.addr()
+		case unix.NHA_OIF:
+			n.hop.index = a.index()
+		case unix.NHA_GROUP:
+			// struct nexthop_grp: the member's number (4), its weight, reserved
+			for b := a.value; len(b) >= sizeofNexthopGrp; b = b[sizeofNexthopGrp:] {
+				n.group = append(n.group, binary.NativeEndian.Uint32(b))
+			}
+		}
 	}
-	// struct nexthop_grp: the member's number, its weight, reserved
-	for member := range slices.Chunk(attrs[unix.NHA_GROUP].Value, sizeofNexthopGrp) {
-		n.group = append(n.group, binary.NativeEndian.Uint32(member))
+	if a.err != nil {
+		return nexthop{}, a.err
 	}
 	return n, nil
 }
 
-func routesRequest(family uint8) *nl.NetlinkRequest {
-	return newRequest(unix.RTM_GETROUTE, 0, &nl.RtMsg{RtMsg: unix.RtMsg{Family: family}})
+// routesRequest asks for the routes of one family, or of all with AF_UNSPEC.
+func routesRequest(family uint8) *request {
+	return newRequest(unix.RTM_GETROUTE, 0, family, unix.SizeofRtMsg)
 }
 
-func nexthopRequest(id uint32) *nl.NetlinkRequest {
-	r := newRequest(unix.RTM_GETNEXTHOP, 0)
-	r.AddRawData(make([]byte, sizeofNhmsg))
-	r.AddRawData(attr32(unix.NHA_ID, id).Serialize())
-	return r
+func nexthopRequest(id uint32) *request {
+	return newRequest(unix.RTM_GETNEXTHOP, 0, unix.AF_UNSPEC, sizeofNhmsg).attr32(unix.NHA_ID, id)
 }

@@ -150,11 +150,11 @@ func (m message) body() []byte {
 	}
 	for kind, value := range map[int]int{unix.IFLA_MASTER: m.master, unix.IFLA_LINK: m.other} {
 		if value != 0 {
-			body = append(body, attr32(kind, uint32(value)).Serialize()...)
+			body = append(body, serialized32(kind, uint32(value))...)
 		}
 	}
 	if m.elsewhere {
-		body = append(body, attr32(unix.IFLA_LINK_NETNSID, 3).Serialize()...)
+		body = append(body, serialized32(unix.IFLA_LINK_NETNSID, 3)...)
 	}
 	if m.kind != "" {
 		info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)

@@ -4,13 +4,10 @@ package neighbor
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
 
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -118,7 +115,7 @@ func put[T any](r *reading, list *[]T, item T) {
 }
 
 func (r *reading) links(ctx context.Context) error {
-	return r.conn.dump(ctx, linksRequest(), func() { clear(r.names); r.out.Links = nil }, func(body []byte) error {
+	return r.conn.dump(ctx, linksRequest(nsidNone), func() { clear(r.names); r.out.Links = nil }, func(body []byte) error {
 		l, err := parseLink(body)
 		if err == nil {
 			r.names[l.index] = l.name
@@ -177,19 +174,23 @@ func (r *reading) routes(ctx context.Context) error {
 
 // routeKey reads what parseRoute has no use for: the destination and the metric.
 func routeKey(body []byte) (dst string, metric uint32, err error) {
-	defer refuse(&dst, &err)
-	msg := nl.DeserializeRtMsg(body)
-	attrs, err := nl.ParseRouteAttrAsMap(body[msg.Len():])
-	if err != nil {
-		return "", 0, err
+	a := readAttrs(body, unix.SizeofRtMsg)
+	var addr netip.Addr
+	for a.next() {
+		switch a.kind {
+		case unix.RTA_PRIORITY:
+			metric = a.u32()
+		case unix.RTA_DST:
+			addr = a.addr()
+		}
 	}
-	if v, ok := attrs[unix.RTA_PRIORITY]; ok {
-		metric = binary.NativeEndian.Uint32(v.Value)
+	if a.err != nil {
+		return "", 0, a.err
 	}
-	if msg.Dst_len == 0 {
+	if body[1] == 0 {
 		return "default", metric, nil
 	}
-	prefix, err := address(attrs[unix.RTA_DST].Value).Prefix(int(msg.Dst_len))
+	prefix, err := addr.Prefix(int(body[1]))
 	if err != nil {
 		return "", 0, errMalformed
 	}
@@ -199,8 +200,7 @@ func routeKey(body []byte) (dst string, metric uint32, err error) {
 func (r *reading) entries(ctx context.Context) error {
 	return r.perFamily(func(family uint8) error {
 		before := r.out.Neighbors
-		request := newRequest(unix.RTM_GETNEIGH, 0, &netlink.Ndmsg{Family: family})
-		return r.conn.dump(ctx, request, func() { r.out.Neighbors = before }, func(body []byte) error {
+		return r.conn.dump(ctx, entriesRequest(family), func() { r.out.Neighbors = before }, func(body []byte) error {
 			e, err := parseEntry(body)
 			if err == nil && e.dst.IsValid() && e.state != unix.NUD_NOARP {
 				put(r, &r.out.Neighbors, ShownEntry{Dst: e.dst, Dev: r.names[e.index], LLAddr: e.lladdr, State: stateNames(e.state), Protocol: e.protocol})

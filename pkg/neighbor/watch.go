@@ -63,7 +63,7 @@ func Watch(ns *netns.NS) (*Watcher, error) {
 // learnNames reads the names of the links, which messages about addresses and
 // entries leave out.
 func (w *Watcher) learnNames(c *conn) error {
-	return c.dump(context.Background(), linksRequest(), func() { clear(w.names) }, func(body []byte) error {
+	return c.dump(context.Background(), linksRequest(nsidNone), func() { clear(w.names) }, func(body []byte) error {
 		l, err := parseLink(body)
 		if err == nil {
 			w.names[l.index] = l.name

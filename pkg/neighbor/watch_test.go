@@ -161,8 +161,7 @@ func TestMessagesOfASandboxAreNotListenedTo(t *testing.T) {
 	dualStack(pod)
 	tb := openTable(t, pod.NS)
 	w := watch(t, pod)
-	forged := entryRequest(unix.RTM_DELNEIGH, 0, resolve(t, tb).Neighbors[0].Dst, 2, unix.NUD_PERMANENT)
-	forged.Seq = tb.conn.sockets[unix.NETLINK_ROUTE].Seq + 1
+	forged := entryRequest(unix.RTM_DELNEIGH, 0, resolve(t, tb).Neighbors[0].Dst, 2).append(nil, tb.conn.number+1)
 	send := func(to unix.SockaddrNetlink) (err error) {
 		t.Helper()
 		to.Family = unix.AF_NETLINK
@@ -172,7 +171,7 @@ func TestMessagesOfASandboxAreNotListenedTo(t *testing.T) {
 				return err2
 			}
 			defer unix.Close(fd)
-			err = unix.Sendto(fd, forged.Serialize(), 0, &to)
+			err = unix.Sendto(fd, forged, 0, &to)
 			return nil
 		}); doErr != nil {
 			t.Fatal(doErr)
@@ -183,7 +182,7 @@ func TestMessagesOfASandboxAreNotListenedTo(t *testing.T) {
 	if err := w.w.socket.conn.Control(func(fd uintptr) { listening = int(fd) }); err != nil {
 		t.Fatal(err)
 	}
-	for _, fd := range []int{listening, tb.conn.socket.GetFd()} {
+	for _, fd := range []int{listening, tb.conn.fd} {
 		name, err := unix.Getsockname(fd)
 		address, ok := name.(*unix.SockaddrNetlink)
 		if err != nil || !ok || address.Pid == 0 {
