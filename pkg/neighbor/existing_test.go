@@ -63,17 +63,6 @@ func TestExistingWithoutTruth(t *testing.T) {
 		"10.0.0.1 eth0 "+otherMAC+" inet existing PERMANENT", "fd00::1 eth0 - RouterBeyondBridge")
 }
 
-// atLink does something at the moment when the link's other end is asked for: the routes have been read, the entries have not.
-type atLink struct {
-	hostLinks
-	do func()
-}
-
-func (a atLink) link(ctx context.Context, index int, nsid int32) (link, error) {
-	a.do()
-	return a.hostLinks.link(ctx, index, nsid)
-}
-
 // A runtime takes the namespace between the reading of its routes and of its entries: what is gone then is not lost, and an owner's entry does not
 // become one of ours.
 func TestNamespaceThatIsTakenWhileItIsResolved(t *testing.T) {
@@ -95,7 +84,10 @@ func TestNamespaceThatIsTakenWhileItIsResolved(t *testing.T) {
 			expect(t, first, gw4+"existing PERMANENT", gw6+"peer NONE")
 			pin(t, tb, first.Neighbors)
 			once := sync.OnceFunc(func() { pod.IP(c.take...) })
-			r, err := tb.resolveBy(t.Context(), Query{Known: first.Neighbors}, atLink{tb.conn, once})
+			r, err := tb.resolveBy(t.Context(), Query{Known: first.Neighbors}, func(ctx context.Context, index int, gateways []key) (link, []looked, error) {
+				once()
+				return tb.readLink(ctx, index, gateways)
+			})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -82,8 +82,8 @@ func TestMillionRoutesCostNoMemory(t *testing.T) {
 	if t.Logf("%d bytes more are in use after %d routes", grown, routes); grown > room {
 		t.Errorf("%d bytes are held, want at most %d", grown, room)
 	}
-	if len(set.gateways.rank) != limit || !set.gateways.dropped {
-		t.Errorf("%d gateways, more of them: %v; want %d and more", len(set.gateways.rank), set.gateways.dropped, limit)
+	if len(set.gateways.members) != limit || !set.gateways.dropped {
+		t.Errorf("%d gateways, more of them: %v; want %d and more", len(set.gateways.members), set.gateways.dropped, limit)
 	}
 }
 

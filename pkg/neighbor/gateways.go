@@ -35,56 +35,48 @@ func (r route) rank() int {
 // does with each more is bounded by the limit too.
 type ranked[K comparable] struct {
 	limit   int
-	rank    map[K]int
+	members []member[K]
 	dropped bool // something did not fit
 }
 
-func newRanked[K comparable](limit int) *ranked[K] {
-	return &ranked[K]{limit: limit, rank: make(map[K]int)}
+type member[K comparable] struct {
+	key  K
+	rank int
 }
 
 func (r *ranked[K]) add(k K, rank int) {
-	if old, ok := r.rank[k]; ok {
-		r.rank[k] = min(old, rank)
-		return
-	}
-	if len(r.rank) >= r.limit {
-		r.dropped = true
-		worst, found := k, false
-		worstRank := rank
-		for other, otherRank := range r.rank {
-			if otherRank > worstRank {
-				worst, worstRank, found = other, otherRank, true
-			}
-		}
-		if !found {
+	worst := -1
+	for i, m := range r.members {
+		if m.key == k {
+			r.members[i].rank = min(m.rank, rank)
 			return
 		}
-		delete(r.rank, worst)
+		if m.rank > rank && (worst < 0 || m.rank > r.members[worst].rank) {
+			worst = i
+		}
 	}
-	r.rank[k] = rank
+	if len(r.members) < r.limit {
+		r.members = append(r.members, member[K]{k, rank})
+		return
+	}
+	r.dropped = true
+	if worst >= 0 {
+		r.members[worst] = member[K]{k, rank}
+	}
 }
 
-// merge adds what the other holds.
-func (r *ranked[K]) merge(o *ranked[K]) {
-	r.dropped = r.dropped || o.dropped
-	for k, rank := range o.rank {
-		r.add(k, rank)
-	}
-}
-
-// found is what the routes of one family say.
+// found is what routes say.
 type found struct {
-	gateways *ranked[key]
-	nexthops *ranked[uint32] // objects that stand for gateways not named in the route
+	gateways ranked[key]
+	nexthops ranked[uint32] // objects that stand for gateways not named in the route
 }
 
-func newFound(limit int) found {
-	return found{gateways: newRanked[key](limit), nexthops: newRanked[uint32](limit)}
+func newFound(limit int) *found {
+	return &found{gateways: ranked[key]{limit: limit}, nexthops: ranked[uint32]{limit: limit}}
 }
 
 // add takes the gateways of one route.
-func (f found) add(r route) {
+func (f *found) add(r route) {
 	if !r.usable {
 		return
 	}
@@ -100,7 +92,7 @@ func (f found) add(r route) {
 }
 
 // addHop takes one hop and tells whether it names a gateway.
-func (f found) addHop(h hop, rank int) bool {
+func (f *found) addHop(h hop, rank int) bool {
 	if !h.gateway.IsValid() || h.gateway.IsUnspecified() || h.index <= 0 {
 		return false
 	}
@@ -115,29 +107,19 @@ func (f found) addHop(h hop, rank int) bool {
 // The kernel's answer is worked off as it comes, so that a table of a million
 // routes costs time but no memory.
 func (t *Table) gateways(ctx context.Context, limit int) (list []key, dropped bool, err error) {
-	all := newFound(limit)
-	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		var f found
-		err := t.conn.dump(ctx, routesRequest(family), func() { f = newFound(limit) },
-			func(body []byte) error {
-				r, err := parseRoute(body)
-				if err == nil {
-					f.add(r)
-				}
-				return err
-			})
-		// A kernel without IPv6 answers for another family, or refuses.
-		if err != nil && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EAFNOSUPPORT) {
-			return nil, false, fmt.Errorf("read routes: %w", err)
-		}
-		all.gateways.merge(f.gateways)
-		all.nexthops.merge(f.nexthops)
+	all, err := t.routes(ctx, limit, unix.AF_UNSPEC)
+	if errno := unix.Errno(0); errors.As(err, &errno) {
+		// Some family, which need not be one of ours, refuses to be read.
+		all, err = t.routes(ctx, limit, unix.AF_INET, unix.AF_INET6)
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("read routes: %w", err)
 	}
 	if err := t.followNexthops(ctx, all); err != nil {
 		return nil, false, err
 	}
-	for k := range all.gateways.rank {
-		list = append(list, k)
+	for _, m := range all.gateways.members {
+		list = append(list, m.key)
 	}
 	slices.SortFunc(list, func(a, b key) int {
 		return cmp.Or(cmp.Compare(a.index, b.index), a.dst.Compare(b.dst))
@@ -145,29 +127,56 @@ func (t *Table) gateways(ctx context.Context, limit int) (list []key, dropped bo
 	return list, all.gateways.dropped || all.nexthops.dropped, nil
 }
 
-// followNexthops reads the nexthop objects that routes name. Members of a group
-// are never groups themselves (net/ipv4/nexthop.c, valid_group_nh).
-func (t *Table) followNexthops(ctx context.Context, f found) error {
-	members := newRanked[uint32](f.nexthops.limit)
-	for id, rank := range f.nexthops.rank {
-		n, err := t.nexthop(ctx, id)
-		if err != nil {
+// routes reads the routes of families. AF_UNSPEC stands for all that the kernel
+// has, others than IP among them (net/core/rtnetlink.c, rtnl_dump_all).
+func (t *Table) routes(ctx context.Context, limit int, families ...uint8) (*found, error) {
+	f := newFound(limit)
+	for _, family := range families {
+		before := f.clone()
+		err := t.conn.dump(ctx, routesRequest(family), func() { f = before.clone() }, func(body []byte) error {
+			r, err := parseRoute(body)
+			if err == nil && (body[0] == unix.AF_INET || body[0] == unix.AF_INET6) {
+				f.add(r)
+			}
 			return err
-		}
-		if n.usable {
-			f.addHop(n.hop, rank)
-		}
-		for _, member := range n.group {
-			members.add(member, rank)
+		})
+		// A kernel without IPv6 answers for another family, or refuses.
+		if err != nil && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EAFNOSUPPORT) {
+			return nil, err
 		}
 	}
-	for id, rank := range members.rank {
-		n, err := t.nexthop(ctx, id)
+	return f, nil
+}
+
+func (f *found) clone() *found {
+	c := *f
+	c.gateways.members, c.nexthops.members = slices.Clone(f.gateways.members), slices.Clone(f.nexthops.members)
+	return &c
+}
+
+// followNexthops reads the nexthop objects that routes name. Members of a group
+// are never groups themselves (net/ipv4/nexthop.c, valid_group_nh).
+func (t *Table) followNexthops(ctx context.Context, f *found) error {
+	members := ranked[uint32]{limit: f.nexthops.limit}
+	for _, m := range f.nexthops.members {
+		n, err := t.nexthop(ctx, m.key)
 		if err != nil {
 			return err
 		}
 		if n.usable {
-			f.addHop(n.hop, rank)
+			f.addHop(n.hop, m.rank)
+		}
+		for _, id := range n.group {
+			members.add(id, m.rank)
+		}
+	}
+	for _, m := range members.members {
+		n, err := t.nexthop(ctx, m.key)
+		if err != nil {
+			return err
+		}
+		if n.usable {
+			f.addHop(n.hop, m.rank)
 		}
 	}
 	f.nexthops.dropped = f.nexthops.dropped || members.dropped

@@ -71,7 +71,8 @@ func FuzzParseRoute(f *testing.F) {
 		}
 		set := newFound(8)
 		set.add(r)
-		for k := range set.gateways.rank {
+		for _, m := range set.gateways.members {
+			k := m.key
 			if !k.dst.IsValid() || k.dst.IsUnspecified() || k.index <= 0 {
 				t.Fatalf("gateway %+v of %+v", k, r)
 			}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,62 +23,106 @@ const pinAttempts = 5
 // it as ours or Pin itself made it: that one's error wraps ErrForeign. A dynamic
 // entry is replaced.
 //
-// Neither is anything written to a link that has taken the name of another since
-// the last Resolve of this Table: that wants to be resolved again.
+// An entry is written to the link that the last Resolve of this Table saw under
+// its name, whatever name that has by now: of that one it is true. The caller, who
+// hears of it, resolves again.
 //
 // When Pin returns nil the kernel has acknowledged every entry.
 func (t *Table) Pin(ctx context.Context, neighbors []Neighbor) error {
 	links := t.newLinkCache()
 	var errs []error
-	for _, n := range neighbors {
-		if n.Source == SourceExisting {
-			continue
-		}
-		if err := t.pin(ctx, links, n); err != nil {
-			errs = append(errs, &EntryError{Op: "pin", Dst: n.Dst, Dev: n.Dev, Err: err})
-			if ctx.Err() != nil {
-				break
-			}
+	for some := range slices.Chunk(neighbors, atOnce) {
+		errs = append(errs, t.pinSome(ctx, links, some)...)
+		if ctx.Err() != nil {
+			break
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (t *Table) pin(ctx context.Context, links linkCache, n Neighbor) error {
+// toPin is an entry on its way.
+type toPin struct {
+	Neighbor
+	key
+	lladdr [hwaddrLen]byte
+	err    error
+}
+
+// pinSome writes the entries in one go, and looks again after those that were
+// there before.
+func (t *Table) pinSome(ctx context.Context, links linkCache, neighbors []Neighbor) (errs []error) {
+	entries := make([]toPin, 0, len(neighbors))
+	for _, n := range neighbors {
+		if n.Source == SourceExisting {
+			continue
+		}
+		p, err := t.toPin(ctx, links, n)
+		if err != nil {
+			errs = append(errs, &EntryError{Op: "pin", Dst: n.Dst, Dev: n.Dev, Err: err})
+			continue
+		}
+		entries = append(entries, p)
+	}
+	t.write(ctx, entries)
+	for _, p := range entries {
+		err := p.err
+		for range pinAttempts {
+			if !errors.Is(err, unix.EEXIST) {
+				break
+			}
+			err = t.pinOver(ctx, p.key, p.LLAddr, p.lladdr)
+		}
+		if errors.Is(err, unix.EEXIST) {
+			err = fmt.Errorf("the entry changes faster than it can be pinned: %w", err)
+		}
+		if err != nil {
+			errs = append(errs, &EntryError{Op: "pin", Dst: p.Dst, Dev: p.Dev, Err: err})
+			continue
+		}
+		t.mu.Lock()
+		t.ours[p.key] = p.LLAddr
+		t.mu.Unlock()
+	}
+	return errs
+}
+
+// toPin checks an entry and finds its link.
+func (t *Table) toPin(ctx context.Context, links linkCache, n Neighbor) (p toPin, err error) {
 	lladdr, ok := n.LLAddr.bytes()
 	if !ok || !n.LLAddr.IsUnicast() {
-		return fmt.Errorf("%q is not the link-layer address of one station", n.LLAddr)
+		return p, fmt.Errorf("%q is not the link-layer address of one station", n.LLAddr)
 	}
 	if !isTarget(n.Dst) {
-		return errors.New("not a unicast address")
+		return p, errors.New("not a unicast address")
 	}
-	index, err := links.index(ctx, n.Dev)
-	if err != nil {
-		return err
+	index, resolved := t.resolved(n.Dev)
+	if !resolved {
+		if index, err = links.index(ctx, n.Dev); err != nil {
+			return p, err
+		}
 	}
-	if !t.isResolved(n.Dev, index) {
-		return fmt.Errorf("another link has that name now than when it was resolved: %w", unix.ENODEV)
-	}
-	k := key{dst: n.Dst.WithZone(""), index: index}
+	return toPin{Neighbor: n, key: key{dst: n.Dst.WithZone(""), index: index}, lladdr: lladdr}, nil
+}
 
-	// The usual case. EXCL, so that nobody's entry is changed by it.
-	err = t.conn.setEntry(ctx, k.dst, k.index, lladdr, unix.NLM_F_EXCL)
-	for range pinAttempts {
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, unix.EEXIST) {
-			return err
-		}
-		err = t.pinOver(ctx, k, n.LLAddr, lladdr)
+// write makes entries where there are none; the others have EEXIST. It notes how
+// each went, which for all but the last the kernel only tells if it did not go
+// well.
+func (t *Table) write(ctx context.Context, entries []toPin) {
+	if len(entries) == 0 {
+		return
 	}
+	requests := make([]*request, len(entries))
+	for i, p := range entries {
+		// EXCL, so that nobody's entry is changed by it.
+		requests[i] = setRequest(p.key.dst, p.key.index, p.lladdr, unix.NLM_F_EXCL)
+	}
+	requests[len(requests)-1].flag(unix.NLM_F_ACK)
+	err := t.conn.exchange(ctx, func(i int, _ []byte, refused error) { entries[i].err = refused }, requests...)
 	if err != nil {
-		return fmt.Errorf("the entry changes faster than it can be pinned: %w", err)
+		for i := range entries {
+			entries[i].err = err
+		}
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.ours[k] = n.LLAddr
-	return nil
 }
 
 // pinOver pins where an entry is already. It gives EEXIST when the entry has
@@ -113,13 +158,13 @@ func (t *Table) pinOver(ctx context.Context, k key, want HardwareAddr, lladdr [h
 	return nil
 }
 
-// isResolved tells whether a link is the one that the last Resolve has seen under
-// its name, if it has seen any: a sandbox may swap names.
-func (t *Table) isResolved(name string, index int) bool {
+// resolved is the link that the last Resolve has seen under a name, if it has seen
+// one.
+func (t *Table) resolved(name string) (index int, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	seen, ok := t.names[name]
-	return !ok || seen == index
+	index, ok = t.names[name]
+	return index, ok
 }
 
 func (t *Table) mayReplace(k key, lladdr HardwareAddr) bool {

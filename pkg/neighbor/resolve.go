@@ -69,7 +69,7 @@ type Gateway struct {
 // The error wraps ErrInterrupted when the namespace changed faster than it could
 // be read, and is ctx's when that ended.
 func (t *Table) Resolve(ctx context.Context, q Query) (Resolution, error) {
-	r, err := t.resolveBy(ctx, q, t.conn)
+	r, err := t.resolveBy(ctx, q, t.readLink)
 	if err != nil {
 		return Resolution{}, fmt.Errorf("resolve gateways of %s: %w", printable(t.path), err)
 	}
@@ -84,10 +84,13 @@ func (t *Table) Resolve(ctx context.Context, q Query) (Resolution, error) {
 // meanwhile. Once more is enough.
 const resolveAttempts = 3
 
-func (t *Table) resolveBy(ctx context.Context, q Query, links hostLinks) (*resolver, error) {
+// linkReader is what readLink is.
+type linkReader func(ctx context.Context, index int, gateways []key) (link, []looked, error)
+
+func (t *Table) resolveBy(ctx context.Context, q Query, read linkReader) (*resolver, error) {
 	for range resolveAttempts {
 		r := t.newResolver(q)
-		r.links = links
+		r.read = read
 		if err := r.resolve(ctx); err != nil {
 			return nil, err
 		}
@@ -115,6 +118,7 @@ func (r *resolver) overtaken(ctx context.Context) (bool, error) {
 // resolver is one call of Resolve or Review.
 type resolver struct {
 	survey
+	read   linkReader
 	query  Query
 	ours   map[key]HardwareAddr
 	names  map[string]int
@@ -123,7 +127,7 @@ type resolver struct {
 }
 
 func (t *Table) newResolver(q Query) *resolver {
-	return &resolver{survey: t.newSurvey(), query: q, ours: make(map[key]HardwareAddr), names: make(map[string]int)}
+	return &resolver{survey: t.newSurvey(), read: t.readLink, query: q, ours: make(map[key]HardwareAddr), names: make(map[string]int)}
 }
 
 func (r *resolver) resolve(ctx context.Context) error {
@@ -167,7 +171,7 @@ func (r *resolver) limit() int {
 
 // resolveLink settles the gateways that are reached over one link.
 func (r *resolver) resolveLink(ctx context.Context, index int, gateways []key) error {
-	l, err := r.conn.link(ctx, index, nsidNone)
+	l, entries, err := r.read(ctx, index, gateways)
 	if errors.Is(err, unix.ENODEV) {
 		for _, k := range gateways {
 			r.skip(k, link{name: "link " + strconv.Itoa(index)}, linkGone())
@@ -190,26 +194,26 @@ func (r *resolver) resolveLink(ctx context.Context, index int, gateways []key) e
 	if err := r.noteEnd(ctx, l, o); err != nil {
 		return err
 	}
-	for _, k := range gateways {
-		if err := r.resolveGateway(ctx, k, l, o); err != nil {
+	for i, k := range gateways {
+		if err := r.resolveGateway(ctx, k, l, o, entries[i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *resolver) resolveGateway(ctx context.Context, k key, l link, o outlook) error {
+func (r *resolver) resolveGateway(ctx context.Context, k key, l link, o outlook, at looked) error {
 	if v := unfit(k, l); !v.known() {
 		r.skip(k, l, v)
 		return nil
 	}
-	e, err := r.conn.entry(ctx, k.dst, k.index)
-	if errors.Is(err, unix.ENODEV) {
+	if errors.Is(at.err, unix.ENODEV) {
 		r.skip(k, l, linkGone())
 		return nil
-	} else if err != nil {
-		return fmt.Errorf("read neighbor %s on %s: %w", k.dst, printable(l.name), err)
+	} else if at.err != nil {
+		return fmt.Errorf("read neighbor %s on %s: %w", k.dst, printable(l.name), at.err)
 	}
+	e := at.entry
 	if _, known := find(r.query.Known, k.dst, l.name); known && !e.permanent() && k.dst.Is4() {
 		r.lost = append(r.lost, k)
 	}

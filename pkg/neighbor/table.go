@@ -21,15 +21,14 @@ type Table struct {
 	host *netns.NS // nil: this process's own
 
 	mu sync.Mutex // guards the following
-	// selfNSID is the number of the namespace that this process runs in, once it
-	// has been read: it stays for as long as both are there.
-	selfNSID int32
-	selfRead bool
+	// hostNSID is the number of the host's namespace, once it has been read: it
+	// stays for as long as both are there.
+	hostNSID int32
+	hostRead bool
 	// ours are permanent entries that Resolve recognised as made by us, and
 	// which Pin may therefore give another address.
 	ours map[key]HardwareAddr
-	// names are the links that the last Resolve saw: Pin does not write to
-	// another that has taken such a name since.
+	// names are the links that the last Resolve saw, to which Pin writes.
 	names map[string]int
 }
 
@@ -67,9 +66,7 @@ func (t *Table) Close() error {
 
 // hostNumber is the number of the host's namespace in this one, or nsidNone.
 func (t *Table) hostNumber(ctx context.Context) (int32, error) {
-	t.mu.Lock()
-	number, known := t.selfNSID, t.selfRead
-	t.mu.Unlock()
+	number, known := t.knownHost()
 	if known {
 		return number, nil
 	}
@@ -80,10 +77,29 @@ func (t *Table) hostNumber(ctx context.Context) (int32, error) {
 	if err != nil {
 		return nsidNone, err
 	}
+	t.noteHost(number)
+	return number, nil
+}
+
+func (t *Table) knownHost() (number int32, known bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.selfNSID, t.selfRead = number, number != nsidNone && t.host == nil
-	return number, nil
+	return t.hostNSID, t.hostRead
+}
+
+// noteHost remembers a number. That there is none is asked again: the host's
+// namespace is given one with the first link that leads there.
+func (t *Table) noteHost(number int32) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.hostNSID, t.hostRead = number, number != nsidNone
+}
+
+// asksForHost tells whether the number can be asked for without opening the
+// host's namespace first.
+func (t *Table) asksForHost() bool {
+	_, known := t.knownHost()
+	return !known && t.host != nil
 }
 
 // inHost gives fn the host's namespace, which is fn's for the call only.
