@@ -122,6 +122,7 @@ func (a *app) within(ctx context.Context, path, stateDir string, work func(conte
 	if err != nil {
 		return Report{}, err
 	}
+	defer func() { _ = host.Close() }()
 	ns, err := host.Open(path)
 	if err != nil {
 		return Report{}, err

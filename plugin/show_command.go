@@ -140,6 +140,7 @@ func tell(ctx context.Context, rec sandbox.Record) Story {
 		unread(err)
 		return story
 	}
+	defer func() { _ = host.Close() }()
 	now, err := present(ctx, host, rec)
 	unread(err)
 	story.Now = now
@@ -151,22 +152,17 @@ func tell(ctx context.Context, rec sandbox.Record) Story {
 
 // present reads the sandbox's namespace, if it still is the one that was recorded.
 func present(ctx context.Context, host *netns.Host, rec sandbox.Record) (*Present, error) {
-	ns, err := host.Open(rec.NetNS.Path)
+	table, err := neighbor.OpenAt(host, rec.NetNS.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("namespace %s is gone", rec.NetNS.Path)
 	}
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = ns.Close() }()
-	if ns.Cookie() != rec.NetNS.Cookie {
-		return nil, fmt.Errorf("namespace %s is another one now: cookie %d, recorded %d", rec.NetNS.Path, ns.Cookie(), rec.NetNS.Cookie)
-	}
-	table, err := neighbor.Open(ns)
-	if err != nil {
-		return nil, err
-	}
 	defer func() { _ = table.Close() }()
+	if table.Cookie() != rec.NetNS.Cookie {
+		return nil, fmt.Errorf("namespace %s is another one now: cookie %d, recorded %d", rec.NetNS.Path, table.Cookie(), rec.NetNS.Cookie)
+	}
 	now := &Present{Resolved: []neighbor.Neighbor{}, Skipped: []neighbor.Skipped{}}
 	if now.Contents, err = table.Contents(ctx, maxShown); err != nil {
 		return nil, err

@@ -72,6 +72,7 @@ func undoAll(ctx context.Context, stateDir string) ([]Undone, error) {
 	if err != nil {
 		return undone, err
 	}
+	defer func() { _ = host.Close() }()
 	all, err := sandbox.RecordsIn(stateDir).UndoAll(ctx, host)
 	for _, u := range all {
 		rec := u.Record

@@ -90,6 +90,13 @@ func (w *worker) ready() (err error) {
 	return nil
 }
 
+// close lets go of what ready has opened.
+func (w *worker) close() {
+	if w.host != nil {
+		_ = w.host.Close()
+	}
+}
+
 // limited is the context of the work before the runtime runs.
 func limited() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), patience)

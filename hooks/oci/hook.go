@@ -66,6 +66,7 @@ func (w *worker) hook(s state) error {
 	if err := w.ready(); err != nil {
 		return err
 	}
+	defer w.close()
 	_, err = w.attend(ctx, subject{id: s.ID, path: path, spec: &b.spec}, w.handedOn(b))
 	return err
 }

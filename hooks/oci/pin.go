@@ -82,7 +82,7 @@ func (r *refusal) Error() string {
 // nothing was pinned: the record says what was. The record is empty for the
 // host's namespace, which is left alone.
 func (w *worker) pin(ctx context.Context, s subject, apply *annotation.Annotation) (sandbox.Record, error) {
-	ns, err := w.host.Open(s.path)
+	table, err := neighbor.OpenAt(w.host, s.path)
 	if errors.Is(err, netns.ErrHost) {
 		w.say.warn("nothing is pinned for %s: %v", s.name(), err)
 		return sandbox.Record{}, nil
@@ -90,14 +90,9 @@ func (w *worker) pin(ctx context.Context, s subject, apply *annotation.Annotatio
 	if err != nil {
 		return sandbox.Record{}, err
 	}
-	table, err := neighbor.Open(ns)
-	_ = ns.Close() // the table has a socket there
-	if err != nil {
-		return sandbox.Record{}, err
-	}
 	defer func() { _ = table.Close() }()
 
-	old, recorded, running := w.recorded(s, ns.Cookie())
+	old, recorded, running := w.recorded(s, table.Cookie())
 	found, err := table.Resolve(ctx, neighbor.Query{Known: old.Neighbors, Limit: w.MaxNeighbors, Running: running})
 	if err != nil {
 		return sandbox.Record{}, err
@@ -113,7 +108,7 @@ func (w *worker) pin(ctx context.Context, s subject, apply *annotation.Annotatio
 	}
 	found = applied(found, apply)
 	written, err := sandbox.Write(ctx, table, found)
-	rec := w.record(s, ns, written)
+	rec := w.record(s, table.Cookie(), written)
 	if !recorded || len(written.New) > 0 || !slices.EqualFunc(old.Neighbors, written.Neighbors, neighbor.Neighbor.Same) {
 		w.save(rec)
 	}
@@ -190,13 +185,13 @@ func (w *worker) recorded(s subject, cookie uint64) (rec sandbox.Record, own, ru
 }
 
 // record is what the subject's record says if nobody else keeps one.
-func (w *worker) record(s subject, ns *netns.NS, written sandbox.Written) sandbox.Record {
+func (w *worker) record(s subject, cookie uint64, written sandbox.Written) sandbox.Record {
 	now := time.Now().UTC()
 	rec := sandbox.Record{
-		ID:   s.recordID(ns.Cookie()),
+		ID:   s.recordID(cookie),
 		Name: s.spec.word(podName), Namespace: s.spec.word(podNamespace), UID: s.spec.word(podUID),
 		Handler: s.spec.word(podHandler),
-		NetNS:   sandbox.NetNS{Path: ns.Path(), Cookie: ns.Cookie()}, Phase: sandbox.Started,
+		NetNS:   sandbox.NetNS{Path: s.path, Cookie: cookie}, Phase: sandbox.Started,
 		Neighbors: written.Neighbors, Skipped: written.Skipped, CapturedAt: now, Annotated: w.Annotate,
 		// In line, before the runtime ran: but nobody watches the pins from here
 		// until it reads them.

@@ -19,6 +19,7 @@ import (
 func Wrap(p Process, o Options) int {
 	c := parseArguments(p.Args)
 	w := &worker{Options: o, say: c.teller(p.Stderr)}
+	defer w.close()
 	path, err := o.runtime(p.Env)
 	if err != nil {
 		w.say.refuse(err)

@@ -16,9 +16,10 @@ import (
 //
 // Its socket keeps the namespace alive until Close.
 type Table struct {
-	path string
-	conn *conn
-	host *netns.NS // nil: this process's own
+	path   string
+	cookie uint64
+	conn   *conn
+	host   *netns.NS // nil: this process's own
 
 	mu sync.Mutex // guards the following
 	// hostNSID is the number of the host's namespace, once it has been read: it
@@ -46,7 +47,7 @@ func Open(ns *netns.NS) (*Table, error) { return OpenWithHost(ns, nil) }
 // host's, whose links and bridges are to be believed. host has to stay open for as
 // long as the Table is used.
 func OpenWithHost(ns, host *netns.NS) (*Table, error) {
-	t := &Table{path: ns.Path(), host: host, ours: make(map[key]HardwareAddr)}
+	t := &Table{path: ns.Path(), cookie: ns.Cookie(), host: host, ours: make(map[key]HardwareAddr)}
 	err := ns.Do(func() (err error) {
 		t.conn, err = dial()
 		return err
@@ -56,6 +57,25 @@ func OpenWithHost(ns, host *netns.NS) (*Table, error) {
 	}
 	return t, nil
 }
+
+// OpenAt binds a Table to the namespace at path, which it visits once. Its Cookie
+// tells which namespace that was. The host's are refused, with netns.ErrHost; for
+// other errors of path see netns.Open. host has to stay open for as long as the
+// Table is used.
+func OpenAt(host *netns.Host, path string) (*Table, error) {
+	fd, cookie, err := host.Socket(path, openSocket)
+	if err != nil {
+		return nil, err
+	}
+	c, err := newConn(fd)
+	if err != nil {
+		return nil, fmt.Errorf("open neighbor tables of %s: %w", printable(path), err)
+	}
+	return &Table{path: path, cookie: cookie, conn: c, host: host.Self(), ours: make(map[key]HardwareAddr)}, nil
+}
+
+// Cookie is that of the namespace, by which the kernel knows it.
+func (t *Table) Cookie() uint64 { return t.cookie }
 
 // Close lets go of the namespace; a call that is waiting for the kernel ends.
 // Closing again does nothing.

@@ -82,6 +82,7 @@ func TestPathThatIsReplacedBetweenOpenAndUse(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			defer func() { _ = host.Close() }()
 			pod := nstest.New(t)
 			path := pod.Mount()
 			ns, err := host.Open(path)

@@ -54,11 +54,13 @@ func Open(path string) (*NS, error) {
 	return n, nil
 }
 
+// openFlags has O_NONBLOCK because a path may name a FIFO, whose open would wait
+// for a writer for ever. A namespace file does not know the flag.
+const openFlags = unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY
+
 // openAt is Open without the identity.
 func openAt(path string) (*NS, error) {
-	// O_NONBLOCK, because path may name a FIFO, whose open would wait for a
-	// writer for ever. A namespace file does not know the flag.
-	fd, err := openRetry(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY)
+	fd, err := openRetry(path, openFlags)
 	if err != nil {
 		return nil, &Error{Op: "open", Path: path, Err: err}
 	}
@@ -199,7 +201,13 @@ func (n *NS) do(fn func() error) error {
 		runtime.UnlockOSThread() // setns changes all or nothing
 		return &Error{Op: "enter", Path: n.path, Err: err}
 	}
-	err = fn()
+	return andBack(home, fn)
+}
+
+// andBack runs fn and brings the thread back to the namespace that home is open
+// on. The thread stays locked if that fails, and ends with its goroutine.
+func andBack(home int, fn func() error) error {
+	err := fn()
 	if unix.Setns(home, unix.CLONE_NEWNET) == nil {
 		runtime.UnlockOSThread()
 	}
@@ -225,6 +233,11 @@ func threadCookie() (uint64, error) {
 		return 0, fmt.Errorf("make socket: %w", err)
 	}
 	defer unix.Close(fd)
+	return socketCookie(fd)
+}
+
+// socketCookie returns the cookie of the namespace that a socket was made in.
+func socketCookie(fd int) (uint64, error) {
 	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
 	switch {
 	case errors.Is(err, unix.ENOPROTOOPT):

@@ -181,6 +181,7 @@ func TestHostIsRefusedByWhateverPath(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _ = host.Close() }()
 	mounted := filepath.Join(t.TempDir(), "mounted")
 	if err := os.WriteFile(mounted, nil, 0o600); err != nil {
 		t.Fatal(err)

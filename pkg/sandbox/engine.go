@@ -118,7 +118,7 @@ func New(opts Options) (*Engine, error) {
 	}
 	records, err := OpenRecords(opts.StateDir)
 	if errors.Is(err, errUntrusted) {
-		return nil, err
+		return nil, errors.Join(err, host.Close())
 	}
 	if err != nil {
 		// A full or read-only disk costs records, no pins.
@@ -185,6 +185,7 @@ func (e *Engine) Close() {
 		e.watcher.Close()
 	}
 	e.wg.Wait()
+	_ = e.host.Close()
 }
 
 // SandboxStarted takes NRI's RunPodSandbox: CNI has finished, and the runtime

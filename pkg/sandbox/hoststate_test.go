@@ -144,6 +144,7 @@ func TestUndoTakesTheWayBackAway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _ = host.Close() }()
 	undone, err := RecordsIn(n.stateDir).UndoAll(t.Context(), host)
 	if err != nil || len(undone) != 1 || len(undone[0].ReturnPath) != 3 {
 		t.Errorf("undone %+v, %v", undone, err)

@@ -69,21 +69,16 @@ func (r *Records) undo(ctx context.Context, host *netns.Host, rec Record) (one U
 // release removes the pins of one record from its namespace, if that is still
 // there.
 func release(ctx context.Context, host *netns.Host, rec Record) ([]neighbor.Neighbor, error) {
-	ns, err := host.Open(rec.NetNS.Path)
+	table, err := neighbor.OpenAt(host, rec.NetNS.Path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, netns.ErrNotNamespace) {
 		return nil, nil // with its entries
 	}
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = ns.Close() }()
-	if ns.Cookie() != rec.NetNS.Cookie {
+	defer func() { _ = table.Close() }()
+	if table.Cookie() != rec.NetNS.Cookie {
 		return nil, nil // its name was given to another, in which nothing is ours
 	}
-	table, err := neighbor.Open(ns)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = table.Close() }()
 	return table.Release(ctx, rec.Owned())
 }

@@ -29,7 +29,7 @@ const (
 )
 
 // RunChild pins pods, whose paths follow the name of a contender, one after the other.
-func RunChild(ctx context.Context, args []string) error {
+func RunChild(ctx context.Context, args []string) (err error) {
 	if len(args) < 1 {
 		return errors.New("count calls: neither contender nor paths are given")
 	}
@@ -42,6 +42,7 @@ func RunChild(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, product.Close()) }()
 	pin, ok := map[string]func(context.Context, string) error{floorName: floor.pin, productName: product.pin}[args[0]]
 	if !ok {
 		return fmt.Errorf("find contender %q: only those that run in this process can be counted", args[0])

@@ -64,6 +64,7 @@ func TestEveryContenderDoesTheJob(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = product.Close() })
 	plugin := Plugin()
 	for _, c := range []struct {
 		contender

@@ -44,6 +44,7 @@ func runFloor(ctx context.Context, env bench.Env) (result bench.Result, err erro
 	if err != nil {
 		return result, err
 	}
+	defer func() { err = errors.Join(err, product.Close()) }()
 	contenders := []contender{{floorName, floor.pin}, {productName, product.pin}}
 	all, err := measure(ctx, bed, contenders, env.Rounds(300, 64), env)
 	if err != nil {
@@ -117,6 +118,7 @@ func runAlternatives(ctx context.Context, env bench.Env, plugin string) (result 
 	if err != nil {
 		return result, err
 	}
+	defer func() { err = errors.Join(err, product.Close()) }()
 	contenders := []contender{{productName, product.pin}, {naiveName, naive}, {copyingName, copying}, {chainedName, chained(plugin)}, {shellName, shell}}
 	all, err := measure(ctx, bed, contenders, env.Rounds(100, 16), env)
 	if err != nil {
