@@ -202,6 +202,9 @@ func TestHostIsRefusedByWhateverPath(t *testing.T) {
 		if _, err := host.Open(path); !refused(err) {
 			t.Errorf("Open(%s): %v", path, err)
 		}
+		if _, _, err := host.Socket(path, udp); !refused(err) {
+			t.Errorf("Socket(%s): %v", path, err)
+		}
 		if _, err := host.OpenMounted(t.Context(), path); !refused(err) {
 			t.Errorf("OpenMounted(%s): %v", path, err)
 		}

@@ -43,7 +43,8 @@ func (e *Engine) compare(s *sandbox, b basis, cause urgency) (basis, error) {
 	ctx, cancel := context.WithTimeout(e.ctx, compareTimeout)
 	defer cancel()
 	c := &comparison{engine: e, sandbox: s, cause: cause, before: s.record(), links: b.links, sought: b.gateways}
-	ns, err := e.host.Open(c.before.NetNS.Path)
+	var err error
+	c.table, err = neighbor.OpenAt(e.host, c.before.NetNS.Path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if c.before.Gone(ctx) {
@@ -53,25 +54,24 @@ func (e *Engine) compare(s *sandbox, b basis, cause urgency) (basis, error) {
 		return b, nil // or out of sight
 	case errors.Is(err, netns.ErrNotNamespace):
 		return b, nil // gone; its file's removal tells the rest
-	case err == nil && ns.Cookie() != c.before.NetNS.Cookie:
-		err = errors.Join(fmt.Errorf("namespace %s is not the one that was recorded: cookie %d, want %d",
-			c.before.NetNS.Path, ns.Cookie(), c.before.NetNS.Cookie), ns.Close())
+	case err == nil && c.table.Cookie() != c.before.NetNS.Cookie:
+		err = errors.Join(c.before.NetNS.other(c.table.Cookie()), c.table.Close())
 	}
 	if err != nil {
 		e.failed(s, err)
 		return b, err
 	}
-	defer func() { _ = ns.Close() }()
 	if !b.numbered {
 		// Without a number its own events are not heard, and the slow comparison
 		// has to do.
-		b.nsid, err = neighbor.NSID(ctx, ns)
+		err = e.inside(c.before, func(ns *netns.NS) (err error) {
+			b.nsid, err = neighbor.NSID(ctx, ns)
+			return err
+		})
 		b.numbered = err == nil
 	}
 	c.heard = e.learned(s)
-	if c.table, err = neighbor.Open(ns); err == nil {
-		err = errors.Join(c.judge(ctx), c.follow(ctx), c.table.Close())
-	}
+	err = errors.Join(c.judge(ctx), c.follow(ctx), c.table.Close())
 	if e.ctx.Err() != nil {
 		return b, nil // stopping, which is none of the sandbox's doing
 	}
@@ -90,9 +90,27 @@ func (e *Engine) compare(s *sandbox, b basis, cause urgency) (basis, error) {
 	if err != nil {
 		return b, err
 	}
-	e.observe(ctx, s, ns)
+	e.observe(ctx, s)
 	b.links, b.gateways, b.unseen = c.links, c.sought, false
 	return b, nil
+}
+
+// inside gives fn the recorded namespace, open, for the call.
+func (e *Engine) inside(rec Record, fn func(*netns.NS) error) error {
+	ns, err := e.host.Open(rec.NetNS.Path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = ns.Close() }()
+	if ns.Cookie() != rec.NetNS.Cookie {
+		return rec.NetNS.other(ns.Cookie())
+	}
+	return fn(ns)
+}
+
+// other says that another namespace is at the path.
+func (n NetNS) other(cookie uint64) error {
+	return fmt.Errorf("namespace %s is not the one that was recorded: cookie %d, want %d", n.Path, cookie, n.Cookie)
 }
 
 // failed is fail for what is tried again and again: it is said once.

@@ -19,6 +19,7 @@ import (
 	"github.com/neighpin/neighpin/internal/nstest"
 	"github.com/neighpin/neighpin/pkg/containerd"
 	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/netns"
 )
 
 // victimEnv makes the test's program an engine that waits to be killed.
@@ -208,7 +209,12 @@ func (k *killing) recover() {
 	}
 	k.eventually("records of pods that are gone to go", func() bool { return len(k.engine.Status().Sandboxes) == len(k.pods) })
 	k.engine.Close()
-	undone, err := RecordsIn(k.stateDir).UndoAll(k.t.Context(), k.engine.host)
+	host, err := netns.NewHost()
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	defer func() { _ = host.Close() }()
+	undone, err := RecordsIn(k.stateDir).UndoAll(k.t.Context(), host)
 	if err != nil || len(undone) != len(k.pods) {
 		k.t.Errorf("%d taken back, %v, want %d", len(undone), err, len(k.pods))
 	}

@@ -37,15 +37,19 @@ type Observed struct {
 	Since time.Time `json:"since"`
 }
 
-// observe has a sandbox observed that was just compared and whose namespace is
-// open. A failure is told once; it has nothing to do with the pins.
-func (e *Engine) observe(ctx context.Context, s *sandbox, ns *netns.NS) {
+// observe has a sandbox observed that was just compared. A failure is told once;
+// it has nothing to do with the pins.
+func (e *Engine) observe(ctx context.Context, s *sandbox) {
 	if e.opts.Observer == nil {
 		return
 	}
 	rec := s.record()
-	err := e.opts.Observer.Observe(rec.ID, rec.endsToObserve(), func(end int) (bool, error) {
-		return neighbor.LeadsInto(ctx, end, ns)
+	err := e.opts.Observer.Observe(rec.ID, rec.endsToObserve(), func(end int) (leads bool, err error) {
+		err = e.inside(rec, func(ns *netns.NS) (err error) {
+			leads, err = neighbor.LeadsInto(ctx, end, ns)
+			return err
+		})
+		return leads, err
 	})
 	e.mu.Lock()
 	lives := e.sandboxes[rec.ID] == s
