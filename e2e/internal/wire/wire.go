@@ -70,18 +70,30 @@ type Capture struct {
 	done    chan struct{}
 
 	mu       sync.Mutex
+	buffer   []byte // for one frame
 	messages []Message
 	names    map[int]string
 	err      error
 }
 
-// Open begins a capture in the calling thread's network namespace. What is sent after it returns is recorded.
-func Open() (*Capture, error) {
+// Open begins a capture on all links of the calling thread's network namespace. What is sent after it returns is recorded.
+func Open() (*Capture, error) { return open(0) }
+
+// OpenOn is Open for one link only. On a bridge that is what the node itself is given and sends, and not what passes.
+func OpenOn(link string) (*Capture, error) {
+	found, err := netlink.LinkByName(link)
+	if err != nil {
+		return nil, fmt.Errorf("find %s: %w", link, err)
+	}
+	return open(found.Attrs().Index)
+}
+
+func open(index int) (*Capture, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open a packet socket: %w", err)
 	}
-	if err := attach(fd); err != nil {
+	if err := attach(fd, index); err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
@@ -90,13 +102,13 @@ func Open() (*Capture, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("open a socket to ask for links: %w", err)
 	}
-	c := &Capture{file: os.NewFile(uintptr(fd), "packet socket"), links: links, done: make(chan struct{}), names: map[int]string{}}
+	c := &Capture{file: os.NewFile(uintptr(fd), "packet socket"), links: links, done: make(chan struct{}), buffer: make([]byte, 1<<16), names: map[int]string{}}
 	go c.receive()
 	return c, nil
 }
 
-// attach filters before the socket is bound to all protocols, so that nothing else gets in.
-func attach(fd int) error {
+// attach filters before the socket is bound to all protocols, so that nothing else gets in. Link 0 is all links.
+func attach(fd, index int) error {
 	program, err := bpf.Assemble([]bpf.Instruction{
 		bpf.LoadAbsolute{Off: 12, Size: 2},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_ARP, SkipTrue: 4},
@@ -119,7 +131,7 @@ func attach(fd int) error {
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20); err != nil {
 		return fmt.Errorf("enlarge the receive buffer: %w", err)
 	}
-	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL)}); err != nil {
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: index}); err != nil {
 		return fmt.Errorf("bind the packet socket: %w", err)
 	}
 	return nil
@@ -170,14 +182,13 @@ func (c *Capture) receive() {
 		c.fail(err)
 		return
 	}
-	buffer := make([]byte, 1<<16)
 	for {
-		var n int
-		var from unix.Sockaddr
 		var received error
 		err := raw.Read(func(fd uintptr) bool {
-			n, from, received = unix.Recvfrom(int(fd), buffer, 0)
-			return !errors.Is(received, unix.EAGAIN) && !errors.Is(received, unix.EINTR)
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			received = c.drain(int(fd))
+			return !errors.Is(received, unix.EAGAIN)
 		})
 		switch {
 		case err != nil && c.closing.Load():
@@ -185,18 +196,27 @@ func (c *Capture) receive() {
 		case err != nil:
 			c.fail(err)
 			return
-		case errors.Is(received, unix.ENETDOWN):
-			continue // a link went; the socket listens to all
 		case received != nil:
 			c.fail(received)
 			return
 		}
-		link, ok := from.(*unix.SockaddrLinklayer)
-		if !ok {
-			continue
+	}
+}
+
+// drain records what the socket holds. It returns EAGAIN when that is all; the caller holds mu.
+func (c *Capture) drain(fd int) error {
+	for {
+		n, from, err := unix.Recvfrom(fd, c.buffer, 0)
+		switch {
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.ENETDOWN):
+			continue // of a link that went; the socket listens to all
+		case err != nil:
+			return err
 		}
-		if message, ok := decode(buffer[:n]); ok {
-			c.record(message, link)
+		if link, ok := from.(*unix.SockaddrLinklayer); ok {
+			if message, ok := decode(c.buffer[:n]); ok {
+				c.record(message, link)
+			}
 		}
 	}
 }
@@ -207,9 +227,8 @@ func (c *Capture) fail(err error) {
 	c.err = fmt.Errorf("receive: %w", err)
 }
 
+// record is called with mu held.
 func (c *Capture) record(message Message, link *unix.SockaddrLinklayer) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	name, ok := c.names[link.Ifindex]
 	if !ok {
 		name = fmt.Sprintf("#%d", link.Ifindex)
@@ -245,10 +264,15 @@ func (q Query) selects(m Message) bool {
 		(!q.Incoming || m.Incoming)
 }
 
-// Messages returns what was recorded so far and is selected, in the order it was received.
+// Messages returns what was recorded so far and is selected, in the order it was received. Nothing that was sent before the call is
+// missing: what still waits in the socket is recorded first.
 func (c *Capture) Messages(q Query) []Message {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if raw, err := c.file.SyscallConn(); err == nil {
+		// It fails when the capture is closed, which has all; an error of the socket's own meets the goroutine, too.
+		_ = raw.Control(func(fd uintptr) { _ = c.drain(int(fd)) })
+	}
 	var selected []Message
 	for _, m := range c.messages {
 		if q.selects(m) {
