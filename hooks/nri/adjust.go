@@ -26,14 +26,19 @@ type adjusting struct {
 	engine    *sandbox.Engine
 	pod       *api.PodSandbox
 	container *api.Container
-	log       logrus.FieldLogger
+	logger    logrus.FieldLogger
 	answer    *api.ContainerAdjustment // nil: nothing is to be changed
 }
 
 func (h *handlers) adjusting(pod *api.PodSandbox, container *api.Container) *adjusting {
-	return &adjusting{engine: h.engine, pod: pod, container: container, log: h.log.WithFields(logrus.Fields{
-		"pod": pod.GetNamespace() + "/" + pod.GetName(), "sandbox": pod.GetId(), "container": container.GetName(),
-	})}
+	return &adjusting{engine: h.engine, pod: pod, container: container, logger: h.log}
+}
+
+// log is for what is said of the container, which is rarely anything.
+func (a *adjusting) log() logrus.FieldLogger {
+	return a.logger.WithFields(logrus.Fields{
+		"pod": a.pod.GetNamespace() + "/" + a.pod.GetName(), "sandbox": a.pod.GetId(), "container": a.container.GetName(),
+	})
 }
 
 // adjustment returns what the container is to be changed by, made at first use.
@@ -51,9 +56,12 @@ func (a *adjusting) annotate(value string) {
 		return
 	}
 	brought, ok := a.container.GetAnnotations()[annotation.Key]
-	log := a.log.WithField("bytes", len(brought))
+	if !ok {
+		a.adjustment().AddAnnotation(annotation.Key, value)
+		return
+	}
+	log := a.log().WithField("bytes", len(brought))
 	switch {
-	case !ok:
 	// The other neighpin may know of another repair; what it knows is in the
 	// record.
 	case same(brought, value), same(brought, a.engine.RecordedAnnotation(a.pod.GetId())):
@@ -78,13 +86,13 @@ func (a *adjusting) mountLiveFile() {
 	}
 	folder := a.engine.LiveFile(a.pod.GetId())
 	if folder == "" {
-		a.log.Infof("pod asks for %s and does not get it: it is for pinned pods of runc and its like, as podAnnotations allows", sandbox.FileAnnotation)
+		a.log().Infof("pod asks for %s and does not get it: it is for pinned pods of runc and its like, as podAnnotations allows", sandbox.FileAnnotation)
 		return
 	}
 	if i := slices.IndexFunc(a.container.GetMounts(), inTheWay); i >= 0 {
 		m := a.container.GetMounts()[i]
 		if path.Clean(m.GetDestination()) != LiveFileMount || m.GetSource() != folder { // else another neighpin's
-			a.log.WithField("mount", m.GetDestination()).Errorf("container has a mount of its own that leaves no room for %s: it does not see the live file; the annotation %s is not affected",
+			a.log().WithField("mount", m.GetDestination()).Errorf("container has a mount of its own that leaves no room for %s: it does not see the live file; the annotation %s is not affected",
 				LiveFileMount, annotation.Key)
 		}
 		return
