@@ -58,9 +58,12 @@ func (s *survey) bridgeVLANs(ctx context.Context, bridge link, nsid int32) (list
 		return nil, no(ReasonBridgeVLAN, "the bridge %s filters VLANs and is in another namespace than this process, so its VLANs cannot be read",
 			printable(bridge.name)), nil
 	}
-	err = s.inHost(func(host *netns.NS) (err error) {
-		list, err = readVLANs(host)
-		return err
+	list, err = s.hostVLANs(func() (list vlans, err error) {
+		err = s.inHost(func(host *netns.NS) (err error) {
+			list, err = readVLANs(host)
+			return err
+		})
+		return list, err
 	})
 	if err != nil {
 		return nil, verdict{}, fmt.Errorf("read the VLANs of bridge %s: %w", printable(bridge.name), err)

@@ -47,6 +47,10 @@ type Query struct {
 	// when Known has the very same entry (ReasonPeerElsewhere).
 	Running bool
 
+	// Shared are what earlier calls read of the host, and this one may go by; nil
+	// for none.
+	Shared *Readings
+
 	// Vacant are gateways in whose place nobody had an entry when the sandbox's
 	// programs began to run. While it is Running, a permanent entry that is found
 	// there and contradicts the host has drifted as one of Known's has.
@@ -127,7 +131,9 @@ type resolver struct {
 }
 
 func (t *Table) newResolver(q Query) *resolver {
-	return &resolver{survey: t.newSurvey(), read: t.readLink, query: q, ours: make(map[key]HardwareAddr), names: make(map[string]int)}
+	r := &resolver{survey: t.newSurvey(), read: t.readLink, query: q, ours: make(map[key]HardwareAddr), names: make(map[string]int)}
+	r.share(q.Shared)
+	return r
 }
 
 func (r *resolver) resolve(ctx context.Context) error {

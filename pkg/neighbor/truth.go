@@ -52,6 +52,8 @@ type survey struct {
 	basis []int // numbers of links outside the sandbox, each once
 	// sought are the gateways whose holder outside matters, each once.
 	sought []netip.Addr
+	// readings are shared with other surveys; nil when nothing is.
+	readings *Readings
 }
 
 func (t *Table) newSurvey() survey { return survey{Table: t, links: t.conn} }

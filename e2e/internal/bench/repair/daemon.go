@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,6 +32,9 @@ type daemon struct {
 	state string
 }
 
+// profileAddress is in an enclosure's own network.
+const profileAddress = "127.0.0.1:9720"
+
 // startDaemon starts program for the pods of a segment.
 func startDaemon(program, folder, socket string, s *segment) (_ *daemon, err error) {
 	d := &daemon{state: filepath.Join(folder, "state")}
@@ -37,7 +42,7 @@ func startDaemon(program, folder, socket string, s *segment) (_ *daemon, err err
 		return nil, fmt.Errorf("make the daemon's log: %w", err)
 	}
 	d.cmd = exec.Command(program, "plugin", "--nri-socket", socket, "--containerd-socket", "", "--state-dir", d.state,
-		"--netns-dirs", s.folder, "--handlers", handler, "--annotate", handler, "--metrics-address", "", "--compare-interval", "1h")
+		"--netns-dirs", s.folder, "--handlers", handler, "--annotate", handler, "--metrics-address", profileAddress, "--pprof", "--compare-interval", "1h")
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := d.cmd.Start(); err != nil {
@@ -77,6 +82,25 @@ func (d *daemon) processor() (time.Duration, error) {
 		return 0, fmt.Errorf("read the processor's time of the daemon: %w", err)
 	}
 	return time.Duration(t.Nano()), nil
+}
+
+// profile has the daemon write where its processor's time goes in the next seconds to a file.
+func (d *daemon) profile(ctx context.Context, path string, seconds int) (err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", profileAddress, seconds), nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("read the daemon's profile: %w", err)
+	}
+	defer response.Body.Close()
+	file, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("make the profile's file: %w", err)
+	}
+	_, err = io.Copy(file, response.Body)
+	return errors.Join(err, file.Close())
 }
 
 // Close stops it and waits for its end.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/neighpin/neighpin/e2e/internal/bench"
@@ -72,6 +73,15 @@ func run(ctx context.Context, env bench.Env, pods, rounds int) (result bench.Res
 	}
 	r.settle()
 	m := &measurement{segment: s, runtime: r, daemon: d}
+	if env.Profiles != "" {
+		var profile sync.WaitGroup
+		profile.Go(func() {
+			if err := d.profile(ctx, filepath.Join(env.Profiles, "repair-neighpin.pprof"), profileSeconds); err != nil {
+				env.Say("no profile: %v", err)
+			}
+		})
+		defer profile.Wait()
+	}
 	for round := range rounds {
 		if err := m.round(ctx, address(1+round)); err != nil {
 			return result, fmt.Errorf("round %d: %w", round, err)
@@ -92,6 +102,9 @@ type measurement struct {
 	idle, busy []time.Duration
 	processor  time.Duration
 }
+
+// profileSeconds is how much of the rounds a profile has.
+const profileSeconds = 10
 
 // restFor is how long the runtime's events are sent before each change, for comparison.
 const restFor = 300 * time.Millisecond
