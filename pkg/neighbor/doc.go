@@ -18,22 +18,23 @@
 // addresses come from instead. A caller that prefers an answer of that kind to
 // none has [Probe] ask what Resolve did not know, and gives the outcome to Resolve.
 //
-// Netlink is spoken by github.com/vishvananda/netlink and its package nl: sockets,
-// requests and dumps, attributes, links, a bridge's VLANs. What an answer says
-// about addresses, routes, nexthop objects and entries is read here, because the
-// library's readers are not exported (addr_linux.go, parseAddr), skip RTA_NH_ID
-// (route_linux.go, deserializeRoute), or skip NDA_PROTOCOL and ask the kernel in
-// the midst of reading (neigh_linux.go, NeighDeserialize).
+// Requests are written and answers are read here, and not by
+// github.com/vishvananda/netlink, since a pod's start waits for them: the library
+// takes three system calls and a buffer of 64 KiB for each request and reads all
+// attributes that there are, which made a pod take twice as long. Its readers also
+// skip RTA_NH_ID (route_linux.go, deserializeRoute), skip NDA_PROTOCOL and ask the
+// kernel in the midst of reading (neigh_linux.go, NeighDeserialize), and panic at
+// wrong lengths. A bridge's VLANs, of which no pod's start is in a hurry, are read
+// by it, and the tests compare what is read of links and routes with what it reads.
 //
-// Some of the library's ways are kept off. Its subscriptions (NeighSubscribe and
-// the like) end at ENOBUFS and have a socket and a goroutine for each kind of
-// event, so that the order between kinds is lost, and its Receive drops the control
-// message that says which namespace an event is from (nl_linux.go); [Watcher] and
-// [HostWatcher] have a socket of their own.
-// A request does not end by cancelling its context while the kernel works on it,
-// only by the context's deadline, by Close, or after ten seconds; between two
-// messages it does (nl_linux.go, ExecuteIter and Receive have a timeout and no
-// context, and read a dump that is given up to its end).
+// Its subscriptions (NeighSubscribe and the like) end at ENOBUFS and have a socket
+// and a goroutine for each kind of event, so that the order between kinds is lost,
+// and its Receive drops the control message that says which namespace an event is
+// from (nl_linux.go); [Watcher] and [HostWatcher] have a socket of their own.
+//
+// A request does not end by cancelling its context while the kernel works on it:
+// between two answers it does, and while it waits for one that was lost, soon
+// after.
 //
 // Facts about the kernel cite its source, as of Linux 6.18, and facts about the
 // library are those of its version 1.3.1.
