@@ -31,8 +31,9 @@ type comparison struct {
 
 	looks     int
 	heard     heard
-	written   bool // entries were written
-	untouched bool // there was nothing to decide
+	shared    *neighbor.Readings // of the host, with other comparisons
+	written   bool               // entries were written
+	untouched bool               // there was nothing to decide
 	insists   []Change
 }
 
@@ -42,7 +43,7 @@ type comparison struct {
 func (e *Engine) compare(s *sandbox, b basis, cause urgency) (basis, error) {
 	ctx, cancel := context.WithTimeout(e.ctx, compareTimeout)
 	defer cancel()
-	c := &comparison{engine: e, sandbox: s, cause: cause, before: s.record(), links: b.links, sought: b.gateways}
+	c := &comparison{engine: e, sandbox: s, cause: cause, before: s.record(), links: b.links, sought: b.gateways, shared: e.guard.shared(cause)}
 	var err error
 	c.table, err = neighbor.OpenAt(e.host, c.before.NetNS.Path)
 	switch {
@@ -127,7 +128,7 @@ func (c *comparison) judge(ctx context.Context) error {
 	if !c.before.Taken && (stack != stackGuest || c.before.CapturedAt.IsZero()) {
 		found, err := c.table.Resolve(ctx, neighbor.Query{
 			Known: c.before.Neighbors, Limit: c.engine.opts.MaxNeighbors, Learned: c.heard.addresses,
-			Running: true, Vacant: c.before.contestable(),
+			Running: true, Vacant: c.before.contestable(), Shared: c.shared,
 		})
 		if err != nil {
 			c.untouched = true
@@ -136,6 +137,7 @@ func (c *comparison) judge(ctx context.Context) error {
 		if !found.HandedOver {
 			err := c.mend(ctx, found)
 			if c.looks++; c.looks < maxLooks && c.linkWent(err) {
+				c.shared = nil // or the link would still be there
 				return c.judge(ctx)
 			}
 			return err
@@ -209,7 +211,7 @@ func (c *comparison) unrouted(ctx context.Context, found *neighbor.Resolution) (
 	if len(known) == 0 {
 		return nil, nil
 	}
-	now, err := c.table.Review(ctx, neighbor.Query{Known: known, Learned: c.heard.addresses, Ends: c.before.Ends})
+	now, err := c.table.Review(ctx, neighbor.Query{Known: known, Learned: c.heard.addresses, Ends: c.before.Ends, Shared: c.shared})
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ const compareFailed = "compare with what is true now: "
 // gone is not put back.
 func (c *comparison) review(ctx context.Context) error {
 	copied := c.before.Copied()
-	now, err := c.table.Review(ctx, neighbor.Query{Known: copied, Learned: c.heard.addresses})
+	now, err := c.table.Review(ctx, neighbor.Query{Known: copied, Learned: c.heard.addresses, Shared: c.shared})
 	if err != nil {
 		c.untouched = true
 		return err

@@ -41,6 +41,7 @@ type guard struct {
 	looks     [takeover + 1]uint64 // comparisons, by what led to them
 	watcher   hostWatcher          // that hears the host; nil while there is none
 	minded    map[netip.Addr]bool  // whose entries matter to a sandbox in care, or did; more than neighbor.MaxEntries stand for all
+	readings  hostReadings         // what comparisons share
 	sweeping  *time.Timer          // when everything is to be compared again, or nil
 
 	askable *sync.Cond // of mu: there is somebody to ask for, or the end
@@ -262,13 +263,15 @@ func (g *guard) retire(w *ward) {
 }
 
 // heard takes what happened in this process's namespace and in all that have a
-// number in it.
-func (g *guard) heard(events []neighbor.HostEvent) {
+// number in it, and reports whether any of it led to something.
+func (g *guard) heard(events []neighbor.HostEvent) (concerns bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, ev := range events {
+		g.readings.outdate(ev)
 		switch ev.Kind {
 		case neighbor.Overrun:
+			concerns = true
 			g.sweep()
 			continue
 		case neighbor.NamespaceGone:
@@ -280,6 +283,7 @@ func (g *guard) heard(events []neighbor.HostEvent) {
 		}
 		if w := g.byNSID[ev.NSID]; w != nil {
 			if w.nudge == nil && w.sandbox.concernedBy(ev.Event) {
+				concerns = true
 				g.mark(w, event)
 			}
 			continue
@@ -295,6 +299,7 @@ func (g *guard) heard(events []neighbor.HostEvent) {
 		if concerned.len() == 0 || !g.trusts(ev.NSID) {
 			continue
 		}
+		concerns = true
 		cause := event
 		if concerned.len() > workers {
 			cause = resync // so that what happens to a single one need not wait for all of them
@@ -303,6 +308,7 @@ func (g *guard) heard(events []neighbor.HostEvent) {
 			g.mark(w, cause)
 		}
 	}
+	return concerns
 }
 
 // trusts tells whether an event from a namespace may have sandboxes compared that
