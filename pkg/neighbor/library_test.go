@@ -34,6 +34,12 @@ func TestGatewaysAgreeWithAnotherReader(t *testing.T) {
 	if err != nil || dropped {
 		t.Fatal(dropped, err)
 	}
+	// Where some family refuses to be read, each is read by itself.
+	each, err := tb.routes(t.Context(), DefaultLimit, unix.AF_INET, unix.AF_INET6)
+	if err != nil || len(each.gateways.members)+len(each.nexthops.members) < len(keys) {
+		t.Errorf("by each family %d gateways and %d nexthop objects, by all together %d gateways, %v",
+			len(each.gateways.members), len(each.nexthops.members), len(keys), err)
+	}
 	var ours []string
 	for _, k := range keys {
 		ours = append(ours, fmt.Sprintf("%d %s", k.index, k.dst))
