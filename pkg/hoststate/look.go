@@ -139,11 +139,15 @@ func work(ctx context.Context, addresses []Address, clean bool) (Report, error) 
 
 // read reads the host's state. filter is nil where the kernel has no nftables.
 func (s *survey) read(ctx context.Context) (filter *netfilter, generation []byte, all []rule, err error) {
-	if s.links, err = s.host.Links(ctx); err != nil {
-		return nil, nil, nil, err
-	}
 	if s.entries, err = s.host.Entries(ctx, s.ips); err != nil {
 		return nil, nil, nil, err
+	}
+	// Links tell what an entry means. The host has one or two for each pod, and this is
+	// done for each that starts, of which most have no entry: then nobody asks.
+	if len(s.entries) > 0 {
+		if s.links, err = s.host.Links(ctx); err != nil {
+			return nil, nil, nil, err
+		}
 	}
 	s.report.Unread = legacyTables(sysModule)
 	if filter, err = openNetfilter(); err == nil {
