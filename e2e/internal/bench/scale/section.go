@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scale
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/neighpin/neighpin/e2e/internal/bench"
+	"github.com/neighpin/neighpin/e2e/internal/setup"
+)
+
+// home is where everything of this section is; an enclosure's /run is its own.
+const home = "/run/neighpin-scale"
+
+// What is promised of a node with ten thousand sandboxes.
+const (
+	barResident    = 48      // MiB
+	barHeap        = 2       // KiB for each sandbox
+	barIdle        = 0.1     // percent of a processor
+	barDescriptors = 0       // more than without sandboxes
+	barSynchronize = 500     // ms
+	barStart       = 2       // s
+	mebibyte       = 1 << 20 // bytes
+)
+
+// Scale measures the daemon with many sandboxes.
+func Scale() bench.Section {
+	return bench.Section{Name: "scale", Title: "up to ten thousand sandboxes on one node",
+		Run: func(ctx context.Context, env bench.Env) (bench.Result, error) {
+			counts := []int{10, 100, 1000, 10000}
+			if env.Short {
+				counts = []int{10, 100, 500}
+			}
+			return run(ctx, env, counts)
+		}}
+}
+
+func run(ctx context.Context, env bench.Env, counts []int) (result bench.Result, err error) {
+	programs, err := setup.FromEnvironment()
+	if err != nil {
+		return result, err
+	}
+	c, err := newCluster(home)
+	if err != nil {
+		return result, err
+	}
+	defer func() { err = errors.Join(err, c.remove()) }()
+	r, err := startRuntime(filepath.Join(home, "nri.sock"))
+	if err != nil {
+		return result, err
+	}
+	defer r.stop()
+	b := &bed{env: env, program: programs.Neighpin(), cluster: c, runtime: r}
+	defer func() {
+		if b.daemon != nil {
+			b.daemon.kill()
+		}
+	}()
+	for _, step := range []func(context.Context) error{b.begin, func(ctx context.Context) error { return b.grow(ctx, counts) }, b.restart, b.takeOver} {
+		if err := step(ctx); err != nil {
+			return result, err
+		}
+	}
+	return b.result()
+}
+
+// bed is what the section's steps share.
+type bed struct {
+	env     bench.Env
+	program string
+	cluster *cluster
+	runtime *runtime
+	daemon  *daemon
+
+	base                size // without sandboxes
+	stages              []stage
+	restarted, takeover fresh
+}
+
+// stage is what was measured with that many sandboxes.
+type stage struct {
+	count   int
+	size    size
+	starts  []time.Duration // of pods, each with a container
+	repairs []time.Duration
+	cpu     time.Duration // of the daemon, for a repair
+	idle    float64       // percent of a processor; of the last stage only
+}
+
+// fresh is what was measured of a daemon that begins with all sandboxes.
+type fresh struct {
+	ready, synchronized time.Duration
+	size                size
+	idle                float64
+}
+
+// start starts the daemon and waits until it is ready and at rest.
+func (b *bed) start(ctx context.Context) (f fresh, err error) {
+	began := time.Now()
+	if b.daemon, err = startDaemon(b.program, home, b.cluster); err != nil {
+		return f, err
+	}
+	if err := b.daemon.ready(ctx); err != nil {
+		return f, err
+	}
+	f.ready = time.Since(began)
+	if f.synchronized, err = b.runtime.synchronized(ctx); err != nil {
+		return f, err
+	}
+	return f, b.daemon.rest(ctx)
+}
+
+func (b *bed) end(ctx context.Context) error {
+	d := b.daemon
+	b.daemon = nil
+	if err := d.stop(ctx); err != nil {
+		d.kill()
+		return err
+	}
+	return nil
+}
+
+// begin measures the daemon without sandboxes.
+func (b *bed) begin(ctx context.Context) error {
+	f, err := b.start(ctx)
+	if err != nil {
+		return err
+	}
+	b.base, err = b.daemon.measure(ctx)
+	b.env.Say("without sandboxes: ready after %v", f.ready.Round(time.Millisecond))
+	return err
+}
+
+// grow starts pods and measures at each of the counts.
+var tmpHook func(context.Context, *bed)
+
+func (b *bed) grow(ctx context.Context, counts []int) error {
+	for _, count := range counts {
+		known, began := len(b.cluster.pods), time.Now()
+		if err := b.cluster.grow(ctx, count); err != nil {
+			return err
+		}
+		if tmpHook != nil && count > 100 { go tmpHook(ctx, b) }
+		s, made := stage{count: count}, time.Now()
+		for _, p := range b.cluster.pods[known:] {
+			took, err := b.runtime.start(ctx, p)
+			if err != nil {
+				return err
+			}
+			s.starts = append(s.starts, took)
+		}
+		started := time.Now()
+		if err := b.daemon.rest(ctx); err != nil {
+			return err
+		}
+		if err := b.daemon.check(ctx, b.cluster.pods); err != nil {
+			return err
+		}
+		b.env.Say("%d pods: made in %.1f s, started in %.1f s", count-known, made.Sub(began).Seconds(), started.Sub(made).Seconds())
+		if err := b.repair(ctx, &s); err != nil {
+			return err
+		}
+		var err error
+		if count == counts[len(counts)-1] {
+			if s.idle, err = b.idle(ctx); err != nil {
+				return err
+			}
+		}
+		if s.size, err = b.daemon.measure(ctx); err != nil {
+			return err
+		}
+		s.starts = s.starts[max(0, len(s.starts)-200):] // those of about that many known
+		b.stages = append(b.stages, s)
+	}
+	return nil
+}
+
+// repair takes pins away, from one pod after the other, and measures how they come back.
+func (b *bed) repair(ctx context.Context, s *stage) error {
+	if err := b.daemon.rest(ctx); err != nil {
+		return err
+	}
+	rounds := b.env.Rounds(100, 40)
+	before, err := b.daemon.processor()
+	if err != nil {
+		return err
+	}
+	for i := range rounds {
+		took, err := b.cluster.pods[i*len(b.cluster.pods)/rounds].repaired(ctx)
+		if err != nil {
+			return b.daemon.explain(err)
+		}
+		s.repairs = append(s.repairs, took)
+	}
+	// What it does after a pin is back, such as to look once more, is part of it.
+	if err := b.daemon.rest(ctx); err != nil {
+		return err
+	}
+	after, err := b.daemon.processor()
+	s.cpu = (after - before) / time.Duration(rounds)
+	return err
+}
+
+// idle measures a daemon that has nothing to do.
+func (b *bed) idle(ctx context.Context) (float64, error) {
+	if err := b.daemon.rest(ctx); err != nil {
+		return 0, err
+	}
+	return b.daemon.idle(ctx, time.Duration(b.env.Rounds(5000, 2000))*time.Millisecond)
+}
+
+// restart starts the daemon with a record of every sandbox.
+func (b *bed) restart(ctx context.Context) error {
+	return b.again(ctx, &b.restarted, "with all records")
+}
+
+// takeOver starts it without any record: all sandboxes are there, and it has never heard of them.
+func (b *bed) takeOver(ctx context.Context) error {
+	if err := os.RemoveAll(filepath.Join(home, "state")); err != nil {
+		return fmt.Errorf("remove the records: %w", err)
+	}
+	return b.again(ctx, &b.takeover, "without records")
+}
+
+func (b *bed) again(ctx context.Context, f *fresh, how string) (err error) {
+	if b.daemon != nil {
+		if err := b.end(ctx); err != nil {
+			return err
+		}
+	}
+	b.runtime.tell(b.cluster.pods)
+	began := time.Now()
+	if *f, err = b.start(ctx); err != nil {
+		return err
+	}
+	if f.size, err = b.daemon.measure(ctx); err != nil {
+		return err
+	}
+	if err = b.daemon.check(ctx, b.cluster.pods); err != nil {
+		return b.daemon.explain(err)
+	}
+	if f.idle, err = b.idle(ctx); err != nil {
+		return err
+	}
+	if b.env.Profiles != "" {
+		err = b.daemon.saveHeap(ctx, filepath.Join(b.env.Profiles, "scale-heap.pprof"))
+	}
+	b.env.Say("%s: ready after %.2f s, synchronized in %.0f ms, at rest after %.1f s", how,
+		f.ready.Seconds(), 1e3*f.synchronized.Seconds(), time.Since(began).Seconds())
+	return errors.Join(err, b.end(ctx))
+}
