@@ -92,3 +92,13 @@ func BenchmarkParse(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkMarshal(b *testing.B) {
+	a := dualStack()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := a.Marshal(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

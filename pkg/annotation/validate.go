@@ -3,11 +3,9 @@
 package annotation
 
 import (
-	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -29,36 +27,35 @@ func (a *Annotation) validate() error {
 	}
 	seen := make(map[key]int, len(a.Neighbors))
 	for i, e := range a.Neighbors {
-		path := fmt.Sprintf("neighbors[%d]", i)
-		if err := e.validate(path); err != nil {
-			return err
+		if field, err := e.validate(); err != nil {
+			return at(fmt.Sprintf("neighbors[%d].%s", i, field), "%w", err)
 		}
 		k := key{e.Dst, e.Dev}
 		if j, ok := seen[k]; ok {
-			return at(path, "the same dst and dev as neighbors[%d]: %s on %s", j, e.Dst, quote(e.Dev))
+			return at(fmt.Sprintf("neighbors[%d]", i), "the same dst and dev as neighbors[%d]: %s on %s", j, e.Dst, quote(e.Dev))
 		}
 		seen[k] = i
 	}
 	return nil
 }
 
-func (e Entry) validate(path string) error {
+// validate names the field that is not as it should be.
+func (e Entry) validate() (field string, err error) {
 	if err := checkDst(e.Dst); err != nil {
-		return at(path+".dst", "%w", err)
+		return "dst", err
 	}
 	if err := checkDev(e.Dev); err != nil {
-		return at(path+".dev", "%w", err)
+		return "dev", err
 	}
 	if err := checkLLAddr(e.LLAddr); err != nil {
-		return at(path+".lladdr", "%w", err)
+		return "lladdr", err
 	}
 	if !slices.Contains(sources[:], e.Source) {
-		return at(path+".source", "want one of %v, got %s", sources, quote(string(e.Source)))
+		return "source", fmt.Errorf("want one of %v, got %s", sources, quote(string(e.Source)))
 	}
-	return nil
+	return "", nil
 }
 
-// checkTime admits what RFC 3339 can express and a writer has really set.
 func checkTime(t time.Time) error {
 	if t.IsZero() {
 		return fmt.Errorf("not set")
@@ -124,11 +121,26 @@ func checkLLAddr(a HardwareAddr) error {
 
 // decode returns the bytes of an address, if it is in the form of the wire.
 func (a HardwareAddr) decode() (b [6]byte, ok bool) {
-	digits, err := hex.DecodeString(strings.ReplaceAll(string(a), ":", ""))
-	if err != nil || len(digits) != len(b) {
+	if len(a) != len("aa:bb:cc:dd:ee:ff") {
 		return b, false
 	}
-	copy(b[:], digits)
-	canonical := fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3], b[4], b[5])
-	return b, canonical == string(a)
+	for i := range b {
+		high, low := digit(a[3*i]), digit(a[3*i+1])
+		if high < 0 || low < 0 || i > 0 && a[3*i-1] != ':' {
+			return b, false
+		}
+		b[i] = byte(high<<4 | low)
+	}
+	return b, true
+}
+
+// digit is the value of a hexadecimal digit in lower case, else -1.
+func digit(c byte) int {
+	switch {
+	case '0' <= c && c <= '9':
+		return int(c - '0')
+	case 'a' <= c && c <= 'f':
+		return int(c-'a') + 10
+	}
+	return -1
 }

@@ -139,6 +139,12 @@ func takeTurns(ctx context.Context, env bench.Env, b bed, rigs []*rig, rounds in
 				all[i], err = r.makePods(ctx, b)
 			}
 		}
+		for _, r := range rigs {
+			if err == nil {
+				// The runtime asks some 50 ms after gVisor has taken a namespace; what neighpin does with a pod that has started is over then.
+				err = r.rest(ctx, 10*time.Millisecond)
+			}
+		}
 		for i := range kinds * batch {
 			for j := range rigs {
 				at := (j + i + round) % len(rigs)
