@@ -4,6 +4,7 @@ package bench
 
 import (
 	"fmt"
+	"math"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -39,13 +40,19 @@ func (r Result) plot(path string) error {
 		if top {
 			line.StepStyle = plotter.PreStep
 		}
-		line.Color, line.Width = plotutil.Color(i), vg.Points(1.5)
+		// Colors repeat, and then the lines are broken.
+		line.Color, line.Width, line.Dashes = plotutil.Color(i), vg.Points(1.5), plotutil.Dashes(i/len(plotutil.DefaultColors))
 		p.Add(line)
 		p.Legend.Add(l.Name, line)
 	}
 	if top {
 		p.Y.Min, p.Y.Max = 0, 1
-		p.X.Min /= 5 // room for the legend
+		// Room for the legend: two fifths of the width if it is a long one.
+		room := 5.0
+		if len(chart.Lines) > 5 {
+			room = math.Pow(p.X.Max/p.X.Min, 2.0/3)
+		}
+		p.X.Min /= room
 	} else if !chart.LogY {
 		p.Y.Min = min(p.Y.Min, 0)
 	}

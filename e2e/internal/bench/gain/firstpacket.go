@@ -83,7 +83,7 @@ func runFirstPacket(ctx context.Context, env bench.Env) (result bench.Result, er
 		return result, err
 	}
 	all := contenders()
-	if err := b.rounds(ctx, env, all, env.Rounds(14, 1)); err != nil {
+	if err := b.rounds(ctx, env, all, env.Rounds(12, 1)); err != nil {
 		return result, err
 	}
 	for _, c := range all {
