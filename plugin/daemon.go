@@ -197,7 +197,7 @@ func (d *daemon) begin(config Config) (*sandbox.Engine, error) {
 		return nil, fmt.Errorf("start engine: %w", err)
 	}
 	d.followFile(config)
-	d.status, err = serveStatus(config.StateDir, func() Status { return d.snapshot(config) }, engine.Alive, d.log, d.details(config)...)
+	d.status, err = serveStatus(config.StateDir, func() Status { return d.outline(config) }, engine.Alive, d.log, d.details(config)...)
 	if err != nil {
 		d.log.WithError(err).Error("no status socket; pods are pinned all the same (is the state directory full or read-only?)")
 	}
@@ -259,7 +259,7 @@ func (d *daemon) state() metrics.State {
 	nri := d.connector.State()
 	state := metrics.State{NRIConnected: nri.Connected, NRISynchronized: nri.Synchronized, ConfigOK: true, ConfigLoadedAt: d.started}
 	if engine != nil {
-		state.Engine, state.Storeless = engine.Status(), d.store == nil
+		state.Engine, state.Sandboxes, state.Storeless = engine.Overview(), engine.Sandboxes(), d.store == nil
 	}
 	if reload != nil {
 		config := reload.Status()

@@ -3,16 +3,20 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +35,44 @@ type Status struct {
 	Host       HostStatus       `json:"host"`
 	Observe    *ObserveStatus   `json:"observe,omitempty"`
 	Sandboxes  []sandbox.Record `json:"sandboxes"`
+
+	// records are the Sandboxes, where these are not collected.
+	records iter.Seq[sandbox.Record]
+}
+
+// write writes the status as JSON, one sandbox after the other: as a whole it is many
+// megabytes on a full node, which the encoder would keep.
+func (s Status) write(w io.Writer) error {
+	records := s.records
+	if records == nil {
+		records = slices.Values(s.Sandboxes)
+	}
+	s.Sandboxes = []sandbox.Record{}
+	outline, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	const end = "]}"
+	outline, found := bytes.CutSuffix(outline, []byte(end))
+	if !found {
+		return errors.New("write the status: the sandboxes are not last in it")
+	}
+	out := bufio.NewWriter(w)
+	_, err = out.Write(outline)
+	encoder, first := json.NewEncoder(out), true
+	for rec := range records {
+		if !first && err == nil {
+			err = out.WriteByte(',')
+		}
+		if first = false; err == nil {
+			err = encoder.Encode(rec)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	_, _ = out.WriteString(end + "\n") // Flush tells
+	return out.Flush()
 }
 
 // HostStatus tells whether changes of the host's links are heard, by which pins
@@ -66,21 +108,25 @@ type ContainerdStatus struct {
 
 // snapshot collects the status of the daemon's parts.
 func (d *daemon) snapshot(config Config) Status {
-	connection, engine := d.connector.State(), d.engine.Status()
+	status := d.outline(config)
+	status.Sandboxes = slices.AppendSeq([]sandbox.Record{}, status.records)
+	return status
+}
+
+// outline is the snapshot with its sandboxes still to be gone through.
+func (d *daemon) outline(config Config) Status {
+	connection, engine := d.connector.State(), d.engine.Overview()
 	status := Status{
 		Version: version, Node: nodeName(config), StartedAt: d.started.UTC(), Config: d.reload.Status(),
 		NRI: nriStatus(connection, config),
 		Containerd: ContainerdStatus{
 			Connected: engine.StoreConnected, Socket: config.ContainerdSocket, Error: text(engine.StoreError),
 		},
-		Host:      HostStatus{Heard: engine.Listening, Error: text(engine.ListenError)},
-		Sandboxes: engine.Sandboxes,
+		Host:    HostStatus{Heard: engine.Listening, Error: text(engine.ListenError)},
+		records: d.engine.Sandboxes(),
 	}
 	if config.Observe {
 		status.Observe = &ObserveStatus{Counting: d.observer != nil, Error: text(d.observeErr)}
-	}
-	if status.Sandboxes == nil {
-		status.Sandboxes = []sandbox.Record{}
 	}
 	return status
 }

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -48,7 +47,7 @@ func serveStatusEvery(keep time.Duration, stateDir string, snapshot func() Statu
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+statusPath, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		if err := json.NewEncoder(w).Encode(snapshot()); err != nil {
+		if err := snapshot().write(w); err != nil {
 			log.WithError(err).Debug("status asked for by somebody who left")
 		}
 	})

@@ -3,10 +3,13 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +17,7 @@ import (
 	logtest "github.com/sirupsen/logrus/hooks/test"
 
 	"github.com/neighpin/neighpin/internal/nstest"
+	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
 // named serves the status of a daemon that can be told from others.
@@ -111,5 +115,23 @@ func TestADaemonThatDoesNotKnowTheQuestionIsAskedForItsStatus(t *testing.T) {
 	t.Cleanup(func() { _ = server.Close() })
 	if err := askReady(t.Context(), state); err == nil || !strings.Contains(err.Error(), "not synchronized yet") {
 		t.Errorf("it says %v", err)
+	}
+}
+
+// The status is written piece by piece; who reads it must not see that.
+func TestTheStatusIsWrittenAsAWhole(t *testing.T) {
+	for _, records := range [][]sandbox.Record{nil, {{ID: "a"}}, {{ID: "a", Name: "]}"}, {ID: "b"}}} {
+		whole := Status{Version: "v1", Sandboxes: append([]sandbox.Record{}, records...)}
+		want, err := json.Marshal(whole)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got, compact bytes.Buffer
+		if err := (Status{Version: "v1", records: slices.Values(records)}).write(&got); err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Compact(&compact, got.Bytes()); err != nil || !bytes.Equal(bytes.TrimSpace(compact.Bytes()), want) {
+			t.Errorf("%v: %s\nwant %s", err, got.String(), want)
+		}
 	}
 }

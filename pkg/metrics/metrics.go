@@ -6,6 +6,7 @@
 package metrics
 
 import (
+	"iter"
 	"math"
 	"net/http"
 	"runtime"
@@ -28,8 +29,10 @@ const namespace = "neighpin"
 type State struct {
 	// NRIConnected and NRISynchronized tell how far the connection to NRI is.
 	NRIConnected, NRISynchronized bool
-	// Engine is the engine's status.
-	Engine sandbox.Status
+	// Engine is the engine's status. Sandboxes goes through those that it has, where
+	// they are not collected in it.
+	Engine    sandbox.Status
+	Sandboxes iter.Seq[sandbox.Record]
 	// Observed is what all sandboxes together asked for; nil where that is not
 	// observed.
 	Observed *sandbox.Observed

@@ -4,6 +4,7 @@ package metrics
 
 import (
 	"regexp"
+	"slices"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -78,7 +79,13 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	phases := map[sandbox.Phase]int{sandbox.Starting: 0, sandbox.Started: 0}
 	skipped := make(map[neighbor.Reason]int)
 	stale := 0
-	for _, rec := range state.Engine.Sandboxes {
+	sandboxes := state.Sandboxes
+	if sandboxes == nil {
+		sandboxes = slices.Values(state.Engine.Sandboxes)
+	}
+	handlers, managed := c.byHandler()
+	for rec := range sandboxes {
+		managed(rec.HandlerName())
 		phases[rec.Phase]++
 		stale += len(rec.Stale)
 		for _, s := range rec.Skipped {
@@ -88,7 +95,7 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	for phase, n := range phases {
 		gauge(c.sandboxes, float64(n), string(phase))
 	}
-	for handler, n := range c.byHandler(state.Engine.Sandboxes) {
+	for handler, n := range handlers {
 		gauge(c.managed, float64(n), handler)
 	}
 	for reason, n := range skipped {
@@ -126,18 +133,19 @@ const (
 // pkg/apis/node/validation, a DNS label).
 var handlerName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`)
 
-// byHandler counts sandboxes by their handler. Handlers that were seen once stay,
-// with zero.
-func (c *stateCollector) byHandler(sandboxes []sandbox.Record) map[string]int {
+// byHandler counts sandboxes by their handler, one at each call of count. Handlers that
+// were seen once stay, with zero.
+func (c *stateCollector) byHandler() (counts map[string]int, count func(handler string)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	counts := make(map[string]int)
+	counts = make(map[string]int)
 	for _, handler := range c.handlers {
 		counts[handler] = 0
 	}
-	for _, rec := range sandboxes {
-		handler := rec.HandlerName()
-		if _, seen := counts[handler]; !seen && handler != otherHandler {
+	return counts, func(handler string) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if _, seen := counts[handler]; !seen && handler != otherHandler && !slices.Contains(c.handlers, handler) { // another scrape may have seen it
 			if len(c.handlers) < maxHandlers && handlerName.MatchString(handler) {
 				c.handlers = append(c.handlers, handler)
 			} else {
@@ -146,5 +154,4 @@ func (c *stateCollector) byHandler(sandboxes []sandbox.Record) map[string]int {
 		}
 		counts[handler]++
 	}
-	return counts
 }

@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -326,23 +328,38 @@ type Status struct {
 
 // Status returns a snapshot.
 func (e *Engine) Status() Status {
+	status := e.Overview()
+	status.Sandboxes = slices.Collect(e.Sandboxes())
+	return status
+}
+
+// Overview is Status without the sandboxes: what it takes does not depend on how many
+// there are.
+func (e *Engine) Overview() Status {
 	e.mu.Lock()
 	status := Status{StoreConnected: e.storeSeen && e.storeErr == nil, StoreError: e.storeErr,
 		Listening: e.listened && e.listenErr == nil, ListenError: e.listenErr}
-	known := make([]*sandbox, 0, len(e.sandboxes))
-	for _, s := range e.sandboxes {
-		known = append(known, s)
-	}
-	e.mu.Unlock() // the runtime's calls need it; records are large
+	e.mu.Unlock()
 	status.HostMessages, status.Looks = e.guard.count()
-	status.Sandboxes = slices.Grow(status.Sandboxes, len(known))
-	for _, s := range known {
-		status.Sandboxes = append(status.Sandboxes, e.observed(s.record()))
-	}
-	slices.SortFunc(status.Sandboxes, func(a, b Record) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
-	})
 	return status
+}
+
+// Sandboxes goes through copies of the records, ordered by pod, one after the other: all
+// of them at once are much memory. Those are gone through that were there when it began.
+func (e *Engine) Sandboxes() iter.Seq[Record] {
+	return func(yield func(Record) bool) {
+		e.mu.Lock()
+		known := slices.AppendSeq(make([]*sandbox, 0, len(e.sandboxes)), maps.Values(e.sandboxes))
+		e.mu.Unlock() // the runtime's calls need it
+		slices.SortFunc(known, func(a, b *sandbox) int {
+			return cmp.Or(cmp.Compare(a.id.Namespace, b.id.Namespace), cmp.Compare(a.id.Name, b.id.Name), cmp.Compare(a.id.ID, b.id.ID))
+		})
+		for _, s := range known {
+			if !yield(e.observed(s.record())) {
+				return
+			}
+		}
+	}
 }
 
 func (e *Engine) report(event Event) {

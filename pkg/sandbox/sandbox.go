@@ -99,7 +99,7 @@ func newSandbox(id Identity) *sandbox {
 		*repeated = unique.Make(*repeated).Value() // many sandboxes have the same
 	}
 	return &sandbox{
-		id:       id,
+		id: id,
 		rec: &Record{
 			ID: id.ID, Name: id.Name, Namespace: id.Namespace, UID: id.UID, Handler: id.Handler, Runtime: id.Runtime,
 			Phase: Starting, Timing: Timing{Verdict: Pending},
