@@ -18,15 +18,15 @@ const (
 	// messageSize is more than the kernel puts into one notification.
 	messageSize = 64 << 10
 
-	// receiveAtOnce bounds the events that one Receive returns, so that a storm
-	// comes in pieces.
-	receiveAtOnce = 256
-
 	// leastCharge is less than what any message takes of a receive buffer: the
 	// kernel charges its own bookkeeping, too (include/linux/skbuff.h,
 	// SKB_TRUESIZE).
 	leastCharge = 512
 )
+
+// ReceiveAtOnce bounds the events that one Receive of a watcher returns, so that a
+// storm comes in pieces. Fewer mean that there were no more at that moment.
+const ReceiveAtOnce = 256
 
 // listener is a route netlink socket for notifications. It stays in the
 // namespace that it was made in. receive is for one goroutine; close may be
@@ -37,6 +37,7 @@ const (
 type listener struct {
 	file    *os.File
 	conn    syscall.RawConn
+	gate    *gate // nil: every message wakes the process
 	message [messageSize]byte
 	control [64]byte
 
@@ -58,13 +59,20 @@ type notice struct {
 // buffer of that many bytes, which the kernel takes twice. With everywhere it
 // also hears the namespaces that have a number in this one.
 func listen(buffer int, everywhere bool, groups ...uint) (*listener, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+	kind := unix.SOCK_RAW | unix.SOCK_CLOEXEC | unix.SOCK_NONBLOCK
+	if everywhere {
+		kind &^= unix.SOCK_NONBLOCK // which would have Go's runtime wait for it
+	}
+	fd, err := unix.Socket(unix.AF_NETLINK, kind, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("open netlink socket: %w", err)
 	}
 	l := &listener{file: os.NewFile(uintptr(fd), "netlink"), queue: 2 * buffer / leastCharge}
 	if err = prepareListener(fd, buffer, everywhere, groups); err == nil {
 		l.conn, err = l.file.SyscallConn()
+	}
+	if err == nil && everywhere {
+		l.gate, err = newGate(fd)
 	}
 	if err != nil {
 		l.file.Close()
@@ -103,6 +111,9 @@ func prepareListener(fd, buffer int, everywhere bool, groups []uint) error {
 
 func (l *listener) close() {
 	l.closed.Store(true)
+	if l.gate != nil {
+		l.gate.close()
+	}
 	l.file.Close()
 }
 
@@ -116,7 +127,7 @@ func (l *listener) close() {
 // thrown away first, and only then the loss is told.
 func (l *listener) receive(take func(notice) (more bool)) error {
 	var cause error
-	err := l.conn.Read(func(fd uintptr) (done bool) {
+	drain := func(fd uintptr) (done bool) {
 		for more := true; more && cause == nil; done = true {
 			d, err := l.next(int(fd))
 			switch {
@@ -142,7 +153,13 @@ func (l *listener) receive(take func(notice) (more bool)) error {
 			}
 		}
 		return true
-	})
+	}
+	var err error
+	if l.gate != nil {
+		err = l.gate.read(l.conn, drain)
+	} else {
+		err = l.conn.Read(drain)
+	}
 	if l.closed.Load() {
 		return os.ErrClosed // which poll.ErrFileClosing is not
 	}
@@ -150,14 +167,14 @@ func (l *listener) receive(take func(notice) (more bool)) error {
 }
 
 // collect waits until there is an event at least, and takes those that are there,
-// up to receiveAtOnce.
+// up to ReceiveAtOnce.
 func collect[E any](l *listener, decode func(notice) (E, bool)) (events []E, err error) {
 	for len(events) == 0 && err == nil {
 		err = l.receive(func(n notice) (more bool) {
 			if ev, ok := decode(n); ok {
 				events = append(events, ev)
 			}
-			return len(events) < receiveAtOnce
+			return len(events) < ReceiveAtOnce
 		})
 	}
 	return events, err
@@ -181,7 +198,7 @@ type datagram struct {
 // next reads without waiting.
 func (l *listener) next(fd int) (datagram, error) {
 	for {
-		n, oobn, flags, from, err := unix.Recvmsg(fd, l.message[:], l.control[:], 0)
+		n, oobn, flags, from, err := unix.Recvmsg(fd, l.message[:], l.control[:], unix.MSG_DONTWAIT)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
