@@ -70,7 +70,7 @@ func Main(prepare func(context.Context) ([]string, error), inside func() int) in
 }
 
 // Command is this program once more, with those arguments, as one that makes an enclosure of its own inside this one. It has the
-// environment of this process, and a network, /run and processes that nobody else sees; /var/lib is shared.
+// environment of this process, and a network, /run, CNI's cache and processes of its own; the rest of /var/lib is this one's.
 func Command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", args...)
 	for _, variable := range os.Environ() {

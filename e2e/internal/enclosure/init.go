@@ -89,10 +89,8 @@ func furnish() error {
 	if err := mountSys(); err != nil {
 		return err
 	}
-	if !nested() { // else it is covered, and covers cannot be stacked without end
-		if err := coverVarLib(); err != nil {
-			return err
-		}
+	if err := coverVarLib(); err != nil {
+		return err
 	}
 	return network()
 }
@@ -132,6 +130,16 @@ func mountSys() error {
 
 // coverVarLib catches what is written to /var/lib: libcni keeps its cache there and cannot be told otherwise.
 func coverVarLib() error {
+	if nested() { // /var/lib is covered, and covers cannot be stacked without end
+		const cache = "/var/lib/cni"
+		if err := os.MkdirAll(cache, 0o755); err != nil {
+			return err
+		}
+		if err := unix.Mount("tmpfs", cache, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
+			return fmt.Errorf("mount %s: %w", cache, err)
+		}
+		return nil
+	}
 	const upper, work = "/run/varlib/upper", "/run/varlib/work"
 	for _, dir := range []string{upper, work} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {

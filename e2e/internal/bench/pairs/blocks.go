@@ -4,6 +4,7 @@ package pairs
 
 import (
 	"context"
+	"time"
 
 	"github.com/neighpin/neighpin/e2e/internal/bench"
 )
@@ -20,6 +21,8 @@ type blocks struct {
 	env   bench.Env
 	nodes [2]*remote
 	sorts []sort
+	// limit is what each side may take. On a busy machine there are fewer pairs.
+	limit time.Duration
 }
 
 // run starts so many pairs of each sort, with neighpin on one node or, for a control, on none.
@@ -33,7 +36,8 @@ func (b blocks) run(ctx context.Context, what string, pairs int, neighpin bool) 
 				return nil, used, err
 			}
 		}
-		for until := pairs * (side + 1) / sides; done < until; {
+		began := time.Now()
+		for until := done + share(pairs, side); done < until && time.Since(began) < b.limit; {
 			n := min(together, until-done)
 			if err := b.some(ctx, all, holder, done, n); err != nil {
 				return nil, used, err
@@ -52,6 +56,9 @@ func (b blocks) run(ctx context.Context, what string, pairs int, neighpin bool) 
 	}
 	return all, used, nil
 }
+
+// share is how many of the pairs a side has.
+func share(pairs, side int) int { return pairs*(side+1)/sides - pairs*side/sides }
 
 // some starts a few pairs, of which the first has that number, and removes them.
 func (b blocks) some(ctx context.Context, all []series, holder, first, n int) error {

@@ -46,11 +46,12 @@ func measure(ctx context.Context, env bench.Env, pairs, controls int) (result be
 	if err := both(nodes, order{Do: doReady}); err != nil {
 		return result, err
 	}
-	b := blocks{env: env, nodes: nodes, sorts: sorts()}
+	b := blocks{env: env, nodes: nodes, sorts: sorts(), limit: 8 * time.Second}
 	control, _, err := b.run(ctx, "pairs without neighpin", controls, false)
 	if err != nil {
 		return result, err
 	}
+	b.limit = 30 * time.Second
 	measured, used, err := b.run(ctx, "pairs", pairs, true)
 	if err != nil {
 		return result, err
