@@ -43,8 +43,9 @@ type Options struct {
 	NetNSDirs []string
 	// MaxNeighbors is the limit of pins of one sandbox.
 	MaxNeighbors int
-	// CompareInterval is the time between two slow comparisons of everything that
-	// has started with what is true; zero stands for DefaultCompareInterval.
+	// CompareInterval is the time in which everything that has started is compared with
+	// what is true, whatever events say, see roundTime; zero stands for
+	// DefaultCompareInterval.
 	CompareInterval time.Duration
 	// Learn says that gateways of which the host knows nothing are asked for on
 	// the wire, and LearnInterval how often after that; zero stands for
@@ -209,33 +210,6 @@ func (e *Engine) SandboxStarted(ctx context.Context, id Identity) {
 		// It failed before; a pod on the kernel's stack has no container yet.
 		within(ctx, e.guard.check([]*sandbox{s}))
 	}
-}
-
-// Adopt takes NRI's Synchronize: sandboxes that are already there. Pins that
-// are missing are made, and the call waits for that; it takes at most a second,
-// and what is not done by then goes on behind it.
-func (e *Engine) Adopt(ctx context.Context, ids []Identity) {
-	ctx, cancel := context.WithTimeout(ctx, nriWait)
-	defer cancel()
-	var adopted, settled []*sandbox
-	for _, id := range ids {
-		s := e.begin(ctx, id, true)
-		if s == nil {
-			continue
-		}
-		s.barrier.open()
-		s.started.open()
-		if s.settled() {
-			settled = append(settled, s)
-		} else {
-			adopted = append(adopted, s)
-		}
-	}
-	repaired := e.guard.checkAfter(takeover, settled)
-	for _, s := range adopted {
-		s.wait(ctx)
-	}
-	within(ctx, repaired)
 }
 
 // within waits for c, for as long as the context lasts.

@@ -227,9 +227,7 @@ func (g *guard) sweep() {
 // all has every ward compared.
 func (g *guard) all(cause urgency) {
 	for _, w := range g.wards {
-		if cause > slow || w.nudge == nil { // a life looks by itself
-			g.mark(w, cause)
-		}
+		g.mark(w, cause)
 	}
 }
 
@@ -237,21 +235,6 @@ func (g *guard) all(cause urgency) {
 // nor the nodes of a cluster act all at once.
 func jittered(interval time.Duration) time.Duration {
 	return interval - interval/10 + rand.N(interval/5+1) //nolint:gosec // no secret
-}
-
-// rounds has everything compared at intervals, whatever events have said.
-func (g *guard) rounds(interval time.Duration) {
-	for {
-		select {
-		case <-g.engine.ctx.Done():
-			return
-		case <-time.After(jittered(interval)):
-		}
-		g.engine.bury()
-		g.mu.Lock()
-		g.all(slow)
-		g.mu.Unlock()
-	}
 }
 
 // end wakes everything that waits.

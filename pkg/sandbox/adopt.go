@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"context"
+	"sync"
+)
+
+const (
+	// adopters are how many sandboxes that nobody knew are looked at for the first time
+	// at once: each holds two sockets meanwhile.
+	adopters = 16
+	// adoptMany is from how many sandboxes on Synchronize is answered after adoptWait:
+	// they are not done within any time that the runtime waits for.
+	adoptMany = 500
+	adoptWait = nriWait / 4
+)
+
+// Adopt takes NRI's Synchronize: sandboxes that are already there. Pins that
+// are missing are made, and the call waits for that; it takes at most a second, of
+// many at most a quarter, and what is not done by then goes on behind it.
+func (e *Engine) Adopt(ctx context.Context, ids []Identity) {
+	wait := nriWait
+	if len(ids) > adoptMany {
+		wait = adoptWait
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	settled, living, unknown := e.meet(ids)
+	repaired := e.guard.checkAfter(takeover, settled)
+	begun := e.adoptLater(unknown)
+	for _, s := range living {
+		s.wait(ctx)
+	}
+	within(ctx, begun)
+	within(ctx, repaired)
+}
+
+// meet notes of sandboxes that they are there and have started, and says how far each is.
+// Those that are not selected are left out.
+func (e *Engine) meet(ids []Identity) (settled, living []*sandbox, unknown []Identity) {
+	for _, id := range ids {
+		s, known := e.find(id.ID)
+		switch {
+		case s == nil && !known:
+			unknown = append(unknown, id)
+			continue
+		case s == nil:
+			continue
+		}
+		s.there()
+		if s.settled() {
+			settled = append(settled, s)
+		} else {
+			living = append(living, s)
+		}
+	}
+	return settled, living, unknown
+}
+
+// there notes that a sandbox has started, in an order which asked does not mind.
+func (s *sandbox) there() {
+	s.barrier.open()
+	s.started.open()
+}
+
+// adoptLater begins the lives of sandboxes; the channel is closed when all have been
+// looked at.
+func (e *Engine) adoptLater(ids []Identity) <-chan struct{} {
+	done := make(chan struct{})
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed || len(ids) == 0 {
+		close(done)
+		return done
+	}
+	queue := make(chan Identity)
+	var all sync.WaitGroup
+	for range min(adopters, len(ids)) {
+		all.Go(func() {
+			for id := range queue {
+				e.adopt(id)
+			}
+		})
+	}
+	e.wg.Go(func() {
+		defer close(done)
+		for _, id := range ids {
+			if e.ctx.Err() == nil {
+				queue <- id
+			}
+		}
+		close(queue)
+		all.Wait()
+	})
+	return done
+}
+
+// adopt begins the life of one sandbox and waits until it has been looked at, or for
+// nriWait.
+func (e *Engine) adopt(id Identity) {
+	ctx, cancel := context.WithTimeout(e.ctx, nriWait)
+	defer cancel()
+	if s := e.begin(ctx, id, true); s != nil {
+		s.there()
+		s.wait(ctx)
+	}
+}
