@@ -35,6 +35,8 @@ type guard struct {
 	strangers map[int32]*pace // namespaces of nobody in care, by number
 	urgent    []*ward         // to be compared, in order
 	patient   []*ward         // when nothing is urgent
+	calmly    int             // how many of those may be compared at once
+	calm      int             // how many are, and are not held up
 	swept     time.Time
 	busy      int                  // workers that compare
 	moved     time.Time            // when one began or ended that last
@@ -53,7 +55,7 @@ func newGuard(e *Engine) *guard {
 	g := &guard{
 		engine: e, wards: make(map[*sandbox]*ward), byNSID: make(map[int32]*ward),
 		byLink: make(map[int]wards), byGateway: make(map[netip.Addr]wards),
-		strangers: make(map[int32]*pace), minded: make(map[netip.Addr]bool),
+		strangers: make(map[int32]*pace), minded: make(map[netip.Addr]bool), calmly: calmLooks(),
 	}
 	g.ready, g.askable = sync.NewCond(&g.mu), sync.NewCond(&g.mu)
 	return g
@@ -86,6 +88,7 @@ type ward struct {
 
 	dirty    bool    // something happened since it was last begun to be compared
 	busy     bool    // a worker has it
+	look     *look   // what that does
 	waits    urgency // the list it stands in
 	later    *time.Timer
 	cause    urgency   // of dirty: the more urgent, if several
@@ -282,10 +285,7 @@ func (g *guard) heard(events []neighbor.HostEvent) (concerns bool) {
 			continue
 		}
 		if w := g.byNSID[ev.NSID]; w != nil {
-			if w.nudge == nil && w.sandbox.concernedBy(ev.Event) {
-				concerns = true
-				g.mark(w, event)
-			}
+			concerns = g.happened(w, ev.Event) || concerns
 			continue
 		}
 		concerned := g.byGateway[ev.Dst]

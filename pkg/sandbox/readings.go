@@ -10,7 +10,7 @@ import (
 
 // readingsAge is how long what was read of the host serves others. Whatever is heard
 // to have changed ends it at once; this is for what waits to be heard.
-const readingsAge = 50 * time.Millisecond
+const readingsAge = 200 * time.Millisecond
 
 // hostReadings are what was read of the host's links and addresses since something
 // last happened to any of them: where many sandboxes are compared one after the other,
@@ -18,6 +18,7 @@ const readingsAge = 50 * time.Millisecond
 type hostReadings struct {
 	current *neighbor.Readings
 	began   time.Time
+	watcher hostWatcher // that has heard the host since then
 }
 
 // shared returns what a comparison for that cause may go by; nil is nothing.
@@ -30,10 +31,11 @@ func (g *guard) shared(cause urgency) *neighbor.Readings {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	r := &g.readings
-	if cause == event || g.watcher == nil {
-		return nil // for one sandbox alone; or nobody tells of changes, for longer than readingsAge
+	now := time.Now()
+	if r.watcher != g.watcher || g.watcher == nil || now.Sub(r.began) > readingsAge {
+		*r = hostReadings{watcher: g.watcher, began: now} // nobody told of changes, or not in time perhaps
 	}
-	if now := time.Now(); r.current == nil || now.Sub(r.began) > readingsAge {
+	if r.current == nil && g.watcher != nil && cause != event { // which is mostly of one sandbox alone
 		r.current, r.began = neighbor.NewReadings(), now
 	}
 	return r.current

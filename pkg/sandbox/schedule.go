@@ -5,6 +5,7 @@ package sandbox
 import (
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -120,7 +121,7 @@ func (g *guard) next() (*ward, urgency) {
 			return nil, idle
 		case len(g.urgent) > 0:
 			w, g.urgent = g.urgent[0], g.urgent[1:]
-		case len(g.patient) > 0:
+		case len(g.patient) > 0 && g.calm < g.calmly:
 			w, g.patient = g.patient[0], g.patient[1:]
 		default:
 			g.ready.Wait()
@@ -133,6 +134,7 @@ func (g *guard) next() (*ward, urgency) {
 		}
 		cause := w.cause
 		w.busy, w.dirty, w.waits, w.cause = true, false, idle, idle
+		g.begin(w, cause)
 		g.busy, g.moved = g.busy+1, time.Now()
 		g.looks[cause]++
 		return w, cause
@@ -182,6 +184,7 @@ func (g *guard) done(w *ward, b basis, cost time.Duration, err error) {
 	defer g.mu.Unlock()
 	w.busy = false
 	g.busy, g.moved = g.busy-1, time.Now()
+	during := g.ended(w)
 	for _, waiter := range w.served {
 		waiter.one()
 	}
@@ -194,7 +197,7 @@ func (g *guard) done(w *ward, b basis, cost time.Duration, err error) {
 	switch {
 	case err == nil:
 		w.failures = 0
-		if g.rebase(w, b) || more {
+		if g.rebase(w, b) || more || slices.ContainsFunc(during, w.sandbox.concernedBy) {
 			w.dirty, w.cause = true, max(w.cause, event)
 		}
 		g.scheduleAsk(w)

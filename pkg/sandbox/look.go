@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"runtime"
+	"time"
+
+	"github.com/neighpin/neighpin/pkg/neighbor"
+)
+
+const (
+	// heldUp is the time after which a look that is not urgent does not count among
+	// those that go on at once: the kernel's lock, or the sandbox, holds it up.
+	heldUp = 20 * time.Millisecond
+	// maxDuring bounds the events that are kept while a sandbox is looked at.
+	maxDuring = 8
+)
+
+// look is what a worker does with a ward. The guard's mutex guards it.
+type look struct {
+	calm   *time.Timer      // while it counts among those that are not urgent
+	during []neighbor.Event // that happened in the sandbox meanwhile
+}
+
+// calmLooks is how many workers may look at once at what is not urgent: one fewer than
+// there are processors, so that the runtime's calls find one that is free while a
+// thousand sandboxes are looked at. A thread that has one of Go's processors gives it
+// back only after some ten milliseconds, since its system calls take microseconds each.
+func calmLooks() int { return max(1, min(workers, runtime.GOMAXPROCS(0)-1)) }
+
+// begin begins a look.
+func (g *guard) begin(w *ward, cause urgency) {
+	w.look = &look{}
+	if cause >= event {
+		return
+	}
+	l := w.look
+	g.calm++
+	l.calm = time.AfterFunc(heldUp, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.hurry(l)
+	})
+}
+
+// hurry ends the counting of a look among the calm ones, and lets another one begin.
+func (g *guard) hurry(l *look) {
+	if l.calm == nil {
+		return
+	}
+	l.calm.Stop()
+	l.calm = nil
+	g.calm--
+	if len(g.patient) > 0 {
+		g.ready.Signal()
+	}
+}
+
+// ended ends a look, and returns what happened in the sandbox meanwhile.
+func (g *guard) ended(w *ward) (during []neighbor.Event) {
+	l := w.look
+	w.look = nil
+	g.hurry(l)
+	return l.during
+}
+
+// happened takes what happened in a sandbox, and reports whether that led to something.
+//
+// While a sandbox is looked at it can not be told what concerns it: most of what then
+// happens there is what the look itself writes, and its record does not say so yet. So
+// that is decided when the look has ended.
+func (g *guard) happened(w *ward, ev neighbor.Event) bool {
+	switch {
+	case w.nudge != nil: // the goroutine of its life hears that by itself
+		return false
+	case w.look != nil && len(w.look.during) < maxDuring:
+		w.look.during = append(w.look.during, ev)
+		return true
+	case w.look == nil && !w.sandbox.concernedBy(ev):
+		return false
+	}
+	g.mark(w, event)
+	return true
+}
