@@ -12,6 +12,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -32,8 +34,8 @@ type daemon struct {
 	state string
 }
 
-// profileAddress is in an enclosure's own network.
-const profileAddress = "127.0.0.1:9720"
+// address is where its metrics and profiles are, in an enclosure's own network.
+const daemonAddress = "127.0.0.1:9720"
 
 // startDaemon starts program for the pods of a segment.
 func startDaemon(program, folder, socket string, s *segment) (_ *daemon, err error) {
@@ -42,7 +44,7 @@ func startDaemon(program, folder, socket string, s *segment) (_ *daemon, err err
 		return nil, fmt.Errorf("make the daemon's log: %w", err)
 	}
 	d.cmd = exec.Command(program, "plugin", "--nri-socket", socket, "--containerd-socket", "", "--state-dir", d.state,
-		"--netns-dirs", s.folder, "--handlers", handler, "--annotate", handler, "--metrics-address", profileAddress, "--pprof", "--compare-interval", "1h")
+		"--netns-dirs", s.folder, "--handlers", handler, "--annotate", handler, "--metrics-address", daemonAddress, "--pprof", "--compare-interval", "1h")
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := d.cmd.Start(); err != nil {
@@ -86,21 +88,48 @@ func (d *daemon) processor() (time.Duration, error) {
 
 // profile has the daemon write where its processor's time goes in the next seconds to a file.
 func (d *daemon) profile(ctx context.Context, path string, seconds int) (err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", profileAddress, seconds), nil)
-	if err != nil {
-		return err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return fmt.Errorf("read the daemon's profile: %w", err)
-	}
-	defer response.Body.Close()
 	file, err := os.Create(path)
 	if err != nil {
 		return fmt.Errorf("make the profile's file: %w", err)
 	}
-	_, err = io.Copy(file, response.Body)
-	return errors.Join(err, file.Close())
+	return errors.Join(d.get(ctx, fmt.Sprintf("/debug/pprof/profile?seconds=%d", seconds), file), file.Close())
+}
+
+// looks is how often the daemon has looked at a pod, whatever the cause.
+func (d *daemon) looks(ctx context.Context) (all float64, err error) {
+	var text bytes.Buffer
+	if err := d.get(ctx, "/metrics", &text); err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(text.String()) {
+		if strings.HasPrefix(line, "neighpin_looks_total{") {
+			_, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+			count, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				return 0, fmt.Errorf("read the daemon's metrics: %w", err)
+			}
+			all += count
+		}
+	}
+	return all, nil
+}
+
+// get copies what the daemon answers.
+func (d *daemon) get(ctx context.Context, path string, to io.Writer) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+daemonAddress+path, nil)
+	if err != nil {
+		return err
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		return fmt.Errorf("ask the daemon: %w", err)
+	}
+	defer response.Body.Close()
+	if _, err := io.Copy(to, response.Body); err != nil || response.StatusCode != http.StatusOK {
+		return fmt.Errorf("ask the daemon for %s: %s: %w", path, response.Status, err)
+	}
+	return nil
 }
 
 // Close stops it and waits for its end.

@@ -101,6 +101,7 @@ type measurement struct {
 	all        []time.Duration // until the last one was
 	idle, busy []time.Duration
 	processor  time.Duration
+	looks      float64
 }
 
 // profileSeconds is how much of the rounds a profile has.
@@ -121,8 +122,9 @@ func (m *measurement) round(ctx context.Context, to net.HardwareAddr) error {
 	if err != nil {
 		return err
 	}
+	looked, looksErr := m.daemon.looks(ctx)
 	before, err := m.daemon.processor()
-	if err != nil {
+	if err := errors.Join(looksErr, err); err != nil {
 		return errors.Join(err, w.Close())
 	}
 	traffic = m.runtime.begin(ctx)
@@ -142,12 +144,18 @@ func (m *measurement) round(ctx context.Context, to net.HardwareAddr) error {
 	}
 	m.all = append(m.all, whole[len(whole)-1].Sub(began))
 	m.idle, m.busy, m.processor = append(m.idle, idle...), append(m.busy, busy...), m.processor+after-before
-	return errors.Join(m.segment.check(to), m.daemon.recorded(ctx, to.String(), len(m.segment.pods)))
+	if err := errors.Join(m.segment.check(to), m.daemon.recorded(ctx, to.String(), len(m.segment.pods))); err != nil {
+		return err
+	}
+	looks, err := m.daemon.looks(ctx)
+	m.looks += looks - looked
+	return err
 }
 
 func (m *measurement) report(result *bench.Result, pods, rounds int) {
 	result.Rows = []bench.Row{
-		bench.NewRow(podsName, m.each, bench.Value{Name: "CPU per pod", Unit: "µs", Value: float64(m.processor.Microseconds()) / float64(pods*rounds)}),
+		bench.NewRow(podsName, m.each, bench.Value{Name: "CPU per pod", Unit: "µs", Value: float64(m.processor.Microseconds()) / float64(pods*rounds)},
+			bench.Value{Name: "looks per pod", Value: m.looks / float64(pods*rounds)}),
 		bench.NewRow(idleName, m.idle), bench.NewRow(busyName, m.busy),
 	}
 	worst := bench.Summarize(m.all)
