@@ -21,7 +21,8 @@ import (
 // share it; each file is replaced as a whole. It is safe for concurrent use as
 // long as one goroutine writes one id.
 type Records struct {
-	dir string
+	dir  string
+	turn chan struct{} // held by the one of this process that merges
 }
 
 // lockAttempts bounds the wait for another process's write, in milliseconds.
@@ -61,7 +62,7 @@ func trusted(dir string) error {
 // RecordsIn names the directory under the state directory without making it:
 // what is not there holds no records, and Save makes it.
 func RecordsIn(stateDir string) *Records {
-	return &Records{dir: filepath.Join(stateDir, "sandboxes")}
+	return &Records{dir: filepath.Join(stateDir, "sandboxes"), turn: make(chan struct{}, 1)}
 }
 
 // Save writes a record.
@@ -90,6 +91,7 @@ func (r *Records) Merge(rec Record, merge func(old, rec Record) Record) error {
 	if err := os.MkdirAll(r.dir, 0o700); err != nil {
 		return fmt.Errorf("make directory for records: %w", err)
 	}
+	defer r.takeTurn()()
 	lock, err := os.OpenFile(filepath.Join(filepath.Dir(r.dir), "records.lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("lock records: %w", err)
@@ -108,6 +110,25 @@ func (r *Records) Merge(rec Record, merge func(old, rec Record) Record) error {
 		rec = merge(old, rec)
 	}
 	return r.Save(rec)
+}
+
+// takeTurn waits until nobody else of this process merges, which one need not look for
+// every millisecond, and returns what ends that. It waits no longer than for the lock.
+func (r *Records) takeTurn() (end func()) {
+	end = func() { <-r.turn }
+	select {
+	case r.turn <- struct{}{}:
+		return end
+	default:
+	}
+	limit := time.NewTimer(lockAttempts * time.Millisecond)
+	defer limit.Stop()
+	select {
+	case r.turn <- struct{}{}:
+		return end
+	case <-limit.C:
+		return func() {}
+	}
 }
 
 // Load reads the record of one sandbox; the error wraps fs.ErrNotExist when
