@@ -43,6 +43,7 @@ type Config struct {
 	Observe             bool     `json:"observe"`
 	StateDir            string   `json:"stateDir"`
 	NetNSDirs           []string `json:"netnsDirs"`
+	CNIResults          string   `json:"cniResults"`
 	NRISocket           string   `json:"nriSocket"`
 	PluginName          string   `json:"pluginName"`
 	PluginIndex         string   `json:"pluginIndex"`
@@ -113,6 +114,7 @@ func defaultConfig() Config {
 		HostState:           string(sandbox.HostStateReport),
 		StateDir:            defaultStateDir,
 		NetNSDirs:           []string{"/var/run/netns"},
+		CNIResults:          "/var/lib/cni/results",
 		NRISocket:           "/var/run/nri/nri.sock",
 		PluginName:          "neighpin",
 		PluginIndex:         "10",
@@ -141,6 +143,7 @@ func (c *Config) flags() *pflag.FlagSet {
 	set.BoolVar(&c.Observe, "observe", c.Observe, "count what selected pods ask for by ARP and neighbor discovery, by a small eBPF program on the host's ends of their links; needs Linux 6.6 and CAP_BPF or CAP_SYS_ADMIN")
 	set.StringVar(&c.StateDir, "state-dir", c.StateDir, "directory of the records and of the status socket")
 	set.StringSliceVar(&c.NetNSDirs, "netns-dirs", c.NetNSDirs, "directories in which the runtime keeps network namespaces")
+	set.StringVar(&c.CNIResults, "cni-results", c.CNIResults, "directory in which libcni keeps the results of CNI's work, which tell soonest that it has finished; empty means that containerd is asked alone")
 	set.StringVar(&c.NRISocket, "nri-socket", c.NRISocket, "NRI's socket; mount its directory, since the runtime makes the socket anew at each start")
 	set.StringVar(&c.PluginName, "plugin-name", c.PluginName, "name to register with NRI; a runtime that launches the plugin gives its own")
 	set.StringVar(&c.PluginIndex, "plugin-index", c.PluginIndex, "index to register with NRI, two digits")
@@ -309,6 +312,9 @@ func (c Config) validate() error {
 	}
 	if c.ContainerdSocket != "" && !filepath.IsAbs(c.ContainerdSocket) {
 		bad("containerd-socket", "%q, want an absolute path or none", c.ContainerdSocket)
+	}
+	if c.CNIResults != "" && !filepath.IsAbs(c.CNIResults) {
+		bad("cni-results", "%q, want an absolute path or none", c.CNIResults)
 	}
 	if len(c.NetNSDirs) == 0 || slices.ContainsFunc(c.NetNSDirs, func(dir string) bool { return !filepath.IsAbs(dir) }) {
 		bad("netns-dirs", "%q, want absolute paths", c.NetNSDirs)

@@ -150,10 +150,10 @@ func TestNodesThatAreDifferent(t *testing.T) {
 // A path is said once, in the daemon's own words; what is mounted follows.
 func TestPathsAreMountedWhereTheConfigurationSaysThem(t *testing.T) {
 	all := template(t, open(t), "--set", "config.nriSocket=/srv/nri/n.sock,config.containerdSocket=/run/k3s/containerd/containerd.sock",
-		"--set", "config.stateDir=/run/pins", "--set", "config.netnsDirs={/var/run/netns,/run/containerd/netns}")
+		"--set", "config.stateDir=/run/pins", "--set", "config.netnsDirs={/var/run/netns,/run/containerd/netns},config.cniResults=/srv/cni/results")
 	want := map[string]string{
 		"/run/pins": "None", "/srv/nri": "None", "/run/k3s/containerd": "HostToContainer",
-		"/var/run/netns": "HostToContainer", "/run/containerd/netns": "HostToContainer",
+		"/var/run/netns": "HostToContainer", "/run/containerd/netns": "HostToContainer", "/srv/cni": "None",
 	}
 	if diff := cmp.Diff(want, hostMounts(t, all)); diff != "" {
 		t.Errorf("mounts (- want, + got):\n%s", diff)

@@ -24,7 +24,7 @@ func TestDefaultPrivileges(t *testing.T) {
 				t.Errorf("capabilities %q, want %q", got, want)
 			}
 			want := map[string]string{
-				"/run/neighpin": "None", "/var/run/nri": "None", "/run/containerd": "HostToContainer", "/var/run/netns": "HostToContainer",
+				"/run/neighpin": "None", "/var/run/nri": "None", "/run/containerd": "HostToContainer", "/var/run/netns": "HostToContainer", "/var/lib/cni": "None",
 			}
 			if diff := cmp.Diff(want, hostMounts(t, all)); diff != "" {
 				t.Errorf("mounts of the host's folders (- want, + got):\n%s", diff)

@@ -47,6 +47,7 @@ func TestWrongValuesAreRefusedWithASentence(t *testing.T) {
 		"config.pluginIndex=x1":             "at '/config/pluginIndex': value must be 'two digits in quotes, such as \"10\"'",
 		"config.pluginName=my plugin":       "at '/config/pluginName': value must be 'a name of letters, digits and _.+-'",
 		"config.podAnnotations=deny":        "at '/config/podAnnotations': value must be one of 'allow', 'optIn', 'ignore'",
+		"config.cniResults=/results":        "at '/config/cniResults': value must be 'an absolute path such as /var/lib/cni/results, whose folder is mounted, or nothing'",
 		"config.stateDir=/":                 "at '/config/stateDir': value must be 'an absolute path such as /var/run/netns'",
 		// Kubernetes.
 		"affinity.nodes=x":                             "at '/affinity': additional properties 'nodes' not allowed",

@@ -38,6 +38,8 @@ type Node struct {
 	// and CNIStatus is "OK" or why their configuration could not be loaded.
 	CNI       []string
 	CNIStatus string
+	// OneNetwork tells that no pod gets more than one network, beside the loopback.
+	OneNetwork bool
 }
 
 // Runtime is one handler of the CRI plugin's configuration.
@@ -58,7 +60,11 @@ type criConfig struct {
 		Runtimes           map[string]struct {
 			RuntimeType    string
 			PodAnnotations []string
+			CNIMaxConfNum  int // zero: as it is for all
 		}
+	}
+	CNI struct {
+		MaxConfNum int // zero: no limit
 	}
 	NetNSMountsUnderStateDir bool
 	StateDir                 string
@@ -114,7 +120,9 @@ func (n *Node) readCRI(info map[string]string) error {
 		return fmt.Errorf("decode configuration: %w", err)
 	}
 	n.DefaultRuntime = config.Containerd.DefaultRuntimeName
+	n.OneNetwork = config.CNI.MaxConfNum == 1
 	for name, r := range config.Containerd.Runtimes {
+		n.OneNetwork = n.OneNetwork && (r.CNIMaxConfNum == 0 || r.CNIMaxConfNum == 1)
 		n.Runtimes = append(n.Runtimes, Runtime{Name: name, Type: r.RuntimeType, PodAnnotations: r.PodAnnotations})
 	}
 	slices.SortFunc(n.Runtimes, func(a, b Runtime) int { return strings.Compare(a.Name, b.Name) })

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	containers "github.com/containerd/containerd/api/services/containers/v1"
@@ -34,6 +36,9 @@ const (
 	// each takes a tenth of a millisecond.
 	atOnce = 4
 
+	// getters is how many of them are asked for at the same time.
+	getters = 8
+
 	// namespaceHeader selects containerd's own kind of namespace
 	// (containerd pkg/namespaces/grpc.go).
 	namespaceHeader = "containerd-namespace"
@@ -55,6 +60,7 @@ type Store struct {
 	containers containers.ContainersClient
 	socket     string
 	namespace  string
+	process    process // that answers at the socket
 }
 
 // NewStore prepares a connection to containerd's socket; the CRI plugin's
@@ -62,7 +68,9 @@ type Store struct {
 // that is absent shows with the first call. Options come on top of the connection's
 // own, for who wants to count what goes over it.
 func NewStore(socket, namespace string, options ...grpc.DialOption) (*Store, error) {
+	s := &Store{socket: socket, namespace: namespace}
 	options = append([]grpc.DialOption{
+		grpc.WithContextDialer(s.dial),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -75,10 +83,8 @@ func NewStore(socket, namespace string, options ...grpc.DialOption) (*Store, err
 	if err != nil {
 		return nil, fmt.Errorf("prepare connection to containerd at %s: %w", socket, err)
 	}
-	return &Store{
-		conn: conn, client: api.NewStoreClient(conn), leases: leases.NewLeasesClient(conn),
-		containers: containers.NewContainersClient(conn), socket: socket, namespace: namespace,
-	}, nil
+	s.conn, s.client, s.leases, s.containers = conn, api.NewStoreClient(conn), leases.NewLeasesClient(conn), containers.NewContainersClient(conn)
+	return s, nil
 }
 
 // Close ends the connection; calls under way fail.
@@ -167,35 +173,58 @@ func (s *Store) leased(ctx context.Context, known []string) (unknown []string, a
 	return unknown, all, nil
 }
 
-// each gets the records of some sandboxes. One that has none is left out, and one
+// each gets the records of some sandboxes, a few at once: where containerd has little
+// time an answer is mostly waiting. One that has none is left out, and one
 // that cannot be had costs no other, unless nobody answers (any more): then the
 // questions end, and without any record the result is nil.
 func (s *Store) each(ctx context.Context, ids []string) ([]Record, error) {
-	records := make([]Record, 0, len(ids))
-	var errs []error
-	for _, id := range ids {
-		response, err := s.client.Get(s.outgoing(ctx), &api.StoreGetRequest{SandboxID: id})
-		var rec Record
-		switch code := status.Code(err); {
-		case code == codes.NotFound:
-			continue
-		case err == nil:
-			rec, err = decode(response.GetSandbox())
-		case code == codes.Unavailable, ctx.Err() != nil:
-			if len(records) == 0 {
-				records = nil
+	records, errs := make([]*Record, len(ids)), make([]error, len(ids))
+	var silent atomic.Bool
+	var asking sync.WaitGroup
+	next := make(chan int)
+	for range min(getters, len(ids)) {
+		asking.Go(func() {
+			for i := range next {
+				if silent.Load() {
+					continue
+				}
+				var gone bool
+				if records[i], gone, errs[i] = s.one(ctx, ids[i]); gone {
+					silent.Store(true)
+				}
 			}
-			return records, errors.Join(append(errs, s.explain(fmt.Sprintf("get sandbox %.64q", id), err))...)
-		default:
-			err = s.explain(fmt.Sprintf("get sandbox %.64q", id), err)
-		}
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		records = append(records, rec)
+		})
 	}
-	return records, errors.Join(errs...)
+	for i := range ids {
+		next <- i
+	}
+	close(next)
+	asking.Wait()
+	found := make([]Record, 0, len(ids))
+	for _, rec := range records {
+		if rec != nil {
+			found = append(found, *rec)
+		}
+	}
+	if silent.Load() && len(found) == 0 {
+		found = nil
+	}
+	return found, errors.Join(errs...)
+}
+
+// one gets a record, or nil where there is none; silent tells that nobody answers.
+func (s *Store) one(ctx context.Context, id string) (rec *Record, silent bool, err error) {
+	response, err := s.client.Get(s.outgoing(ctx), &api.StoreGetRequest{SandboxID: id})
+	if code := status.Code(err); code == codes.NotFound {
+		return nil, false, nil
+	} else if err != nil {
+		return nil, code == codes.Unavailable || ctx.Err() != nil, s.explain(fmt.Sprintf("get sandbox %.64q", id), err)
+	}
+	decoded, err := decode(response.GetSandbox())
+	if err != nil {
+		return nil, false, err
+	}
+	return &decoded, false, nil
 }
 
 // Get returns the record of one sandbox. Where the sandbox store has none it is

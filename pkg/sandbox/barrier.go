@@ -10,8 +10,8 @@ import (
 	"github.com/neighpin/neighpin/pkg/neighbor"
 )
 
-// awaitNetwork returns when CNI has finished: the store's record has its result,
-// or NRI says so.
+// awaitNetwork returns when CNI has finished: libcni has kept its result, the
+// store's record has it, or NRI says so.
 func (l *life) awaitNetwork(ctx context.Context) error {
 	l.lastWithout = time.Now()
 	if l.engine.opts.Store == nil {
@@ -22,8 +22,8 @@ func (l *life) awaitNetwork(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	// Nobody announces the result (containerd's store publishes no event), but
-	// CNI cannot finish without changing the namespace: while something happens
+	// Nobody announces the record's result (containerd's store publishes no event),
+	// but CNI cannot finish without changing the namespace: while something happens
 	// there the store is asked every millisecond, else less often.
 	l.engine.waiting.Add(1)
 	defer l.engine.waiting.Add(-1)
@@ -33,11 +33,19 @@ func (l *life) awaitNetwork(ctx context.Context) error {
 	began := time.Now()
 	defer func() { l.early = lastRemoved.After(l.lastWithout) }()
 	answers := make(chan answer, 1)
+	made := l.engine.madeNetwork(ctx, l.sandbox.id.ID)
 	next := newAlarm(0)
 	defer next.stop()
 	for {
 		select {
 		case <-l.sandbox.barrier.opened():
+			return nil
+		case since := <-made:
+			// Before that the runtime cannot have taken anything.
+			if since.After(l.lastWithout) {
+				l.lastWithout = since
+			}
+			l.engine.results.leads.Store(true)
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
@@ -63,6 +71,7 @@ func (l *life) awaitNetwork(ctx context.Context) error {
 			// failed takes its namespace along, and containerd 1.7 keeps no
 			// records, so that NRI tells.
 			if a.err == nil && a.record.NetworkReady {
+				l.engine.results.leads.Store(false)
 				return nil
 			}
 			if a.err == nil {
@@ -85,6 +94,9 @@ const (
 	// next question. Where nothing else runs gVisor takes more than twice that from
 	// CNI's result to its look at the namespace, and what slows neighpin slows it, too.
 	maxPause = 25 * time.Millisecond
+	// maxRelaxed is the same where the result's file is sure to tell, and the record
+	// is asked for in case that it does not.
+	maxRelaxed = 250 * time.Millisecond
 )
 
 // answer is what came of one question.
@@ -100,6 +112,9 @@ type answer struct {
 // small, many a second would cost the very time that they are to save.
 func (l *life) share(pause time.Duration) time.Duration {
 	n := time.Duration(l.engine.waiting.Load())
+	if l.engine.results.leads.Load() {
+		return max(pause, min(maxRelaxed, max(maxPause, maxPause/5*n)))
+	}
 	return max(pause, min(pause*n, maxPause))
 }
 

@@ -10,18 +10,23 @@ import (
 func TestManyStartingSandboxesShareTheQuestions(t *testing.T) {
 	tests := []struct {
 		name    string
+		leads   bool
 		waiting int32
 		pause   time.Duration
 		want    time.Duration
 	}{
-		{"one alone asks as often as it likes", 1, time.Millisecond, time.Millisecond},
-		{"ten ask a tenth as often each", 10, time.Millisecond, 10 * time.Millisecond},
-		{"but never so seldom that the runtime is there first", 1000, 5 * time.Millisecond, maxPause},
-		{"a pause that is longer for other reasons stays", 1000, 100 * time.Millisecond, 100 * time.Millisecond},
+		{"one alone asks as often as it likes", false, 1, time.Millisecond, time.Millisecond},
+		{"ten ask a tenth as often each", false, 10, time.Millisecond, 10 * time.Millisecond},
+		{"but never so seldom that the runtime is there first", false, 1000, 5 * time.Millisecond, maxPause},
+		{"a pause that is longer for other reasons stays", false, 1000, 100 * time.Millisecond, 100 * time.Millisecond},
+		{"who is told by the result's file asks less", true, 1, time.Millisecond, maxPause},
+		{"and many still less", true, 20, time.Millisecond, 4 * maxPause},
+		{"but not never", true, 1000, time.Millisecond, maxRelaxed},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			l := &life{engine: &Engine{}}
+			l := &life{engine: &Engine{results: newResults()}}
+			l.engine.results.leads.Store(test.leads)
 			l.engine.waiting.Store(test.waiting)
 			if got := l.share(test.pause); got != test.want {
 				t.Errorf("pause of %s, want %s", got, test.want)

@@ -41,6 +41,11 @@ type Options struct {
 	StateDir string
 	// NetNSDirs are the directories where the runtime keeps namespaces.
 	NetNSDirs []string
+	// Results is the directory in which libcni keeps the results of CNI's work, a file for
+	// each network of a sandbox, and OneNetwork asks whether every sandbox has one alone.
+	// Without either the store says when CNI has finished.
+	Results    string
+	OneNetwork func(context.Context) (bool, error)
 	// MaxNeighbors is the limit of pins of one sandbox.
 	MaxNeighbors int
 	// CompareInterval is the time in which everything that has started is compared with
@@ -89,6 +94,7 @@ type Engine struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
+	results   *results
 	guard     *guard
 	pulse     *pulse
 	watchHost func() (hostWatcher, error)
@@ -132,7 +138,7 @@ func New(opts Options) (*Engine, error) {
 		roster: newRoster(), selector: opts.Selector, pulse: newPulse(), watchHost: watchHost, probe: neighbor.Probe,
 		tending: make(chan struct{}, tenders), mourning: make(chan struct{}, tenders),
 	}
-	e.guard = newGuard(e)
+	e.guard, e.results = newGuard(e), newResults()
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	return e, nil
 }
@@ -171,6 +177,7 @@ func (e *Engine) watch() error {
 	e.watcher = watcher
 	e.bury() // what went since its record was read
 	e.guard.start()
+	e.watchResults()
 	e.wg.Go(e.discover)
 	e.wg.Go(e.beat)
 	return nil
@@ -187,6 +194,7 @@ func (e *Engine) Close() {
 	if e.watcher != nil {
 		e.watcher.Close()
 	}
+	e.results.close()
 	e.wg.Wait()
 	_ = e.host.Close()
 }

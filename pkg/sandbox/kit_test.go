@@ -177,6 +177,9 @@ type node struct {
 	watch    func() (hostWatcher, error) // instead of the host's real events
 	handlers []string                    // instead of gVisor's
 
+	results    string // where libcni keeps them
+	oneNetwork func(context.Context) (bool, error)
+
 	hostState  HostStatePolicy
 	returnPath bool
 
@@ -209,6 +212,7 @@ func (n *node) options() Options {
 		Selector: Selector{Handlers: handlers, Annotate: handlers, PodAnnotations: AllowAnnotation},
 		Store:    n.store, StateDir: n.stateDir, NetNSDirs: []string{n.netnsDir}, MaxNeighbors: 16, Reporter: n.log,
 		CompareInterval: n.compare, LearnInterval: n.learn, Learn: n.learn > 0,
+		Results: n.results, OneNetwork: n.oneNetwork,
 		HostState: n.hostState, ReturnPath: n.returnPath, Observer: n.observer,
 	}
 }
