@@ -194,7 +194,6 @@ func (d *daemon) begin(config Config) (*sandbox.Engine, error) {
 		return nil, fmt.Errorf("set up engine: %w", err)
 	}
 	d.engine = engine
-	d.confine(config)
 	if err := engine.Start(); err != nil {
 		return nil, fmt.Errorf("start engine: %w", err)
 	}
@@ -209,18 +208,6 @@ func (d *daemon) begin(config Config) (*sandbox.Engine, error) {
 		}
 	}
 	return engine, nil
-}
-
-// confine gives up all rights that the configuration does not need. Before this only
-// the configuration was read, and the namespaces of the host were looked at, of which
-// process 1's shows itself to nobody with fewer rights.
-func (d *daemon) confine(config Config) {
-	left, err := confine(needed(config))
-	if err != nil {
-		d.log.WithError(err).Warn("this process keeps rights that it does not need")
-		return
-	}
-	d.log.WithField("capabilities", left).Debug("all other capabilities are given up")
 }
 
 // serve begins to answer at the metrics' address.
