@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/neighpin/neighpin/e2e/internal/await"
+	"github.com/neighpin/neighpin/e2e/internal/bench"
 	"github.com/neighpin/neighpin/e2e/internal/node"
 	"github.com/neighpin/neighpin/e2e/internal/setup"
 	"github.com/neighpin/neighpin/e2e/internal/wire"
@@ -53,6 +55,10 @@ func newBed(ctx context.Context, daemons ...node.DaemonOptions) (_ *bed, err err
 	}()
 	if b.node, err = node.Start(ctx, programs, node.Options{}); err != nil {
 		return nil, err
+	}
+	// An earlier node's pods had the same names, and what they wrote is not to be taken for these pods' words.
+	if err := os.RemoveAll(filepath.Join(b.node.LogDir(), "pods")); err != nil {
+		return nil, fmt.Errorf("remove the logs of an earlier node: %w", err)
 	}
 	if b.greeter, err = greet(ctx); err != nil {
 		return nil, err
@@ -126,7 +132,8 @@ type network struct {
 type attempt struct {
 	pod       *node.Pod
 	container *node.Container
-	pinned    bool
+	pinned    bool // or to be so
+	late      bool // it was to be, and was not in time, or nobody knows: it is no pinned pod
 	network   network
 	took      [2]time.Duration // to the first byte by IPv4, then by IPv6
 	until     time.Time        // when containerd was told of the latter
@@ -194,6 +201,17 @@ func parse(output string) (took []time.Duration, until time.Time, err error) {
 		}
 	}
 	return took, until, nil
+}
+
+// late counts those whose pins were not in time, as a bar.
+func late(name string, attempts []*attempt) bench.Limit {
+	n := 0
+	for _, a := range attempts {
+		if a.late {
+			n++
+		}
+	}
+	return bench.Limit{Of: name, Figure: "pods pinned too late", Value: float64(n)}
 }
 
 // removal is how many pods are removed at a time.
