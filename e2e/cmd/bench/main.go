@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/neighpin/neighpin/e2e/internal/bench"
+	"github.com/neighpin/neighpin/e2e/internal/bench/gain"
 	"github.com/neighpin/neighpin/e2e/internal/bench/nritrip"
 	"github.com/neighpin/neighpin/e2e/internal/bench/pairs"
 	"github.com/neighpin/neighpin/e2e/internal/bench/podstart"
@@ -37,6 +38,8 @@ func sections() []bench.Section {
 		pairs.Pairs(),
 		store.Store(),
 		repair.Repair(),
+		gain.FirstPacket(),
+		gain.Storm(),
 	}
 }
 
