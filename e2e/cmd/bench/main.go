@@ -20,6 +20,7 @@ import (
 
 	"github.com/neighpin/neighpin/e2e/internal/bench"
 	"github.com/neighpin/neighpin/e2e/internal/bench/gain"
+	"github.com/neighpin/neighpin/e2e/internal/bench/margin"
 	"github.com/neighpin/neighpin/e2e/internal/bench/nritrip"
 	"github.com/neighpin/neighpin/e2e/internal/bench/pairs"
 	"github.com/neighpin/neighpin/e2e/internal/bench/podstart"
@@ -36,6 +37,7 @@ func sections() []bench.Section {
 		podstart.Alternatives(podstart.Plugin()),
 		nritrip.NRI(),
 		pairs.Pairs(),
+		margin.Margin(),
 		store.Store(),
 		repair.Repair(),
 		gain.FirstPacket(),
