@@ -126,7 +126,7 @@ func TestKernelStackCountsToItsFirstContainer(t *testing.T) {
 func TestUnselectedSandboxIsNotTouched(t *testing.T) {
 	n := newNode(t)
 	pod := n.newPod("runc", typeRunc).listed().cni().ready()
-	n.eventually("the namespace to be identified", func() bool { return n.engine.owned(pod.rec.NetNSPath) })
+	n.eventually("the namespace to be identified", func() bool { return n.engine.hasOwner(pod.rec.NetNSPath) })
 	if n.store.asked() != 0 {
 		t.Errorf("the store was asked %d times about a sandbox that is not selected", n.store.asked())
 	}
@@ -137,7 +137,7 @@ func TestUnselectedSandboxIsNotTouched(t *testing.T) {
 		t.Errorf("entries %q", got)
 	}
 	pod.remove()
-	n.eventually("the sandbox to be forgotten", func() bool { return !n.engine.owned(pod.rec.NetNSPath) })
+	n.eventually("the sandbox to be forgotten", func() bool { return !n.engine.hasOwner(pod.rec.NetNSPath) })
 }
 
 func TestRuntimeThatWasQuickerIsLate(t *testing.T) {
@@ -230,7 +230,7 @@ func TestHostsNamespaceUnderAPodsNameIsRefused(t *testing.T) {
 	p := &pod{node: n}
 	p.rec.ID, p.rec.Handler, p.rec.Runtime, p.rec.NetNSPath = podID, "runsc", typeGVisor, path
 	p.ready()
-	n.eventually("the sandbox to be refused", func() bool { return n.engine.owned(path) && n.record().ID == "" })
+	n.eventually("the sandbox to be refused", func() bool { return n.engine.hasOwner(path) && n.record().ID == "" })
 	if n.log.count(KindPinned) != 0 {
 		t.Error("the host's own namespace was pinned")
 	}

@@ -4,7 +4,8 @@ package sandbox
 
 import (
 	"fmt"
-	"strings"
+	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -16,7 +17,7 @@ type silentHost struct{ hostWatcher }
 
 // What was read of the host serves several comparisons until something is heard of the host.
 func TestReadingsAreSharedUntilTheHostChanges(t *testing.T) {
-	g := newGuard(nil)
+	g := newGuard(&Engine{})
 	if g.shared(resync) != nil {
 		t.Error("shared while nobody listens to the host")
 	}
@@ -59,7 +60,7 @@ func TestReadingsAreSharedUntilTheHostChanges(t *testing.T) {
 
 // One worker fewer than there are processors compares what is not urgent, unless one of them is held up.
 func TestWhatIsNotUrgentLeavesAProcessor(t *testing.T) {
-	g := newGuard(nil)
+	g := newGuard(&Engine{})
 	g.calmly = 1
 	defer g.end()
 	add := func(id string, cause urgency) {
@@ -111,22 +112,49 @@ func TestWhatIsNotUrgentLeavesAProcessor(t *testing.T) {
 	}
 }
 
-// Its own entries, of which it hears before it has recorded them, are no reason to look again.
+// Its own entries, of which it hears before it has recorded them, are no reason to look again; a loss is.
 func TestWhatALookWritesLeadsToNoOther(t *testing.T) {
-	n := newNode(t)
-	pods := n.many(2)
-	looks := n.compared(pods[0].rec.ID)
-	for round := range 10 {
-		pods[0].IP("neigh del " + gateway4 + " dev eth0")
-		n.eventually("the pin to be back", func() bool { return strings.Contains(pods[0].permanent(), gateway4+" ") })
-		n.settled(pods[0].rec.ID)
-		// What the other one is repaired for is heard after all of that.
-		pods[1].IP("neigh del " + gateway4 + " dev eth0")
-		n.eventually("the other's pin to be back", func() bool { return strings.Contains(pods[1].permanent(), gateway4+" ") })
-		n.settled(pods[1].rec.ID)
-		n.settled(pods[0].rec.ID)
-		if got := looks(); got != round+1 {
-			t.Fatalf("looked %d times after %d losses", got, round+1)
-		}
+	const old, now = neighbor.HardwareAddr("02:00:00:00:00:01"), neighbor.HardwareAddr("02:00:00:00:00:02")
+	written := neighbor.Event{Kind: neighbor.NeighborChanged, Dst: netip.MustParseAddr(gateway4), LLAddr: now, State: []string{"PERMANENT"}}
+	lost := neighbor.Event{Kind: neighbor.NeighborRemoved, Dst: written.Dst}
+	entry := func(lladdr neighbor.HardwareAddr) []neighbor.Neighbor {
+		return []neighbor.Neighbor{{Dst: written.Dst, Dev: "eth0", LLAddr: lladdr, Family: neighbor.FamilyInet, State: written.State, Source: neighbor.SourcePeer}}
+	}
+	for name, c := range map[string]struct {
+		during []neighbor.Event
+		again  bool
+	}{
+		"its own entry": {[]neighbor.Event{written}, false},
+		"a loss":        {[]neighbor.Event{written, lost}, true},
+		"many":          {slices.Repeat([]neighbor.Event{written}, maxDuring+1), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGuard(&Engine{})
+			defer g.end()
+			s := newSandbox(Identity{ID: "one"})
+			s.rec.Neighbors = entry(old)
+			g.mu.Lock()
+			g.mind(s)
+			w := g.ward(s)
+			g.mark(w, event)
+			g.mu.Unlock()
+			if got, _ := g.next(); got != w {
+				t.Fatal("it is not looked at")
+			}
+			g.mu.Lock()
+			for _, ev := range c.during {
+				if !g.happened(w, ev) {
+					t.Errorf("%v led to nothing", ev.Kind)
+				}
+			}
+			g.mu.Unlock()
+			s.update(func(r *Record) { r.Neighbors = entry(now) })
+			g.done(w, basis{}, 0, nil)
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			if w.dirty != c.again || g.happened(w, written) || !g.happened(w, lost) {
+				t.Errorf("it is looked at again: %t, want %t", w.dirty, c.again)
+			}
+		})
 	}
 }

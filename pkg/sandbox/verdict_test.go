@@ -167,7 +167,7 @@ func TestHandlersStayWithinNRIsTimeout(t *testing.T) {
 	if took := time.Since(began); took > 4*time.Second {
 		t.Errorf("two handlers took %s while the store hung", took)
 	}
-	if n.engine.owned(path) {
+	if n.engine.hasOwner(path) {
 		t.Error("a pod of the default runtime is given up although its type is not known")
 	}
 }
