@@ -9,6 +9,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	containers "github.com/containerd/containerd/api/services/containers/v1"
@@ -36,7 +37,7 @@ type fakeServer struct {
 	namespace []string
 	stray     string // id of a lease without a sandbox
 	lists     int
-	gets      int
+	gets      atomic.Int32
 }
 
 func (f *fakeServer) List(ctx context.Context, request *api.StoreListRequest) (*api.StoreListResponse, error) {
@@ -48,7 +49,7 @@ func (f *fakeServer) List(ctx context.Context, request *api.StoreListRequest) (*
 }
 
 func (f *fakeServer) Get(_ context.Context, request *api.StoreGetRequest) (*api.StoreGetResponse, error) {
-	f.gets++
+	f.gets.Add(1)
 	for _, sandbox := range f.sandboxes {
 		if sandbox.GetSandboxID() == request.GetSandboxID() {
 			return &api.StoreGetResponse{Sandbox: sandbox}, nil
@@ -218,17 +219,17 @@ func TestAFewNewSandboxesAreFoundByTheirLeases(t *testing.T) {
 	}
 	store := serve(t, server)
 	records, err := store.List(t.Context(), known)
-	if err != nil || len(records) != 2 || !records[0].NetworkReady || server.lists != 0 || server.gets != 2 {
-		t.Errorf("%d lists and %d questions for one sandbox gave %+v, %v", server.lists, server.gets, records, err)
+	if err != nil || len(records) != 2 || !records[0].NetworkReady || server.lists != 0 || server.gets.Load() != 2 {
+		t.Errorf("%d lists and %d questions for one sandbox gave %+v, %v", server.lists, server.gets.Load(), records, err)
 	}
 	// Without an unknown one the store may be one that has no leases (containerd 2.0).
 	known = append(known, server.sandboxes[0].SandboxID, server.sandboxes[1].SandboxID)
-	if _, err := store.List(t.Context(), known); err != nil || server.lists != 1 || server.gets != 2 {
-		t.Errorf("%d lists and %d questions for one sandbox, %v", server.lists, server.gets, err)
+	if _, err := store.List(t.Context(), known); err != nil || server.lists != 1 || server.gets.Load() != 2 {
+		t.Errorf("%d lists and %d questions for one sandbox, %v", server.lists, server.gets.Load(), err)
 	}
 	// And many at once are listed.
-	if records, err := store.List(t.Context(), known[:50]); err != nil || len(records) != 100 || server.lists != 2 || server.gets != 2 {
-		t.Errorf("%d lists and %d questions for one sandbox gave %d, %v", server.lists, server.gets, len(records), err)
+	if records, err := store.List(t.Context(), known[:50]); err != nil || len(records) != 100 || server.lists != 2 || server.gets.Load() != 2 {
+		t.Errorf("%d lists and %d questions for one sandbox gave %d, %v", server.lists, server.gets.Load(), len(records), err)
 	}
 }
 
