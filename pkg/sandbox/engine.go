@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -152,12 +153,8 @@ func (e *Engine) Start() error {
 
 // remember takes the records of earlier processes.
 func (e *Engine) remember() {
-	records, err := e.records.LoadAll()
-	if err != nil {
+	if err := e.records.loadEach(runtime.GOMAXPROCS(0), e.load); err != nil {
 		e.report(Event{Kind: KindState, Err: err})
-	}
-	for _, rec := range records {
-		e.load(rec)
 	}
 	if err := e.sweepLiveFiles(); err != nil {
 		e.report(Event{Kind: KindState, Err: err})

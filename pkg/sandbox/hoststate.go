@@ -74,9 +74,11 @@ func (e *Engine) tends() bool {
 
 // tendLater has the host looked at for a sandbox, in nobody's way.
 func (e *Engine) tendLater(s *sandbox) {
-	if e.tends() && len(s.record().Addresses) > 0 {
-		e.wg.Go(func() { e.tend(s) })
+	rec := s.record()
+	if !e.tends() || len(rec.Addresses) == 0 || rec.HostState != nil && !e.opts.ReturnPath {
+		return
 	}
+	e.wg.Go(func() { e.tend(s) })
 }
 
 // tend does what is to be done on the host for a sandbox. It is looked at once in

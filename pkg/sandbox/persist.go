@@ -7,7 +7,7 @@ import (
 	"io/fs"
 )
 
-// load takes one record of an earlier process.
+// load takes one record of an earlier process. Several are taken at once.
 func (e *Engine) load(rec Record) {
 	s := newSandbox(rec.identity())
 	s.rec, s.loaded = &rec, true
@@ -21,9 +21,13 @@ func (e *Engine) load(rec Record) {
 	case rec.Phase == Starting:
 		// Found again by its namespace, unless the pod is not selected now; its
 		// record tells which entries are ours.
+		e.mu.Lock()
 		e.orphan(s)
+		e.mu.Unlock()
 	default:
+		e.mu.Lock()
 		e.keep(s)
+		e.mu.Unlock()
 		e.publish(s)
 		// Written with what is written next: a start costs no writing.
 		s.update(func(r *Record) { r.note(KindAdopted, "by another process, from the record") })

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -148,12 +150,18 @@ func (r *Records) Load(id string) (Record, error) {
 // LoadAll reads all records. Files that cannot be read are set aside with the
 // suffix ".broken", named in the error beside the others; those set aside
 // before are removed.
-func (r *Records) LoadAll() ([]Record, error) {
+func (r *Records) LoadAll() (records []Record, err error) {
+	err = r.loadEach(1, func(rec Record) { records = append(records, rec) })
+	return records, err
+}
+
+// loadEach is LoadAll for who does not need all records at once, see visit.
+func (r *Records) loadEach(readers int, load func(Record)) error {
 	errs := r.sweep()
-	records, err := r.each(func(path string, err error) error {
+	err := r.visit(readers, func(path string, err error) error {
 		return errors.Join(fmt.Errorf("%w (set aside as %s.broken)", err, path), os.Rename(path, path+".broken"))
-	})
-	return records, errors.Join(append(errs, err)...)
+	}, load)
+	return errors.Join(append(errs, err)...)
 }
 
 // sweep removes what was set aside before, and files that a process killed while
@@ -199,32 +207,47 @@ func (r *Records) List() ([]Record, error) {
 // each reads all records; what broken returns of those that cannot be read is
 // joined.
 func (r *Records) each(broken func(path string, err error) error) ([]Record, error) {
+	var records []Record
+	err := r.visit(1, broken, func(rec Record) { records = append(records, rec) })
+	return records, err
+}
+
+// visit is each for who does not need all records at once. So many goroutines read and
+// call visit, which takes the records in any order.
+func (r *Records) visit(readers int, broken func(path string, err error) error, visit func(Record)) error {
 	entries, err := os.ReadDir(r.dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("list records: %w", err)
+		return fmt.Errorf("list records: %w", err)
 	}
-	var records []Record
-	var errs []error
-	for _, entry := range entries {
-		id, isRecord := strings.CutSuffix(entry.Name(), ".json")
-		if !isRecord {
-			continue // another process is writing
-		}
-		rec, err := r.Load(id)
-		switch {
-		case errors.Is(err, fs.ErrNotExist): // removed meanwhile
-		case errors.Is(err, errBroken):
-			errs = append(errs, broken(filepath.Join(r.dir, entry.Name()), err))
-		case err != nil:
-			errs = append(errs, err)
-		default:
-			records = append(records, rec)
-		}
+	var next atomic.Int64
+	errs := make([]error, len(entries))
+	var all sync.WaitGroup
+	for range readers {
+		all.Go(func() {
+			for at := next.Add(1) - 1; at < int64(len(entries)); at = next.Add(1) - 1 {
+				name := entries[at].Name()
+				id, isRecord := strings.CutSuffix(name, ".json")
+				if !isRecord {
+					continue // another process is writing
+				}
+				rec, err := r.Load(id)
+				switch {
+				case errors.Is(err, fs.ErrNotExist): // removed meanwhile
+				case errors.Is(err, errBroken):
+					errs[at] = broken(filepath.Join(r.dir, name), err)
+				case err != nil:
+					errs[at] = err
+				default:
+					visit(rec)
+				}
+			}
+		})
 	}
-	return records, errors.Join(errs...)
+	all.Wait()
+	return errors.Join(errs...)
 }
 
 // Delete removes the record of a sandbox; one that is not there is no error.

@@ -11,9 +11,9 @@ import (
 const (
 	// roundMany is how many sandboxes are compared within an interval at least. With
 	// more of them a round takes longer in proportion, so that what events have said
-	// already does not come to cost more of the processor than a thousandth, at half a
-	// millisecond each in five minutes.
-	roundMany = 400
+	// already does not come to cost more of the processor than a thousandth, at less
+	// than a millisecond each in five minutes.
+	roundMany = 250
 	// roundStep is the least time between two steps of a round, so that a full node does
 	// not wake for each of its sandboxes.
 	roundStep = time.Second

@@ -6,50 +6,42 @@ import (
 	"context"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unique"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
 )
 
-// latch opens once and stays open. Its zero value is shut. It has a channel only while
-// somebody may be waiting: every sandbox has ten of these for its whole life.
+// latch opens once and stays open. Its zero value is shut. It has a channel of its own
+// only while somebody may be waiting: every sandbox has eight of these for its whole life.
 type latch struct {
-	mu    sync.Mutex // guards the following
-	free  bool       // it is open
-	waits chan struct{}
+	c atomic.Pointer[chan struct{}] // nil: shut, and nobody waits; passed: open
 }
 
+// passed is the closed channel of all latches that are open.
+var passed = func() *chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return &c
+}()
+
 func (l *latch) open() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.waits != nil {
-		close(l.waits)
+	if waited := l.c.Swap(passed); waited != nil && waited != passed {
+		close(*waited)
 	}
-	l.free, l.waits = true, nil
 }
 
 // opened returns a channel that is closed as soon as the latch is open.
 func (l *latch) opened() <-chan struct{} {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	c := l.waits
-	if c == nil {
-		c = make(chan struct{})
-		if l.free {
-			close(c)
-		} else {
-			l.waits = c
-		}
+	if l.c.Load() == nil {
+		c := make(chan struct{})
+		l.c.CompareAndSwap(nil, &c) // another may have been quicker
 	}
-	return c
+	return *l.c.Load()
 }
 
-func (l *latch) isOpen() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.free
-}
+func (l *latch) isOpen() bool { return l.c.Load() == passed }
 
 // sandbox is one selected sandbox while the engine knows it.
 type sandbox struct {
