@@ -137,15 +137,12 @@ func (b *bed) begin(ctx context.Context) error {
 }
 
 // grow starts pods and measures at each of the counts.
-var tmpHook func(context.Context, *bed)
-
 func (b *bed) grow(ctx context.Context, counts []int) error {
 	for _, count := range counts {
 		known, began := len(b.cluster.pods), time.Now()
 		if err := b.cluster.grow(ctx, count); err != nil {
 			return err
 		}
-		if tmpHook != nil && count > 100 { go tmpHook(ctx, b) }
 		s, made := stage{count: count}, time.Now()
 		for _, p := range b.cluster.pods[known:] {
 			took, err := b.runtime.start(ctx, p)
