@@ -61,6 +61,7 @@ type Store struct {
 	socket     string
 	namespace  string
 	process    process // that answers at the socket
+	recent     recent  // what the leases said
 }
 
 // NewStore prepares a connection to containerd's socket; the CRI plugin's
@@ -100,7 +101,9 @@ func (s *Store) Close() error {
 // (internal/cri/server/sandbox_run.go). To list leases costs containerd a tenth of
 // what it takes to list records: it reads every record whole, whatever the filter, and
 // compares each with every known id. Those that start when there are no leases for
-// sandboxes are found all the same, since then no lease is of an unknown one.
+// sandboxes are found all the same, since then no lease is of an unknown one. While
+// an unknown one is there, leases are listed again after a moment only: who waits for
+// the record of one asks many times, and for that one alone.
 func (s *Store) List(ctx context.Context, known []string) ([]Record, error) {
 	unknown, all, err := s.leased(ctx, known)
 	if err == nil && len(unknown) > 0 && len(unknown) <= atOnce+all/4 {
@@ -138,39 +141,6 @@ func decodeAll(sandboxes []*types.Sandbox) ([]Record, error) {
 		records = append(records, rec)
 	}
 	return records, errors.Join(errs...)
-}
-
-// listByLease returns what a list cannot, because all records together are more
-// than one message: annotations of a few pods suffice. Each record is then asked
-// for by itself.
-func (s *Store) listByLease(ctx context.Context, known []string) ([]Record, error) {
-	unknown, _, err := s.leased(ctx, known)
-	if err != nil {
-		return nil, err
-	}
-	return s.each(ctx, unknown)
-}
-
-// leased returns the ids of sandboxes that have a lease and are not known, and how
-// many have one in all. Leases of images and the like have ids of another form.
-func (s *Store) leased(ctx context.Context, known []string) (unknown []string, all int, err error) {
-	response, err := s.leases.List(s.outgoing(ctx), &leases.ListRequest{})
-	if err != nil {
-		return nil, 0, s.explain("list leases of sandboxes", err)
-	}
-	skip := make(map[string]bool, len(known))
-	for _, id := range known {
-		skip[id] = true
-	}
-	for _, lease := range response.GetLeases() {
-		if id := lease.GetID(); isSandboxID(id) {
-			all++
-			if !skip[id] {
-				unknown = append(unknown, id)
-			}
-		}
-	}
-	return unknown, all, nil
 }
 
 // each gets the records of some sandboxes, a few at once: where containerd has little

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	containers "github.com/containerd/containerd/api/services/containers/v1"
 	leases "github.com/containerd/containerd/api/services/leases/v1"
@@ -37,6 +38,7 @@ type fakeServer struct {
 	namespace []string
 	stray     string // id of a lease without a sandbox
 	lists     int
+	leases    int
 	gets      atomic.Int32
 }
 
@@ -89,6 +91,7 @@ type fakeLeases struct {
 }
 
 func (f *fakeLeases) List(context.Context, *leases.ListRequest) (*leases.ListResponse, error) {
+	f.server.leases++
 	response := &leases.ListResponse{Leases: []*leases.Lease{{ID: "pull-of-an-image"}}}
 	if f.server.stray != "" {
 		response.Leases = append(response.Leases, &leases.Lease{ID: f.server.stray})
@@ -230,6 +233,47 @@ func TestAFewNewSandboxesAreFoundByTheirLeases(t *testing.T) {
 	// And many at once are listed.
 	if records, err := store.List(t.Context(), known[:50]); err != nil || len(records) != 100 || server.lists != 2 || server.gets.Load() != 2 {
 		t.Errorf("%d lists and %d questions for one sandbox gave %d, %v", server.lists, server.gets.Load(), len(records), err)
+	}
+}
+
+// Who waits for a record asks often, and each time for one record alone.
+func TestWhileOneIsWaitedForLeasesAreNotListedEachTime(t *testing.T) {
+	server := &fakeServer{}
+	var known []string
+	for i := range 50 {
+		sandbox := sandboxWith(readyRecord)
+		sandbox.SandboxID = fmt.Sprintf("%064x", i)
+		server.sandboxes = append(server.sandboxes, sandbox)
+		if i > 0 {
+			known = append(known, sandbox.SandboxID)
+		}
+	}
+	store := serve(t, server)
+	ask := func(known []string, want int) {
+		t.Helper()
+		records, err := store.List(t.Context(), known)
+		if err != nil || len(records) != want {
+			t.Fatalf("%d records, want %d; %v", len(records), want, err)
+		}
+	}
+	ask(known, 1)
+	store.recent.mu.Lock()
+	store.recent.at = time.Now().Add(time.Hour) // no moment passes
+	store.recent.mu.Unlock()
+	for range 10 {
+		ask(known, 1)
+	}
+	if server.leases != 1 || server.gets.Load() != 11 || server.lists != 0 {
+		t.Errorf("%d lists of leases, %d of records, %d questions for one", server.leases, server.lists, server.gets.Load())
+	}
+	// Another one, once the first is known; and again when the moment has passed.
+	ask(append(known[1:], server.sandboxes[0].SandboxID), 1)
+	store.recent.mu.Lock()
+	store.recent.at = time.Now().Add(-2 * leaseAge)
+	store.recent.mu.Unlock()
+	ask(known[1:], 2)
+	if server.leases != 3 {
+		t.Errorf("%d lists of leases, want 3", server.leases)
 	}
 }
 
