@@ -8,10 +8,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/e2e/internal/await"
 	"github.com/neighpin/neighpin/e2e/internal/node"
@@ -26,7 +27,7 @@ const (
 // sample is what came of one pod.
 type sample struct {
 	toPin    time.Duration // from CNI's result to the acknowledged pin
-	margin   time.Duration // from there to runsc's look at the neighbors
+	margin   time.Duration // from there to runsc's look at the neighbors; zero where there was no pin
 	recorded time.Duration // the margin in neighpin's record
 	verdict  string
 }
@@ -110,26 +111,31 @@ func look(pod *node.Pod, record node.Sandbox) (s sample, err error) {
 		return s, err
 	}
 	s = sample{verdict: record.Timing.Verdict, recorded: time.Duration(record.Timing.MarginMs * float64(time.Millisecond))}
-	s.toPin, s.margin = record.Timing.PinnedAt.Sub(written), read.Sub(record.Timing.PinnedAt)
+	if pinned := record.Timing.PinnedAt; !pinned.IsZero() {
+		s.toPin, s.margin = pinned.Sub(written), read.Sub(pinned)
+	}
 	if s.verdict == inTime {
 		err = checkCopied(pod)
 	}
 	return s, err
 }
 
-// resultWritten is when containerd wrote CNI's result into libcni's cache, which it does when the last plugin of the chain has
-// returned (libcni/api.go, AddNetworkList) and before the sandbox's own record.
+// resultWritten is when containerd made the file of CNI's result in libcni's cache, which it does when the last plugin of the chain has
+// returned (libcni/api.go, AddNetworkList) and before it writes the sandbox's own record.
 func resultWritten(pod *node.Pod) (time.Time, error) {
 	const cache = "/var/lib/cni/results"
 	files, err := filepath.Glob(filepath.Join(cache, "*-"+pod.ID+"-eth0"))
 	if err != nil || len(files) != 1 {
 		return time.Time{}, fmt.Errorf("find CNI's result of pod %s below %s: there are %q", pod.Name, cache, files)
 	}
-	info, err := os.Stat(files[0])
-	if err != nil {
+	var stat unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, files[0], 0, unix.STATX_BTIME, &stat); err != nil {
 		return time.Time{}, fmt.Errorf("look at CNI's result of pod %s: %w", pod.Name, err)
 	}
-	return info.ModTime(), nil
+	if stat.Mask&unix.STATX_BTIME == 0 {
+		return time.Time{}, fmt.Errorf("look at CNI's result of pod %s: the file system does not keep when a file was made", pod.Name)
+	}
+	return time.Unix(stat.Btime.Sec, int64(stat.Btime.Nsec)), nil
 }
 
 // checkCopied says whether runsc copied exactly both gateways with the address of the host's end.
