@@ -19,7 +19,8 @@ const leaseAge = 5 * time.Millisecond
 type recent struct {
 	mu      sync.Mutex // guards the following
 	at      time.Time  // when they were asked for
-	unknown []string   // ids of sandboxes that were not known then
+	known   int        // how many sandboxes were known then
+	unknown []string   // ids of those that were not
 	all     int        // how many sandboxes had one
 }
 
@@ -27,8 +28,8 @@ type recent struct {
 func (r *recent) still(known []string) (unknown []string, all int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if time.Since(r.at) > leaseAge || len(r.unknown) == 0 {
-		return nil, 0
+	if time.Since(r.at) > leaseAge || len(r.unknown) == 0 || len(known) < r.known {
+		return nil, 0 // or some are not known any more
 	}
 	left := make(map[string]bool, len(r.unknown))
 	for _, id := range r.unknown {
@@ -46,11 +47,11 @@ func (r *recent) still(known []string) (unknown []string, all int) {
 }
 
 // note keeps what the leases said to a question of that time.
-func (r *recent) note(asked time.Time, unknown []string, all int) {
+func (r *recent) note(asked time.Time, known int, unknown []string, all int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if asked.After(r.at) {
-		r.at, r.unknown, r.all = asked, unknown, all
+		r.at, r.known, r.unknown, r.all = asked, known, unknown, all
 	}
 }
 
@@ -83,7 +84,7 @@ func (s *Store) listLeases(ctx context.Context, known []string) (unknown []strin
 			}
 		}
 	}
-	s.recent.note(asked, unknown, all)
+	s.recent.note(asked, len(known), unknown, all)
 	return unknown, all, nil
 }
 
