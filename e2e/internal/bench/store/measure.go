@@ -48,6 +48,11 @@ func (w *world) measure(ctx context.Context, ways []way, rounds int, share time.
 
 // try goes one way once, and checks where it leads.
 func (w *world) try(ctx context.Context, s *series) error {
+	if s.way.ready != nil {
+		if err := s.way.ready(ctx, w); err != nil {
+			return err
+		}
+	}
 	before, err := w.use()
 	if err != nil {
 		return err

@@ -36,7 +36,7 @@ func Store() bench.Section {
 		if env.Short {
 			return run(ctx, env, plan{sizes: []int{10, 100, 500, 1000}, rounds: 5, share: 50 * time.Millisecond})
 		}
-		return run(ctx, env, plan{sizes: []int{10, 100, 500, 1000, 2000, 5000}, rounds: 40, share: 500 * time.Millisecond})
+		return run(ctx, env, plan{sizes: []int{10, 100, 500, 1000, 2000, 5000}, rounds: 40, share: 300 * time.Millisecond})
 	}}
 }
 

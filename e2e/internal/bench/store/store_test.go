@@ -58,7 +58,7 @@ func TestEveryWayLeadsToTheOwner(t *testing.T) {
 func TestAWayThatLeadsElsewhereIsAnError(t *testing.T) {
 	w := &world{client: &client{traffic: &traffic{}}, containerd: os.Getpid(), new: newSandbox()}
 	for name, id := range map[string]string{"nowhere": "", "to another": newSandbox().id} {
-		s := series{way: way{name, func(context.Context, *world) (string, error) { return id, nil }}}
+		s := series{way: way{name: name, find: func(context.Context, *world) (string, error) { return id, nil }}}
 		if err := w.try(t.Context(), &s); !errors.Is(err, errWrong) || len(s.took) != 0 {
 			t.Errorf("a way that leads %s: %v, and counted %d times", name, err, len(s.took))
 		}

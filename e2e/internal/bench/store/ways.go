@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	leases "github.com/containerd/containerd/api/services/leases/v1"
 	api "github.com/containerd/containerd/api/services/sandbox/v1"
@@ -23,6 +24,7 @@ const (
 	leasesName     = "leases, then get"
 	getName        = "get by id"
 	oursName       = "neighpin"
+	againName      = "neighpin, asking again"
 	firstName      = "neighpin, knowing none"
 )
 
@@ -30,6 +32,8 @@ const (
 type way struct {
 	name string
 	find func(ctx context.Context, w *world) (id string, err error)
+	// ready is called before each time, and not measured; nil for nothing.
+	ready func(ctx context.Context, w *world) error
 }
 
 // ways are what the store offers. None of them takes a path: filters know ids and labels alone (containerd
@@ -37,17 +41,18 @@ type way struct {
 // (from containerd 2.3 on; before, records never get it).
 func ways() []way {
 	return []way{
-		{everythingName, func(ctx context.Context, w *world) (string, error) { return w.list(ctx) }},
-		{othersName, func(ctx context.Context, w *world) (string, error) {
+		{name: everythingName, find: func(ctx context.Context, w *world) (string, error) { return w.list(ctx) }},
+		{name: othersName, find: func(ctx context.Context, w *world) (string, error) {
 			return w.list(ctx, "id!="+strings.Join(w.others(), ",id!="))
 		}},
-		{labelName, func(ctx context.Context, w *world) (string, error) {
+		{name: labelName, find: func(ctx context.Context, w *world) (string, error) {
 			return w.list(ctx, `labels."io.cri-containerd.kind"!=sandbox`)
 		}},
-		{leasesName, byLease},
-		{getName, func(ctx context.Context, w *world) (string, error) { return w.get(ctx, w.new.id) }},
-		{oursName, ours},
-		{firstName, oursFirst},
+		{name: leasesName, find: byLease},
+		{name: getName, find: func(ctx context.Context, w *world) (string, error) { return w.get(ctx, w.new.id) }},
+		{name: oursName, find: ours, ready: forget},
+		{name: againName, find: ours, ready: askOnce},
+		{name: firstName, find: oursFirst, ready: forget},
 	}
 }
 
@@ -99,6 +104,25 @@ func byLease(ctx context.Context, w *world) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// memory is for how long neighpin goes by the last list of leases (pkg/containerd, leaseAge).
+const memory = 5 * time.Millisecond
+
+// forget lets that pass.
+func forget(ctx context.Context, _ *world) error {
+	select {
+	case <-time.After(2 * memory):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// askOnce asks neighpin's question, so that the next one is another of the same.
+func askOnce(ctx context.Context, w *world) error {
+	_, err := ours(ctx, w)
+	return err
 }
 
 // ours is the engine's question.
