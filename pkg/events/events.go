@@ -52,6 +52,7 @@ const queueLength = 256
 // Recorder writes the troubles of pods as Events. It is safe for concurrent use.
 type Recorder struct {
 	opts   Options
+	pacing pacing
 	queue  chan trouble
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -62,14 +63,14 @@ var _ sandbox.Reporter = (*Recorder)(nil)
 // New prepares a recorder. What is reported before Start waits, as far as there is
 // room.
 func New(opts Options) *Recorder {
-	return &Recorder{opts: opts, queue: make(chan trouble, queueLength), cancel: func() {}}
+	return &Recorder{opts: opts, pacing: usualPacing(), queue: make(chan trouble, queueLength), cancel: func() {}}
 }
 
 // Start begins to write. It is called once.
 func (r *Recorder) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
-	w := newWriter(r.opts)
+	w := newWriter(r.opts, r.pacing)
 	r.wg.Go(func() {
 		defer w.client.close()
 		w.run(ctx, r.queue)

@@ -57,7 +57,7 @@ func TestAStaleCopyIsAnEventOnThePod(t *testing.T) {
 func TestTheSameTroubleOfAPodIsOneEventThatCounts(t *testing.T) {
 	server := newAPIServer(t)
 	d := newDesk(t, server.address())
-	w := newWriter(d.opts)
+	w := newWriter(d.opts, prompt())
 	t.Cleanup(w.client.close)
 	report := func(now string) {
 		trouble, _ := read(staleEvent(web(1), now))
@@ -205,7 +205,7 @@ func TestAServerThatHangsHoldsNobodyUp(t *testing.T) {
 
 func TestWhatIsRememberedIsBounded(t *testing.T) {
 	d := newDesk(t, Server{})
-	w := newWriter(d.opts)
+	w := newWriter(d.opts, prompt())
 	now := time.Now()
 	for i := range 2 * maxCases {
 		trouble, _ := read(staleEvent(web(i), "2"))
@@ -238,7 +238,7 @@ func TestATroubledNamespaceKeepsNoOtherWaiting(t *testing.T) {
 		refuse := func(string) (int, string) { return code, "" }
 		server.answers(refuse)
 		d := newDesk(t, server.address())
-		w := newWriter(d.opts)
+		w := newWriter(d.opts, prompt())
 		t.Cleanup(w.client.close)
 		begun := time.Now()
 		troubled, _ := read(staleEvent(web(1), "2"))
@@ -256,7 +256,7 @@ func TestATroubledNamespaceKeepsNoOtherWaiting(t *testing.T) {
 		w.write(t.Context(), next)
 		d.outcome(t, Sent)
 		server.answers(refuse)
-		c.since = begun.Add(-patience)
+		c.due = begun.Add(-2 * patience)
 		w.write(t.Context(), c)
 		d.outcome(t, Failed)
 	}

@@ -178,9 +178,13 @@ func newDesk(t *testing.T, server Server) *desk {
 		Next: d.next(), Server: server, Node: "node-1",
 		Count: func(o Outcome) { d.outcomes <- o }, Fault: func(err error) { d.faults <- err },
 	})
+	d.pacing = prompt()
 	t.Cleanup(d.Close)
 	return d
 }
+
+// prompt is for tests that are not about the pace.
+func prompt() pacing { return pacing{burst: 1 << 20, refill: time.Millisecond, retry: time.Second} }
 
 func (d *desk) outcome(t *testing.T, want Outcome) {
 	t.Helper()

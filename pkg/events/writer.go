@@ -5,7 +5,9 @@ package events
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,8 +16,6 @@ import (
 )
 
 const (
-	// between is the least time between two writes: five in a second.
-	between = 200 * time.Millisecond
 	// firstAgain is the least time from an Event to its first repetition; it doubles
 	// with each, up to lastAgain.
 	firstAgain, lastAgain = time.Minute, 10 * time.Minute
@@ -23,9 +23,37 @@ const (
 	// the API server forgets Events, too (kube-apiserver --event-ttl).
 	maxCases = 1024
 	maxAge   = time.Hour
-	// patience is how long a trouble waits for an API server that does not answer.
+	// patience is how long a trouble waits for its turn, and for an API server that
+	// does not answer.
 	patience = 10 * time.Minute
 )
+
+// pacing bounds what one node writes, since what ails its pods may ail those of five
+// thousand nodes in the same second (docs/scale.md has what that comes to).
+type pacing struct {
+	// first is how long a trouble waits at most that comes when no other waits; chance
+	// says how long.
+	first time.Duration
+	// between is the least time between two writes; chance makes it up to three times
+	// that.
+	between time.Duration
+	// burst is how many writes follow each other like that, and refill the time after
+	// which there may be one more. Both are so in the mean: chance makes a write count
+	// for half of one up to one and a half, so that nodes that began together come apart.
+	burst  int
+	refill time.Duration
+	// retry is the first pause after a fault; it grows up to a minute.
+	retry time.Duration
+}
+
+func usualPacing() pacing {
+	return pacing{first: 5 * time.Second, between: 2 * time.Second, burst: 10, refill: time.Minute, retry: 5 * time.Second}
+}
+
+// upTo is some time up to a limit.
+func upTo(limit time.Duration) time.Duration {
+	return rand.N(limit + 1) //nolint:gosec // no secret
+}
 
 // caseKey is one kind of trouble of one pod. All of it is one Event, which says the
 // latest and counts.
@@ -44,24 +72,39 @@ type openCase struct {
 	event   string    // the Event's name; empty while there is none
 	writes  int       // that the API server took
 	waiting int       // reports that no write has told of
-	since   time.Time // the first of these came
 	next    time.Time // not to be written before
+	due     time.Time // when it first could have been
 }
 
 // writer decides when which Event is written. One goroutine has it.
 type writer struct {
 	opts   Options
-	client *client
+	pacing pacing
+	client api
 	cases  map[caseKey]*openCase
 	next   time.Time // nothing is written before
 	pause  *backoff.ExponentialBackOff
 	faulty bool // and that was said
+
+	waiting int       // cases that wait
+	credit  float64   // writes that may follow each other
+	filled  time.Time // when credit was that
 }
 
-func newWriter(opts Options) *writer {
+// api is the part of the API server that is used; see client.
+type api interface {
+	create(ctx context.Context, event object) error
+	repeat(ctx context.Context, namespace, name string, change again) error
+	close()
+}
+
+func newWriter(opts Options, pacing pacing) *writer {
 	pause := backoff.NewExponentialBackOff()
-	pause.InitialInterval, pause.MaxInterval = time.Second, time.Minute
-	return &writer{opts: opts, client: &client{server: opts.Server, timeout: requestTimeout}, cases: make(map[caseKey]*openCase), pause: pause}
+	pause.InitialInterval, pause.MaxInterval = pacing.retry, time.Minute
+	return &writer{
+		opts: opts, pacing: pacing, client: &client{server: opts.Server, timeout: requestTimeout}, cases: make(map[caseKey]*openCase), pause: pause,
+		credit: float64(pacing.burst), filled: time.Now(),
+	}
 }
 
 // run takes troubles and writes them, until the context ends.
@@ -86,19 +129,33 @@ func (w *writer) run(ctx context.Context, queue <-chan trouble) {
 	}
 }
 
-// due is the case that is to be written next, and when.
+// due is the case that is to be written next, and when. What has waited for its turn
+// for too long is given up.
 func (w *writer) due() (*openCase, time.Time) {
 	var first *openCase
+	now := time.Now()
 	for _, c := range w.cases {
+		if c.waiting > 0 && now.Sub(c.due) > patience && c.due.Equal(c.next) {
+			w.settle(c, Dropped, now)
+		}
 		if c.waiting > 0 && (first == nil || c.next.Before(first.next)) {
 			first = c
 		}
 	}
-	if first != nil && first.next.After(w.next) {
-		return first, first.next
+	if first == nil {
+		return nil, now
 	}
-	return first, w.next
+	return first, latest(first.next, w.next, w.affordable(now))
 }
+
+// affordable is when the next write is.
+func (w *writer) affordable(now time.Time) time.Time {
+	w.credit = min(float64(w.pacing.burst), w.credit+float64(now.Sub(w.filled))/float64(w.pacing.refill))
+	w.filled = now
+	return now.Add(time.Duration(max(0, 1-w.credit) * float64(w.pacing.refill)))
+}
+
+func latest(times ...time.Time) time.Time { return slices.MaxFunc(times, time.Time.Compare) }
 
 // take notes a trouble.
 func (w *writer) take(t trouble, now time.Time) {
@@ -113,7 +170,11 @@ func (w *writer) take(t trouble, now time.Time) {
 		w.cases[key] = c
 	}
 	if c.waiting == 0 {
-		c.since = now
+		c.next = latest(c.next, now)
+		c.due = c.next
+		if w.waiting++; w.waiting == 1 {
+			w.next = latest(w.next, now.Add(upTo(w.pacing.first)))
+		}
 	}
 	c.message, c.last = t.message, now
 	c.count++
@@ -141,9 +202,11 @@ func (w *writer) room(now time.Time) bool {
 
 // write tells the API server of one case.
 func (w *writer) write(ctx context.Context, c *openCase) {
+	w.affordable(time.Now())
+	w.credit -= 0.5 + rand.Float64() //nolint:gosec // no secret
 	err := w.send(ctx, c)
 	now := time.Now()
-	w.next = now.Add(between)
+	w.next = now.Add(w.pacing.between + upTo(2*w.pacing.between))
 	if ctx.Err() != nil {
 		return
 	}
@@ -159,7 +222,7 @@ func (w *writer) write(ctx context.Context, c *openCase) {
 	case isRefused && refused.code/100 == 4 && refused.code != http.StatusTooManyRequests && refused.code != http.StatusConflict:
 		w.settle(c, Failed, now)
 		w.fault(err)
-	case now.Sub(c.since) > patience:
+	case now.Sub(c.due) > patience:
 		w.settle(c, Failed, now)
 		w.fault(err)
 		w.next = now.Add(w.pause.NextBackOff())
@@ -207,6 +270,7 @@ func (w *writer) settle(c *openCase, outcome Outcome, now time.Time) {
 		w.opts.Count(outcome)
 	}
 	c.waiting = 0
+	w.waiting--
 	c.writes++
 	c.next = now.Add(min(firstAgain<<min(c.writes-1, 10), lastAgain))
 }

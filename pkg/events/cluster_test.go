@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package events
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/neighpin/neighpin/internal/figures"
+	"github.com/neighpin/neighpin/pkg/sandbox"
+)
+
+// The cluster that docs/scale.md plans for.
+const (
+	nodes       = 5000
+	podsPerNode = 250
+)
+
+// fakeCluster is a fake of the API server: it takes every Event and counts, for all simulated nodes. The clock is a fake, too.
+type fakeCluster struct {
+	began time.Time
+
+	mu     sync.Mutex // guards the following
+	away   bool
+	asked  map[int]int // requests by second
+	writes map[int]int // taken by second
+	made   int         // Events that are there
+	bytes  int         // of them, as they came
+}
+
+func (f *fakeCluster) take(body any, isNew bool) error {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	second := int(time.Since(f.began) / time.Second)
+	f.asked[second]++
+	if f.away {
+		return &answerError{code: 503, message: "away"}
+	}
+	f.writes[second]++
+	if isNew {
+		f.made++
+		f.bytes += len(data)
+	}
+	return nil
+}
+
+func (f *fakeCluster) create(_ context.Context, event object) error { return f.take(event, true) }
+
+func (f *fakeCluster) repeat(_ context.Context, _, _ string, change again) error {
+	return f.take(change, false)
+}
+
+func (f *fakeCluster) close() {}
+
+// until adds up what came before a moment.
+func until(by map[int]int, end time.Duration) (sum int) {
+	for second, n := range by {
+		if second < int(end/time.Second) {
+			sum += n
+		}
+	}
+	return sum
+}
+
+// outcomes counts what became of troubles, for all nodes.
+type outcomes struct {
+	mu sync.Mutex // guards the following
+	of map[Outcome]int
+}
+
+func (o *outcomes) count(outcome Outcome) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.of[outcome]++
+}
+
+// storm runs the writers of some nodes, for which the rest does the same, while happen says what befalls them all.
+func storm(t *testing.T, simulated int, happen func(report func(now string), server *fakeCluster)) (*fakeCluster, map[Outcome]int) {
+	t.Helper()
+	server, came := &fakeCluster{asked: make(map[int]int), writes: make(map[int]int)}, &outcomes{of: make(map[Outcome]int)}
+	synctest.Test(t, func(t *testing.T) {
+		server.began = time.Now()
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		var queues []chan trouble
+		for node := range simulated {
+			w := newWriter(Options{Node: fmt.Sprintf("node-%d.example.com", node), Count: came.count, Fault: func(error) {}}, usualPacing())
+			w.client = server
+			queue := make(chan trouble, queueLength)
+			queues = append(queues, queue)
+			running.Go(func() { w.run(ctx, queue) })
+		}
+		happen(func(now string) {
+			for _, queue := range queues {
+				for i := range podsPerNode {
+					trouble, ok := read(staleEvent(sandbox.Record{Namespace: "shop", Name: fmt.Sprintf("web-6c8f9d7b5-%05d", i), UID: fmt.Sprintf("4c3f7d52-5d0e-4b8e-9a43-%012d", i)}, now))
+					if !ok {
+						t.Fatal("a stale copy is no trouble")
+					}
+					queue <- trouble
+				}
+			}
+			synctest.Wait()
+		}, server)
+		cancel()
+		running.Wait()
+	})
+	return server, came.of
+}
+
+// whole is a figure of the simulated nodes for the whole cluster.
+func whole(n, simulated int) float64 { return float64(n) * nodes / float64(simulated) }
+
+// peak is the most in one second.
+func peak(by map[int]int) (most int) {
+	for _, n := range by {
+		most = max(most, n)
+	}
+	return most
+}
+
+// A gateway's address changes under every pod of the cluster in the same second: the API server sees a bounded number of writes a second and
+// of Events, and every trouble that is not told is counted.
+func TestTroubleOfAWholeClusterIsBoundedAtTheAPIServer(t *testing.T) {
+	const simulated = 100
+	var afterHour int
+	server, came := storm(t, simulated, func(report func(string), server *fakeCluster) {
+		report("2")
+		<-time.After(time.Hour)
+		afterHour = server.made
+	})
+	if sent, dropped := came[Sent], came[Dropped]; sent+dropped != simulated*podsPerNode || sent != server.made || sent == 0 {
+		t.Errorf("of %d troubles %d were sent, %d dropped; %d Events", simulated*podsPerNode, sent, dropped, server.made)
+	}
+	// What each node may write at most: its burst at once, then one a minute, for as long as a trouble waits.
+	if most := 10 + 1 + int(patience/time.Minute); afterHour > simulated*most*11/10 {
+		t.Errorf("%d Events, want at most %d of each of %d nodes", afterHour, most, simulated)
+	}
+	doc := figures.Read(t, "../../docs/scale.md")
+	doc.Check(t, "troubles", whole(simulated*podsPerNode, simulated), 0)
+	doc.Check(t, "most writes in one second", whole(peak(server.writes), simulated), 0.25)
+	doc.Check(t, "writes in the first minute", whole(until(server.writes, time.Minute), simulated), 0.1)
+	doc.Check(t, "Events in all", whole(server.made, simulated), 0.1)
+	doc.Check(t, "dropped, and counted", whole(came[Dropped], simulated), 0.1)
+	doc.Check(t, "bytes of one Event, as it is sent", float64(server.bytes)/float64(server.made), 0.1)
+}
+
+// The same again and again: what one node writes in an hour has a limit, whatever happens.
+func TestTroubleThatNeverEndsIsBounded(t *testing.T) {
+	const simulated = 20
+	server, _ := storm(t, simulated, func(report func(string), _ *fakeCluster) {
+		for i := range 12 {
+			report(fmt.Sprint(i % 10))
+			<-time.After(5 * time.Minute)
+		}
+	})
+	perNode := float64(until(server.writes, time.Hour)) / simulated
+	if perNode > 1.1*(10+60) {
+		t.Errorf("%.1f writes of a node in an hour, want at most 70 and a bit", perNode)
+	}
+	doc := figures.Read(t, "../../docs/scale.md")
+	doc.Check(t, "writes of one node in an hour, at most", perNode, 0.05)
+	doc.Check(t, "writes of the cluster in a second then", perNode*nodes/time.Hour.Seconds(), 0.1)
+}
+
+// An API server that comes back is not asked by all nodes in the same second.
+func TestAnAPIServerThatComesBackIsNotOverrun(t *testing.T) {
+	const away, simulated = 5 * time.Minute, 100
+	server, _ := storm(t, simulated, func(report func(string), server *fakeCluster) {
+		server.away = true
+		report("2")
+		<-time.After(away)
+		server.mu.Lock()
+		server.away = false
+		server.mu.Unlock()
+		<-time.After(10 * time.Minute)
+	})
+	doc := figures.Read(t, "../../docs/scale.md")
+	doc.Check(t, "most requests in one second while it is away", whole(peak(server.asked), simulated), 0.25)
+	doc.Check(t, "most writes in one second when it is back", whole(peak(server.writes), simulated), 0.5)
+	seconds := slices.Sorted(func(yield func(int) bool) {
+		for second := range server.writes {
+			if !yield(second) {
+				return
+			}
+		}
+	})
+	if len(seconds) == 0 || seconds[0] < int(away/time.Second) {
+		t.Errorf("written while it was away: %v", seconds)
+	}
+}
