@@ -134,7 +134,7 @@ func (c *Config) flags() *pflag.FlagSet {
 	set.StringVar(&c.PodAnnotations, "pod-annotations", c.PodAnnotations, "whose "+sandbox.PinAnnotation+" counts: allow (\"true\" and \"false\"), optIn (\"true\" only) or ignore; with enforce the default is optIn")
 	set.StringSliceVar(&c.ExcludeNamespaces, "exclude-namespaces", c.ExcludeNamespaces, "globs of the Kubernetes namespaces whose pods are never selected, whatever their annotation says")
 	set.IntVar(&c.MaxNeighbors, "max-neighbors", c.MaxNeighbors, "limit of pins of one sandbox; what is above is reported as skipped")
-	set.Var(&c.CompareInterval, "compare-interval", "time between two comparisons of all pins with what is true, beside the events that announce changes; at least 1s")
+	set.Var(&c.CompareInterval, "compare-interval", "time between two comparisons of all pins with what is true, beside the events that announce changes; at least 1s; with more than 250 sandboxes it grows with their number, as long as the events are heard")
 	set.StringVar(&c.Learned, "learned", c.Learned, "gateways of which the host knows no address: off (not pinned) or probe (asked for on the wire, pinned when two answers agree, and watched; needs CAP_NET_RAW)")
 	set.Var(&c.LearnedInterval, "learned-interval", "time between two questions for a learned gateway; at least 100ms")
 	set.BoolVar(&c.Enforce, "enforce", c.Enforce, "refuse selected pods whose gateways cannot be pinned")

@@ -35,6 +35,7 @@ type reporter struct {
 	stateSaid    time.Time
 	unidentified bool
 	told         map[string]telling // by the sandbox's id
+	sweepAt      int                // how many of told lead to a look for those that can go
 }
 
 // telling is what has been told of one sandbox.
@@ -215,7 +216,24 @@ func (r *reporter) mayTellChange(event sandbox.Event) (may, last bool) {
 		r.told = make(map[string]telling)
 	}
 	r.told[id] = told
+	r.sweep(now)
 	return may, last
+}
+
+// sweep lets go of what has been told so long ago that it does not count any more: some
+// sandboxes end without a word, or have one more said of them after their end. It looks
+// when there are twice as many as were left last time.
+func (r *reporter) sweep(now time.Time) {
+	const few = 256
+	if len(r.told) < max(few, r.sweepAt) {
+		return
+	}
+	for id, told := range r.told {
+		if now.Sub(told.at) >= chatter*chatterPause {
+			delete(r.told, id)
+		}
+	}
+	r.sweepAt = 2 * len(r.told)
 }
 
 // podFields are what every line about a sandbox carries. Names come from the

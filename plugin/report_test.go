@@ -5,6 +5,7 @@ package main
 import (
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -72,5 +73,23 @@ func TestAPodsStartIsOneLineThatNoNameCanForge(t *testing.T) {
 				t.Errorf("%s: no %s in %s", format, want, line)
 			}
 		}
+	}
+}
+
+// Sandboxes come and go for ever, and not all of them say so.
+func TestWhatWasToldOfSandboxesThatAreGoneIsForgotten(t *testing.T) {
+	log, _ := logtest.NewNullLogger()
+	r := &reporter{log: log}
+	for i := range 10000 {
+		r.Report(sandbox.Event{Kind: sandbox.KindRepinned, Record: sandbox.Record{ID: strconv.Itoa(i)}})
+		if i%1000 == 999 { // as if a while had passed
+			for id, told := range r.told {
+				told.at = told.at.Add(-chatter * chatterPause)
+				r.told[id] = told
+			}
+		}
+	}
+	if n := len(r.told); n > 3000 {
+		t.Errorf("of %d sandboxes it is known what was told of them", n)
 	}
 }
