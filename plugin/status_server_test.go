@@ -83,6 +83,23 @@ func TestTheNewcomerKeepsTheName(t *testing.T) {
 	}
 }
 
+// Connecting to a socket needs the right to write to it (net/unix/af_unix.c,
+// unix_find_bsd), and the folder may be one that everybody may enter.
+func TestTheStatusSocketIsForRootAlone(t *testing.T) {
+	state := t.TempDir()
+	server := named(t, state, "this")
+	info, err := os.Stat(filepath.Join(state, socketName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if mode := info.Mode(); mode != os.ModeSocket|0o600 {
+		t.Errorf("mode %v, want a socket with 0600", mode)
+	}
+	if err := server.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // What a probe asks every few seconds must not make the status of ten thousand sandboxes.
 func TestReadinessIsAskedForWithoutTheStatus(t *testing.T) {
 	state := t.TempDir()
