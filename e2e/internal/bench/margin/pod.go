@@ -83,7 +83,7 @@ func one(ctx context.Context, n *node.Node, d *node.Daemon) (s sample, err error
 	if err != nil {
 		return s, err
 	}
-	defer func() { err = errors.Join(err, pod.Remove(context.WithoutCancel(ctx))) }()
+	defer func() { err = errors.Join(err, remove(context.WithoutCancel(ctx), pod)) }()
 	if _, err := pod.Run(ctx, node.ContainerSpec{}); err != nil {
 		return s, err
 	}
@@ -98,6 +98,11 @@ func one(ctx context.Context, n *node.Node, d *node.Daemon) (s sample, err error
 		return s, err
 	}
 	return look(pod, record)
+}
+
+// remove removes a pod as the kubelet does: containerd gives its shim two seconds to answer, which on a busy machine are too few.
+func remove(ctx context.Context, pod *node.Pod) error {
+	return await.Within(ctx, time.Minute, "the end of pod "+pod.Name, func() error { return pod.Remove(ctx) })
 }
 
 // look makes a pod's sample, after runsc's own word that it has copied what is true.
