@@ -25,6 +25,7 @@ import (
 	"github.com/neighpin/neighpin/e2e/internal/bench/pairs"
 	"github.com/neighpin/neighpin/e2e/internal/bench/podstart"
 	"github.com/neighpin/neighpin/e2e/internal/bench/repair"
+	"github.com/neighpin/neighpin/e2e/internal/bench/scale"
 	"github.com/neighpin/neighpin/e2e/internal/bench/store"
 	"github.com/neighpin/neighpin/e2e/internal/enclosure"
 	"github.com/neighpin/neighpin/e2e/internal/parts"
@@ -38,6 +39,7 @@ func sections() []bench.Section {
 		nritrip.NRI(),
 		pairs.Pairs(),
 		margin.Margin(),
+		scale.Scale(),
 		store.Store(),
 		repair.Repair(),
 		gain.FirstPacket(),
