@@ -20,7 +20,7 @@ import (
 const (
 	// batch is how many pods of each kind there are at once for each rig, and containers how many each pod has.
 	batch      = 4
-	containers = 2
+	containers = 3
 	// patience bounds what is waited for.
 	patience = 20 * time.Second
 )

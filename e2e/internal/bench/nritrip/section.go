@@ -21,7 +21,7 @@ import (
 // NRI compares neighpin with a plugin that does nothing.
 func NRI() bench.Section {
 	return bench.Section{Name: "nri", Title: "NRI's round trip, against a plugin that does nothing", Run: func(ctx context.Context, env bench.Env) (bench.Result, error) {
-		return measure(ctx, env, []int{0, 100, 1000, 10000}, env.Rounds(48, 4))
+		return measure(ctx, env, []int{0, 100, 1000, 10000}, env.Rounds(30, 4))
 	}}
 }
 
@@ -159,7 +159,7 @@ func takeTurns(ctx context.Context, env bench.Env, b bed, rigs []*rig, rounds in
 		if err != nil {
 			return err
 		}
-		if round%12 == 11 {
+		if round%10 == 9 {
 			env.Say("%d of %d rounds", round+1, rounds)
 		}
 	}
