@@ -10,15 +10,15 @@ import (
 	leases "github.com/containerd/containerd/api/services/leases/v1"
 )
 
-// leaseAge is how long a list of leases serves while one of them is of a sandbox that
-// is not known. A sandbox that begins meanwhile is seen that much later, which is a
-// tenth of what CNI takes at the least.
+// leaseAge is how long a list of leases serves, from its answer on, while one of them is
+// of a sandbox that is not known. A sandbox that begins meanwhile is seen that much
+// later, which is a tenth of what CNI takes at the least.
 const leaseAge = 5 * time.Millisecond
 
 // recent is what the leases said last. It is safe for concurrent use.
 type recent struct {
 	mu      sync.Mutex // guards the following
-	at      time.Time  // when they were asked for
+	at      time.Time  // when the answer came
 	known   int        // how many sandboxes were known then
 	unknown []string   // ids of those that were not
 	all     int        // how many sandboxes had one
@@ -46,13 +46,11 @@ func (r *recent) still(known []string) (unknown []string, all int) {
 	return unknown, r.all
 }
 
-// note keeps what the leases said to a question of that time.
-func (r *recent) note(asked time.Time, known int, unknown []string, all int) {
+// note keeps what the leases said.
+func (r *recent) note(known int, unknown []string, all int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if asked.After(r.at) {
-		r.at, r.known, r.unknown, r.all = asked, known, unknown, all
-	}
+	r.at, r.known, r.unknown, r.all = time.Now(), known, unknown, all
 }
 
 // leased returns the ids of sandboxes that have a lease and are not known, and how
@@ -67,7 +65,6 @@ func (s *Store) leased(ctx context.Context, known []string) (unknown []string, a
 // listLeases is leased as it is now. Leases of images and the like have ids of another
 // form.
 func (s *Store) listLeases(ctx context.Context, known []string) (unknown []string, all int, err error) {
-	asked := time.Now()
 	response, err := s.leases.List(s.outgoing(ctx), &leases.ListRequest{})
 	if err != nil {
 		return nil, 0, s.explain("list leases of sandboxes", err)
@@ -84,7 +81,7 @@ func (s *Store) listLeases(ctx context.Context, known []string) (unknown []strin
 			}
 		}
 	}
-	s.recent.note(asked, len(known), unknown, all)
+	s.recent.note(len(known), unknown, all)
 	return unknown, all, nil
 }
 

@@ -257,30 +257,31 @@ func TestWhileOneIsWaitedForLeasesAreNotListedEachTime(t *testing.T) {
 			t.Fatalf("%d records, want %d; %v", len(records), want, err)
 		}
 	}
+	age := func(at time.Time) {
+		store.recent.mu.Lock()
+		defer store.recent.mu.Unlock()
+		store.recent.at = at
+	}
+	expect := func(leases, gets int32) {
+		t.Helper()
+		if int32(server.leases) != leases || server.gets.Load() != gets || server.lists != 0 {
+			t.Errorf("%d lists of leases, want %d; %d questions for one, want %d; %d lists of records", server.leases, leases, server.gets.Load(), gets, server.lists)
+		}
+	}
 	ask(known, 1)
-	store.recent.mu.Lock()
-	store.recent.at = time.Now().Add(time.Hour) // no moment passes
-	store.recent.mu.Unlock()
 	for range 10 {
+		age(time.Now().Add(time.Hour)) // no moment passes
 		ask(known, 1)
 	}
-	if server.leases != 1 || server.gets.Load() != 11 || server.lists != 0 {
-		t.Errorf("%d lists of leases, %d of records, %d questions for one", server.leases, server.lists, server.gets.Load())
-	}
-	ask(nil, 50)
-	if server.leases != 2 {
-		t.Errorf("%d lists of leases, want 2: some are not known any more", server.leases)
-	}
-	// Another one, once the first is known; and again when the moment has passed.
-	ask(known, 1)
-	ask(append(slices.Clone(known[1:]), server.sandboxes[0].SandboxID), 1)
-	store.recent.mu.Lock()
-	store.recent.at = time.Now().Add(-2 * leaseAge)
-	store.recent.mu.Unlock()
+	expect(1, 11)
+	ask(append(slices.Clone(known[1:]), server.sandboxes[0].SandboxID), 1) // another one, now that the first is known
+	expect(2, 12)
+	age(time.Now().Add(time.Hour))
+	ask(known[1:], 2) // who knows fewer than before
+	expect(3, 14)
+	age(time.Now().Add(-2 * leaseAge)) // the moment has passed
 	ask(known[1:], 2)
-	if server.leases != 4 {
-		t.Errorf("%d lists of leases, want 4", server.leases)
-	}
+	expect(4, 16)
 }
 
 // The lease of a start that failed may stay; it must not hide what else there is.
