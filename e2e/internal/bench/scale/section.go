@@ -95,6 +95,7 @@ type stage struct {
 // fresh is what was measured of a daemon that begins with all sandboxes.
 type fresh struct {
 	ready, synchronized time.Duration
+	cpu                 time.Duration // of the daemon, until it was ready
 	size                size
 	idle                float64
 }
@@ -109,6 +110,9 @@ func (b *bed) start(ctx context.Context) (f fresh, err error) {
 		return f, err
 	}
 	f.ready = time.Since(began)
+	if f.cpu, err = b.daemon.processor(); err != nil {
+		return f, err
+	}
 	if f.synchronized, err = b.runtime.synchronized(ctx); err != nil {
 		return f, err
 	}
@@ -247,7 +251,7 @@ func (b *bed) again(ctx context.Context, f *fresh, how string) (err error) {
 	if b.env.Profiles != "" {
 		err = b.daemon.saveHeap(ctx, filepath.Join(b.env.Profiles, "scale-heap.pprof"))
 	}
-	b.env.Say("%s: ready after %.2f s, synchronized in %.0f ms, at rest after %.1f s", how,
-		f.ready.Seconds(), 1e3*f.synchronized.Seconds(), time.Since(began).Seconds())
+	b.env.Say("%s: ready after %.2f s, of which it had a processor for %.2f s, synchronized in %.0f ms, at rest after %.1f s", how,
+		f.ready.Seconds(), f.cpu.Seconds(), 1e3*f.synchronized.Seconds(), time.Since(began).Seconds())
 	return errors.Join(err, b.end(ctx))
 }
