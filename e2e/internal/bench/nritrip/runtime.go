@@ -28,7 +28,7 @@ type runtime struct {
 
 // startRuntime serves plugins at a socket. known are the pods that it has already, which it tells each plugin of.
 func startRuntime(socket string, known []*api.PodSandbox) (*runtime, error) {
-	nrilog.Set(silent{}) // the library's, which has one for all
+	nrilog.Set(silent{}) //nolint:forbidigo // the library has one for all, and no other way to be silent
 	folder := socket + ".d"
 	// It says that it is the release that is measured elsewhere: neighpin's answers depend on that.
 	nri, err := adaptation.New("containerd", "v2.4.0",
