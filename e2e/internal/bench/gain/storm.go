@@ -93,8 +93,24 @@ func storm(ctx context.Context, env bench.Env, size, gvisor, rounds int) (result
 		}
 	}
 	result.Notes = stormNotes()
-	return result, nil
+	return result, compareParties(&result, all)
 }
+
+// compareParties adds how much longer it takes until all pods are served that are not pinned.
+func compareParties(result *bench.Result, all []*party) error {
+	var errs []error
+	for i, of := range all {
+		for _, to := range all[i+1:] {
+			if !of.pinned && to.pinned && of.bridge == to.bridge {
+				errs = append(errs, result.Compare(of.name, to.name, untilAll, 0))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// untilAll is the name of a value.
+const untilAll = "until all have both"
 
 // crowds lets the parties without gVisor take turns. Each kind of network has one crowd, which forgets all neighbors between.
 func (b *bed) crowds(ctx context.Context, env bench.Env, all []*party, size, rounds int) (err error) {
@@ -254,7 +270,7 @@ func (b *bed) pods(ctx context.Context, p *party, size int) (err error) {
 
 func (p *party) row() bench.Row {
 	values := []bench.Value{
-		{Name: "until all have both", Unit: "ms", Value: bench.Median(p.until)},
+		{Name: untilAll, Unit: "ms", Value: bench.Median(p.until)},
 		{Name: "pods' ARP", Value: bench.Median(p.arp)}, {Name: "pods' NS", Value: bench.Median(p.ns)},
 		{Name: "gateway's questions", Value: bench.Median(p.asked)},
 	}
