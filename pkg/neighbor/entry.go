@@ -90,7 +90,7 @@ func (c *conn) entry(ctx context.Context, dst netip.Addr, index int) (entry, err
 // setRequest makes an entry permanent. No NTF_* flags: Kata's policies refuse
 // them, and NTF_USE would demote the entry (net/core/neighbour.c, neigh_add).
 func setRequest(dst netip.Addr, index int, lladdr [hwaddrLen]byte, how int) *request {
-	return entryRequest(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|how, dst, index).put32(8, unix.NUD_PERMANENT).
+	return entryRequest(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|how, dst, index).put16(8, unix.NUD_PERMANENT).
 		attr(unix.NDA_LLADDR, lladdr[:]).attr(netlink.NDA_PROTOCOL, []byte{Protocol})
 }
 

@@ -31,10 +31,25 @@ func (r *request) put32(offset int, value uint32) *request {
 	return r
 }
 
+// put16 does, too.
+func (r *request) put16(offset int, value uint16) *request {
+	binary.NativeEndian.PutUint16(r.body()[offset:], value)
+	return r
+}
+
 // flag adds flags to the header's.
 func (r *request) flag(flags uint16) *request {
 	binary.NativeEndian.PutUint16(r.data[6:], binary.NativeEndian.Uint16(r.data[6:])|flags)
 	return r
+}
+
+// beAnswered asks for an acknowledgement where there is no other answer: messages
+// come in fours, of which the third asks for something (rtnetlink_rcv_msg).
+func (r *request) beAnswered() {
+	const kinds, get = 4, 2
+	if binary.NativeEndian.Uint16(r.data[4:])%kinds != get {
+		r.flag(unix.NLM_F_ACK)
+	}
 }
 
 // attr appends an attribute.
