@@ -28,7 +28,7 @@ const kindMask = 1<<14 - 1
 
 // readAttrs begins behind a message's fixed part, which has to be there.
 func readAttrs(body []byte, fixed int) attrs {
-	if fixed = align(fixed); len(body) < fixed {
+	if fixed = align(fixed); fixed < 0 || len(body) < fixed {
 		return attrs{err: errMalformed}
 	}
 	return attrs{rest: body[fixed:]}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +25,12 @@ const (
 
 	// dumpAttempts is how often a dump that was interrupted is started over.
 	dumpAttempts = 10
+	// emptyAtMost is how many parts of a dump may have nothing in them. Two are made
+	// before the kernel knows of more room.
+	emptyAtMost = 8
+	// lossesAtMost is how often answers may be lost before their requests are
+	// given up.
+	lossesAtMost = 10
 
 	// answerSize is room for any usual answer, and dumpSize for the greatest part
 	// of a dump that the kernel makes at once if it is let (net/netlink/af_netlink.c,
@@ -36,8 +41,15 @@ const (
 	answerAtMost = 1 << 20
 )
 
-// errCut says that an answer was longer than there was room for. There is now.
-var errCut = errors.New("the answer was cut off")
+var (
+	// errCut says that an answer was longer than there was room for. There is now.
+	errCut = errors.New("the answer was cut off")
+	// errLost says that the kernel could not leave an answer. There is room now.
+	errLost = fmt.Errorf("answers of the kernel's were lost: %w", unix.ENOBUFS)
+	// errTooLong says that a dump does not get beyond a message which is longer than
+	// the part that the kernel made. The next part is as long as parts can be.
+	errTooLong = fmt.Errorf("something is longer than the kernel lists: %w", unix.EMSGSIZE)
+)
 
 // conn is a route netlink socket for requests. It stays in the namespace that
 // it was made in, and serves one caller at a time.
@@ -124,13 +136,25 @@ func (c *conn) dump(ctx context.Context, r *request, begin func(), each func(bod
 
 // uninterrupted tries a dump until it is whole.
 func uninterrupted(try func() error) error {
+	var err error
 	for range dumpAttempts {
-		err := try()
-		if !errors.Is(err, nl.ErrDumpInterrupted) && !errors.Is(err, unix.EBUSY) && !errors.Is(err, errCut) {
+		if err = try(); !startsOver(err) {
 			return err
 		}
 	}
+	if errors.Is(err, errLost) || errors.Is(err, errTooLong) {
+		return err
+	}
 	return ErrInterrupted
+}
+
+func startsOver(err error) bool {
+	for _, one := range []error{nl.ErrDumpInterrupted, unix.EBUSY, errCut, errLost, errTooLong} {
+		if errors.Is(err, one) {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *conn) dumpOnce(ctx context.Context, r *request, each func(body []byte) error) error {
@@ -139,32 +163,28 @@ func (c *conn) dumpOnce(ctx context.Context, r *request, each func(body []byte) 
 		return err
 	}
 	var interrupted error
-	wait := &wait{ctx: ctx}
-	for parts := 1; ; parts++ {
-		if parts == 3 {
-			c.room(dumpSize) // it is a long one
-		}
-		rest, cut, err := c.receive(wait)
-		if err := errors.Join(err, ctx.Err()); err != nil {
+	d := dump{wait: wait{ctx: ctx}}
+	for {
+		rest, err := c.part(&d)
+		if err != nil {
 			return err
-		}
-		if cut {
-			interrupted = errCut
 		}
 		for m, ok := next(&rest); ok; m, ok = next(&rest) {
 			switch {
 			case m.number != number: // of a dump before, that was not read to its end
 			case m.kind == unix.NLMSG_ERROR:
-				err := m.failure()
-				if errors.Is(err, unix.EBUSY) {
-					return errors.Join(err, c.drain(wait))
+				refused := m.failure()
+				if errors.Is(refused, unix.EBUSY) {
+					if err := c.drain(&d); err != nil {
+						return err
+					}
 				}
-				return err
+				return refused
 			case m.interrupted():
 				interrupted = nl.ErrDumpInterrupted
 			}
 			if m.number == number && m.kind == unix.NLMSG_DONE {
-				return errors.Join(m.failure(), interrupted)
+				return errors.Join(c.ended(m.failure()), interrupted)
 			}
 			if m.number == number && m.kind >= unix.NLMSG_MIN_TYPE && interrupted == nil {
 				if err := each(m.body); err != nil {
@@ -175,11 +195,55 @@ func (c *conn) dumpOnce(ctx context.Context, r *request, each func(body []byte) 
 	}
 }
 
+// dump is one that is being read.
+type dump struct {
+	wait  wait
+	parts int
+	empty int // parts that had nothing in them, one after the other
+}
+
+// part reads the next part of a dump. One that is cut off may have been the last,
+// and is errCut.
+func (c *conn) part(d *dump) (messages []byte, err error) {
+	if d.parts++; d.parts == 3 {
+		c.room(dumpSize) // it is a long one
+	}
+	messages, cut, err := c.receive(&d.wait)
+	if err == nil {
+		err = c.unwanted(d.wait.ctx)
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case cut:
+		return nil, errCut
+	case len(messages) > 0:
+		d.empty = 0
+		return messages, nil
+	}
+	// For ever, if a route by way of a thousand gateways is next (net/ipv6/ip6_fib.c,
+	// fib6_dump_node), unless there is room for it.
+	c.room(dumpSize)
+	if d.empty++; d.empty > emptyAtMost {
+		return nil, errTooLong
+	}
+	return nil, nil
+}
+
+// ended is how a dump ended.
+func (c *conn) ended(err error) error {
+	if errors.Is(err, unix.EMSGSIZE) {
+		c.room(dumpSize)
+		return errTooLong
+	}
+	return err
+}
+
 // drain reads the rest of a dump that was given up. Until then the kernel begins
 // no other.
-func (c *conn) drain(wait *wait) error {
+func (c *conn) drain(d *dump) error {
 	for {
-		rest, _, err := c.receive(wait)
+		rest, err := c.part(d)
 		if err != nil {
 			return err
 		}
@@ -219,12 +283,24 @@ func (c *conn) set(ctx context.Context, r *request) (err error) {
 // their order: a message's body, which is not to be kept, or the kernel's refusal.
 // Of requests that change something and do not ask for an acknowledgement, a
 // refusal only is given; the last has to be one that is answered.
+//
+// Where the answers have no room in the socket's queue, the requests are sent
+// again, each by itself. What one changed before stands, and the kernel may refuse
+// it now.
 func (c *conn) exchange(ctx context.Context, answered func(i int, body []byte, refused error), requests ...*request) error {
 	c.request.Lock()
 	defer c.request.Unlock()
+	losses, together := 0, len(requests)
 	for done := 0; done < len(requests); {
-		n, err := c.exchangeOnce(ctx, answered, done, requests[done:])
-		if done += n; err != nil && !errors.Is(err, errCut) {
+		n, err := c.exchangeOnce(ctx, answered, done, requests[done:min(done+together, len(requests))])
+		done += n
+		switch {
+		case errors.Is(err, errLost) && losses < lossesAtMost:
+			losses, together = losses+1, 1
+			for _, r := range requests[done:] {
+				r.beAnswered()
+			}
+		case err != nil && !errors.Is(err, errCut):
 			return err
 		}
 	}
@@ -267,11 +343,8 @@ func (c *conn) exchangeOnce(ctx context.Context, answered func(i int, body []byt
 
 // send sends requests and returns the number of the last.
 func (c *conn) send(ctx context.Context, requests ...*request) (last uint32, err error) {
-	if err := ctx.Err(); err != nil {
+	if err := c.unwanted(ctx); err != nil {
 		return 0, err
-	}
-	if c.closed.Load() {
-		return 0, os.ErrClosed
 	}
 	c.out = c.out[:0]
 	for _, r := range requests {
@@ -283,70 +356,4 @@ func (c *conn) send(ctx context.Context, requests ...*request) (last uint32, err
 			return c.number, err
 		}
 	}
-}
-
-// room makes the buffer for answers so large at least.
-func (c *conn) room(size int) {
-	if size > len(c.in) {
-		c.in = make([]byte, size)
-	}
-}
-
-// wait bounds the waiting for answers.
-type wait struct {
-	ctx  context.Context
-	end  time.Time
-	ends bool // with ctx
-}
-
-// receive reads once. cut: there was more than room for; there will be.
-func (c *conn) receive(w *wait) (b []byte, cut bool, err error) {
-	for {
-		n, from, err := unix.Recvfrom(c.fd, c.in, unix.MSG_TRUNC)
-		switch kernel, ok := from.(*unix.SockaddrNetlink); {
-		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.EAGAIN):
-			if err := c.await(w); err != nil {
-				return nil, false, err
-			}
-		case err != nil:
-			return nil, false, err
-		case !ok || kernel.Pid != 0: // sent before the socket was connected
-		case n > answerAtMost:
-			return nil, false, fmt.Errorf("receive an answer of %d bytes: %w", n, errMalformed)
-		case n > len(c.in):
-			b = c.in
-			c.in = make([]byte, n+answerSize)
-			return b, true, nil
-		default:
-			return c.in[:n], false, nil
-		}
-	}
-}
-
-// await waits a while for an answer, and says why no longer.
-func (c *conn) await(w *wait) error {
-	if w.end.IsZero() {
-		w.end = time.Now().Add(answerTimeout)
-		if end, ok := w.ctx.Deadline(); ok && end.Before(w.end) {
-			w.end, w.ends = end, true
-		}
-	}
-	left := time.Until(w.end)
-	switch {
-	case c.closed.Load():
-		return os.ErrClosed
-	case w.ctx.Err() != nil:
-		return w.ctx.Err()
-	case left <= 0 && w.ends:
-		return context.DeadlineExceeded
-	case left <= 0:
-		return os.ErrDeadlineExceeded
-	}
-	timeout := unix.NsecToTimespec(min(left, waitAtOnce).Nanoseconds())
-	_, err := unix.Ppoll([]unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN}}, &timeout, nil)
-	if errors.Is(err, unix.EINTR) {
-		return nil
-	}
-	return err
 }

@@ -108,8 +108,10 @@ func (f *found) addHop(h hop, rank int) bool {
 // routes costs time but no memory.
 func (t *Table) gateways(ctx context.Context, limit int) (list []key, dropped bool, err error) {
 	all, err := t.routes(ctx, limit, unix.AF_UNSPEC)
-	if errno := unix.Errno(0); errors.As(err, &errno) {
-		// Some family, which need not be one of ours, refuses to be read.
+	if errno := unix.Errno(0); errors.As(err, &errno) && !errors.Is(err, errTooLong) {
+		// Some family, which need not be one of ours, refuses to be read. Where
+		// something is too long, the kernel would now leave it out, and what
+		// follows, and not say so (net/core/rtnetlink.c, rtnl_dumpit).
 		all, err = t.routes(ctx, limit, unix.AF_INET, unix.AF_INET6)
 	}
 	if err != nil {
@@ -133,19 +135,26 @@ func (t *Table) routes(ctx context.Context, limit int, families ...uint8) (*foun
 	f := newFound(limit)
 	for _, family := range families {
 		before := f.clone()
-		err := t.conn.dump(ctx, routesRequest(family), func() { f = before.clone() }, func(body []byte) error {
-			r, err := parseRoute(body)
-			if err == nil && (body[0] == unix.AF_INET || body[0] == unix.AF_INET6) {
-				f.add(r)
-			}
-			return err
-		})
+		err := t.conn.dump(ctx, routesRequest(family), func() { f = before.clone() }, func(body []byte) error { return f.take(body) })
 		// A kernel without IPv6 answers for another family, or refuses.
-		if err != nil && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EAFNOSUPPORT) {
+		if err != nil && (family == unix.AF_UNSPEC || !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EAFNOSUPPORT)) {
 			return nil, err
 		}
 	}
 	return f, nil
+}
+
+// take reads one message. Those of other families than IP may have a fixed part of
+// their own (net/can/gw.c, struct rtcanmsg), and are passed over unread.
+func (f *found) take(body []byte) error {
+	if len(body) > 0 && body[0] != unix.AF_INET && body[0] != unix.AF_INET6 {
+		return nil
+	}
+	r, err := parseRoute(body)
+	if err == nil {
+		f.add(r)
+	}
+	return err
 }
 
 func (f *found) clone() *found {

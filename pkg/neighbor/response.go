@@ -38,6 +38,9 @@ func (m response) interrupted() bool { return m.flags&unix.NLM_F_DUMP_INTR != 0 
 // it has some; nil if all is well.
 func (m response) failure() error {
 	if len(m.body) < 4 {
+		if m.kind == unix.NLMSG_ERROR {
+			return errMalformed
+		}
 		return nil
 	}
 	code := int32(binary.NativeEndian.Uint32(m.body))

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package neighbor
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/neighpin/neighpin/internal/nstest"
+	"github.com/neighpin/neighpin/pkg/netns"
+)
+
+// manyGateways gives a pod that many gateways on eth0, the first of which is
+// 10.0.0.10.
+func manyGateways(pod *nstest.NS, n int) {
+	lines := []string{"addr add 10.0.0.2/24 dev eth0"}
+	for i := range n {
+		lines = append(lines, fmt.Sprintf("route add 198.18.%d.0/24 via 10.0.0.%d", i, i+10))
+	}
+	pod.IP(lines...)
+}
+
+// narrow leaves a table's socket room for one message or two, as the least
+// net.core.rmem_default does.
+func narrow(t *testing.T, tb *Table) {
+	t.Helper()
+	if err := unix.SetsockoptInt(tb.conn.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The answers to requests of one exchange have no room in the socket's queue.
+func TestAnswersThatOverrunTheQueue(t *testing.T) {
+	const gateways = 40
+	_, pod := pair(t)
+	manyGateways(pod, gateways)
+	for i := range gateways {
+		if i%3 == 0 {
+			pod.IP(fmt.Sprintf("neigh add 10.0.0.%d lladdr %s dev eth0 nud stale", i+10, otherMAC))
+		}
+	}
+	tb := openTable(t, pod.NS)
+	narrow(t, tb)
+	for range 2 {
+		res := resolve(t, tb)
+		if len(res.Neighbors) != gateways {
+			t.Fatalf("%d gateways, want %d", len(res.Neighbors), gateways)
+		}
+		pin(t, tb, res.Neighbors)
+		if diffs, err := tb.Verify(t.Context(), res.Neighbors); err != nil || len(diffs) > 0 {
+			t.Errorf("%+v, %v", diffs, err)
+		}
+	}
+}
+
+// A process in the sandbox fills the queue of a socket that is not connected to the
+// kernel yet. The kernel's answers have no room, and what is there is nobody's.
+func TestMessagesFromBeforeTheConnection(t *testing.T) {
+	_, pod := pair(t)
+	dualStack(pod)
+	fd := stuffed(t, pod.NS)
+	c, err := newConn(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tb := &Table{path: pod.Path(), conn: c, ours: make(map[key]HardwareAddr)}
+	defer tb.Close()
+	res := resolve(t, tb)
+	expect(t, res, gw4+"peer NONE", gw6+"peer NONE")
+	pin(t, tb, res.Neighbors)
+}
+
+// stuffed opens a socket that somebody in the namespace has sent all that it can
+// hold.
+func stuffed(t *testing.T, ns *netns.NS) (fd int) {
+	t.Helper()
+	sender := -1
+	err := ns.Do(func() (err error) {
+		if fd, err = openSocket(); err == nil {
+			sender, err = openSocket()
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(sender)
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		t.Fatal(err)
+	}
+	at, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size := 64 << 10; size > 0; {
+		err := unix.Sendto(sender, make([]byte, size), 0, at)
+		if errors.Is(err, unix.EAGAIN) {
+			size /= 2
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return fd
+}
