@@ -54,6 +54,7 @@ func (h *Host) Owns(ns *NS) bool { return slices.Contains(h.cookies, ns.Cookie()
 // Socket has make make a socket in the namespace at path, and returns it with the
 // namespace's cookie, of which the socket itself tells. It is what Open and Do are
 // together, in a third of the system calls, and keeps nothing open but the socket.
+// make must not use h, whose Close may be waiting for it.
 // The host's namespaces are refused with ErrHost; for other errors see the function
 // Open.
 func (h *Host) Socket(path string, make func() (fd int, err error)) (fd int, cookie uint64, err error) {

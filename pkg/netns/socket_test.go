@@ -112,3 +112,37 @@ func TestSocketWhoseMakerEnds(t *testing.T) {
 		t.Error("no error")
 	}
 }
+
+// What a visit is to return to stays open until it has.
+func TestHostThatIsClosedDuringAVisit(t *testing.T) {
+	host, path := newHost(t), nstest.New(t).Mount()
+	home := host.Self().Cookie()
+	inside, leave, closed := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	visited := make(chan error, 1)
+	go func() {
+		fd, _, err := host.Socket(path, func() (int, error) {
+			close(inside)
+			<-leave
+			return udp()
+		})
+		visited <- errors.Join(err, unix.Close(fd))
+	}()
+	<-inside
+	go func() { closed <- host.Close() }()
+	// Nobody else comes in once Close waits, and what the visit needs is there.
+	nstest.Eventually(t, "Close to wait", func() bool { return netns.Awaited(host) })
+	select {
+	case err := <-closed:
+		t.Errorf("closed during a visit: %v", err)
+	default:
+	}
+	close(leave)
+	if err := errors.Join(<-visited, <-closed); err != nil {
+		t.Error(err)
+	}
+	self, err := netns.Self()
+	if err != nil || self.Cookie() != home {
+		t.Fatalf("a thread was left elsewhere: %v", err)
+	}
+	_ = self.Close()
+}
