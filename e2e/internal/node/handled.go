@@ -7,10 +7,11 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Handled is what a daemon's metrics say of an event of NRI.
@@ -68,23 +69,16 @@ func handledLine(line string) (event, figure, value string, ok bool) {
 	return event, figure, value, ok
 }
 
-// Processor is the time that the daemon has had of a processor, in steps of a hundredth of a second (proc_pid_stat(5), utime and stime).
-func (d *Daemon) Processor() (time.Duration, error) {
-	const tick = 10 * time.Millisecond // USER_HZ is 100 on every architecture that Go knows
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.PID()))
-	if err != nil {
-		return 0, fmt.Errorf("read the daemon's time: %w", err)
+// Ran is how long a process has run, all its threads together, also those that have ended (clock_getcpuclockid(3), the kernel's
+// include/linux/posix-timers.h: CPUCLOCK_SCHED).
+func Ran(pid int) (time.Duration, error) {
+	const scheduled = 2
+	var ran unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|scheduled), &ran); err != nil { //nolint:gosec // process ids have 22 bits
+		return 0, fmt.Errorf("read the time of process %d: %w", pid, err)
 	}
-	_, rest, _ := strings.Cut(string(data), ") ") // the name may have spaces
-	var sum time.Duration
-	if fields := strings.Fields(rest); len(fields) > 12 {
-		for _, field := range fields[11:13] {
-			ticks, err := strconv.ParseInt(field, 10, 64)
-			if err != nil {
-				return 0, fmt.Errorf("parse the daemon's time: %w", err)
-			}
-			sum += time.Duration(ticks) * tick
-		}
-	}
-	return sum, nil
+	return time.Duration(ran.Nano()), nil
 }
+
+// ContainerdPID is containerd's, while it runs.
+func (n *Node) ContainerdPID() int { return n.containerd.cmd.Process.Pid }

@@ -6,13 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/containerd/nri/pkg/api"
-	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/e2e/internal/await"
 	"github.com/neighpin/neighpin/e2e/internal/node"
@@ -147,7 +145,7 @@ func (r *rig) rest(ctx context.Context, pause time.Duration) error {
 	defer cancel()
 	last := time.Duration(-1)
 	return await.Every(ctx, pause, fmt.Sprintf("neighpin with %d sandboxes to be at rest", r.known), func() error {
-		now, err := ran(r.daemon.PID())
+		now, err := node.Ran(r.daemon.PID())
 		if err != nil {
 			return err
 		}
@@ -158,29 +156,6 @@ func (r *rig) rest(ctx context.Context, pause time.Duration) error {
 		}
 		return nil
 	})
-}
-
-// ran is how long the threads of a process have run (the kernel's Documentation/scheduler/sched-stats.rst, /proc/PID/schedstat).
-func ran(pid int) (sum time.Duration, err error) {
-	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
-	if err != nil || len(threads) == 0 {
-		return 0, fmt.Errorf("find the threads of process %d: %w", pid, errors.Join(err, os.ErrProcessDone))
-	}
-	for _, thread := range threads {
-		data, err := os.ReadFile(thread)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
-			continue // it has ended
-		}
-		var nanoseconds int64
-		if err == nil {
-			_, err = fmt.Sscan(string(data), &nanoseconds)
-		}
-		if err != nil {
-			return 0, fmt.Errorf("read a thread's time: %w", err)
-		}
-		sum += time.Duration(nanoseconds)
-	}
-	return sum, nil
 }
 
 // finish ends the plugins and checks that each was asked as often as the other.

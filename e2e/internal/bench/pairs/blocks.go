@@ -26,35 +26,32 @@ type blocks struct {
 }
 
 // run starts so many pairs of each sort, with neighpin on one node or, for a control, on none.
-func (b blocks) run(ctx context.Context, what string, pairs int, neighpin bool) (all []series, used spent, err error) {
+func (b blocks) run(ctx context.Context, what string, pairs int, neighpin bool) (all []series, err error) {
 	all = make([]series, len(b.sorts))
 	done := 0
 	for side := range sides {
 		holder := [sides]int{0, 1, 1, 0}[side]
 		if neighpin {
 			if _, err := b.nodes[holder].do(order{Do: doPin}); err != nil {
-				return nil, used, err
+				return nil, err
 			}
 		}
 		began := time.Now()
 		for until := done + share(pairs, side); done < until && time.Since(began) < b.limit; {
 			n := min(together, until-done)
 			if err := b.some(ctx, all, holder, done, n); err != nil {
-				return nil, used, err
+				return nil, err
 			}
 			done += n
 		}
 		b.env.Say("%d of %d %s", done, pairs, what)
 		if neighpin {
-			a, err := b.nodes[holder].do(order{Do: doUnpin})
-			if err != nil {
-				return nil, used, err
+			if _, err := b.nodes[holder].do(order{Do: doUnpin}); err != nil {
+				return nil, err
 			}
-			used.Pods += a.Spent.Pods
-			used.Processor += a.Spent.Processor
 		}
 	}
-	return all, used, nil
+	return all, nil
 }
 
 // share is how many of the pairs a side has.

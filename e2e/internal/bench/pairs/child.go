@@ -64,25 +64,17 @@ type sort struct {
 type answer struct {
 	Err   string `json:",omitempty"`
 	Start start  `json:",omitzero"`
-	Spent spent  `json:",omitzero"`
 }
 
-// start are the times of the CRI's calls for one pod.
-type start struct{ Sandbox, Create, Start time.Duration }
+// start are the times of the CRI's calls for one pod, and what containerd and neighpin had of a processor meanwhile.
+type start struct{ Sandbox, Create, Start, Containerd, Neighpin time.Duration }
 
 func (s start) sum() time.Duration { return s.Sandbox + s.Create + s.Start }
-
-// spent is what neighpin took while it was there.
-type spent struct {
-	Pods      int
-	Processor time.Duration
-}
 
 // inmate is the node inside its enclosure.
 type inmate struct {
 	*node.Node
 	daemon *node.Daemon
-	began  time.Duration // of the processor, that the daemon had had when it was ready
 	pods   []*node.Pod
 	served int // pods since the daemon was started
 }
@@ -127,7 +119,7 @@ func (i *inmate) do(ctx context.Context, o order) (a answer, err error) {
 	case doPin:
 		err = i.pin(ctx)
 	case doUnpin:
-		a.Spent, err = i.unpin(ctx)
+		err = i.unpin(ctx)
 	case doStart:
 		a.Start, err = i.start(ctx, o.Pod)
 	case doRemove:
@@ -152,66 +144,79 @@ func (i *inmate) pin(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := i.daemon.Ready(ctx); err != nil {
-		return err
-	}
-	i.began, err = i.daemon.Processor()
-	return err
+	return i.daemon.Ready(ctx)
 }
 
-// unpin stops neighpin when it has handled every pod, and says what it took.
-func (i *inmate) unpin(ctx context.Context) (s spent, err error) {
-	now, err := i.daemon.Processor()
-	if err != nil {
-		return s, err
-	}
+// unpin stops neighpin, which has to have handled every pod.
+func (i *inmate) unpin(ctx context.Context) error {
 	handled, err := i.daemon.Handled(ctx, metricsAddress)
 	if err != nil {
-		return s, err
+		return err
 	}
 	for _, event := range []string{"RunPodSandbox", "CreateContainer"} {
 		if got := handled[event].Count; got != i.served {
-			return s, fmt.Errorf("count neighpin's events: %d %s, want %d", got, event, i.served)
+			return fmt.Errorf("count neighpin's events: %d %s, want %d", got, event, i.served)
 		}
 	}
-	s = spent{Pods: i.served, Processor: now - i.began}
 	err = i.daemon.Stop(ctx)
 	i.daemon = nil
-	return s, err
+	return err
+}
+
+// ran is how long containerd and neighpin have run.
+func (i *inmate) ran() (containerd, neighpin time.Duration, err error) {
+	if containerd, err = node.Ran(i.ContainerdPID()); err == nil && i.daemon != nil {
+		neighpin, err = node.Ran(i.daemon.PID())
+	}
+	return containerd, neighpin, err
 }
 
 // start starts a pod with a container, and checks what neighpin has done, or nobody has.
 func (i *inmate) start(ctx context.Context, of sort) (s start, err error) {
+	containerd, neighpin, err := i.ran()
+	if err != nil {
+		return s, err
+	}
+	pod, s, err := i.timed(ctx, of)
+	if err != nil {
+		return s, err
+	}
+	if s.Containerd, s.Neighpin, err = i.ran(); err != nil {
+		return s, err
+	}
+	s.Containerd, s.Neighpin = s.Containerd-containerd, s.Neighpin-neighpin
+	if i.daemon == nil {
+		return s, unpinned(pod)
+	}
+	i.served++
+	if of.Pinned {
+		return s, i.inTime(ctx, pod)
+	}
+	if _, err := i.daemon.Record(pod); err == nil {
+		return s, fmt.Errorf("look for a record of pod %s, which is not selected: there is one", pod.Name)
+	}
+	return s, unpinned(pod)
+}
+
+func (i *inmate) timed(ctx context.Context, of sort) (pod *node.Pod, s start, err error) {
 	spec := node.PodSpec{Handler: of.Handler}
 	if of.Wish {
 		spec.Annotations = map[string]string{"neighpin.io/pin": "true"}
 	}
-	pod, err := i.RunPod(ctx, spec)
-	if err != nil {
-		return s, err
+	if pod, err = i.RunPod(ctx, spec); err != nil {
+		return nil, s, err
 	}
 	i.pods = append(i.pods, pod)
 	began := time.Now()
 	container, err := pod.Create(ctx, node.ContainerSpec{})
 	if err != nil {
-		return s, err
+		return nil, s, err
 	}
 	created := time.Now()
 	if err := container.Start(ctx); err != nil {
-		return s, err
+		return nil, s, err
 	}
-	s = start{Sandbox: pod.Took, Create: created.Sub(began), Start: time.Since(created)}
-	if i.daemon == nil {
-		return s, unpinned(pod)
-	}
-	i.served++
-	if !of.Pinned {
-		if _, err := i.daemon.Record(pod); err == nil {
-			return s, fmt.Errorf("look for a record of pod %s, which is not selected: there is one", pod.Name)
-		}
-		return s, unpinned(pod)
-	}
-	return s, i.inTime(ctx, pod)
+	return pod, start{Sandbox: pod.Took, Create: created.Sub(began), Start: time.Since(created)}, nil
 }
 
 // inTime waits for neighpin's word that the pod's gateways were pinned in time.
