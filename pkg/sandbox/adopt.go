@@ -4,6 +4,7 @@ package sandbox
 
 import (
 	"context"
+	"runtime/debug"
 	"sync"
 )
 
@@ -93,6 +94,9 @@ func (e *Engine) adoptLater(ids []Identity) <-chan struct{} {
 		}
 		close(queue)
 		all.Wait()
+		if len(ids) > adoptMany {
+			debug.FreeOSMemory() // what so many took at once is not needed again soon
+		}
 	})
 	return done
 }
