@@ -143,6 +143,13 @@ lint: ## Run golangci-lint, built from its module, over both modules; check that
 	  (cd $$module && "$$lint" run --config $(CURDIR)/.golangci.yaml ./...); \
 	done
 
+# govulncheck's exit code is 3 when it has found something, and any other is a search that did not take place.
+.PHONY: vuln
+vuln: ## Look for known vulnerabilities in what is linked, in Go's database or in VULNDB (such as file:///FOLDER); not part of CI
+	@cd e2e && check=$$($(GO) run ./cmd/parts build govulncheck)/govulncheck && cd .. && \
+	"$$check" $(if $(VULNDB),-db '$(VULNDB)') ./... || { code=$$?; [ $$code = 3 ] || echo "make vuln: NOTHING WAS CHECKED: see above." \
+	  "It needs https://vuln.go.dev, or a copy of that as VULNDB=file:///FOLDER" >&2; exit $$code; }
+
 ##@ Housekeeping
 
 .PHONY: reference
