@@ -27,7 +27,7 @@ type runtime struct {
 
 // startRuntime serves plugins at a socket.
 func startRuntime(socket string, s *segment) (*runtime, error) {
-	nrilog.Set(silent{}) // the library has one for all
+	nrilog.Set(silent{}) //nolint:forbidigo // the library has one for all
 	r := &runtime{}
 	var containers []*api.Container
 	for _, p := range s.pods {
