@@ -76,3 +76,27 @@ func TestABusyStoreIsWaitedForAndNRIIsNot(t *testing.T) {
 		t.Error("NRI's word that CNI has finished had to wait for the store's answer")
 	}
 }
+
+func TestAPinThatTookLongProvesLess(t *testing.T) {
+	for took, want := range map[time.Duration]time.Duration{
+		time.Millisecond: minMargin, longLook - 1: minMargin, longLook: longLook, time.Second: time.Second,
+	} {
+		if got := (&life{took: took}).leastMargin(); got != want {
+			t.Errorf("a pin that took %s needs a margin of %s, want %s", took, got, want)
+		}
+	}
+	for margin, want := range map[time.Duration]Verdict{time.Second: Unproven, 3 * time.Second: InTime} {
+		t.Run(margin.String(), func(t *testing.T) {
+			n := newNode(t)
+			n.newPod("runsc", typeGVisor).listed().cni().ready()
+			n.awaitPinned()
+			s, _ := n.engine.find(podID)
+			now := time.Now()
+			l := &life{engine: n.engine, sandbox: s, ackedAt: now, took: 2 * time.Second, announced: true}
+			l.decide(now.Add(margin))
+			if got := s.record().Timing.Verdict; got != want {
+				t.Errorf("verdict %s, want %s", got, want)
+			}
+		})
+	}
+}

@@ -159,6 +159,7 @@ type life struct {
 	held        map[pinKey]bool      // desired pins: seen in the kernel and not lost since
 	stood       map[pinKey]bool      // at the last look, and not seen lost since
 	ackedAt     time.Time            // when the kernel acknowledged the last pin
+	took        time.Duration        // from the look that led to it
 	again       map[pinKey]time.Time // and of one whose loss was found before its event was read
 	writes      int                  // how often something had to be written
 	applies     int
@@ -257,6 +258,7 @@ func (l *life) apply(ctx context.Context, shrink bool) error {
 		return errRestless
 	}
 	s := l.sandbox
+	began := time.Now()
 	before := s.record()
 	heard := l.engine.learned(s)
 	// One that was there before us, or has its first container, is its own
@@ -277,7 +279,9 @@ func (l *life) apply(ctx context.Context, shrink bool) error {
 		return nil
 	}
 	written, err := Write(ctx, l.table, found)
-	l.wrote(before, found.Neighbors, written)
+	if l.wrote(before, found.Neighbors, written) {
+		l.took = time.Since(began)
+	}
 	s.update(func(r *Record) {
 		r.Probes, r.Doubts, written.Skipped = heard.settle(before, written.Neighbors, written.Skipped, found.Unknown)
 		r.capture(written)
@@ -291,13 +295,13 @@ func (l *life) apply(ctx context.Context, shrink bool) error {
 	return err
 }
 
-// wrote notes what is held now. The events of what was written wait to be read by
+// wrote notes what is held now, and tells whether a pin is new. The events of what was written wait to be read by
 // this goroutine, and a pin counts as held when its own has been.
 //
 // One that stood and is found gone before the event that tells of it was read
 // goes on as if it stood: where that event stands among the others says whether
 // the pin was lost before the runtime came, or is what the runtime took.
-func (l *life) wrote(before Record, found []neighbor.Neighbor, written Written) {
+func (l *life) wrote(before Record, found []neighbor.Neighbor, written Written) (anew bool) {
 	now := time.Now()
 	was, stood, overran := l.held, l.stood, l.overran
 	l.overran = false
@@ -313,7 +317,7 @@ func (l *life) wrote(before Record, found []neighbor.Neighbor, written Written) 
 		l.held[key] = was[key] || !stood[key] || overran // else its own event is still to be read
 		l.stood[key] = true
 	}
-	anew := l.ackedAt.IsZero()
+	anew = l.ackedAt.IsZero()
 	for _, n := range written.New {
 		if stood[keyOf(n)] && !overran && slices.ContainsFunc(before.Neighbors, n.Same) {
 			l.again[keyOf(n)] = now
@@ -327,6 +331,7 @@ func (l *life) wrote(before Record, found []neighbor.Neighbor, written Written) 
 	if anew {
 		l.ackedAt = now
 	}
+	return anew
 }
 
 // missing tells whether a pinned gateway is absent from a new resolution.
