@@ -32,7 +32,7 @@ const (
 // Repair measures how a thousand pods follow their gateway.
 func Repair() bench.Section {
 	return bench.Section{Name: "repair", Title: "a gateway whose address changes under all pods at once", Run: func(ctx context.Context, env bench.Env) (bench.Result, error) {
-		return run(ctx, env, env.Rounds(1000, 300), env.Rounds(10, 3))
+		return run(ctx, env, env.Rounds(1000, 300), env.Rounds(8, 3))
 	}}
 }
 
