@@ -20,6 +20,7 @@ import (
 
 	"github.com/neighpin/neighpin/e2e/internal/bench"
 	"github.com/neighpin/neighpin/e2e/internal/bench/gain"
+	"github.com/neighpin/neighpin/e2e/internal/bench/keep"
 	"github.com/neighpin/neighpin/e2e/internal/bench/margin"
 	"github.com/neighpin/neighpin/e2e/internal/bench/nritrip"
 	"github.com/neighpin/neighpin/e2e/internal/bench/pairs"
@@ -44,6 +45,7 @@ func sections() []bench.Section {
 		repair.Repair(),
 		gain.FirstPacket(),
 		gain.Storm(),
+		keep.Keep(),
 	}
 }
 

@@ -103,6 +103,7 @@ type counts map[string]float64
 const (
 	messagesHeard = "neighpin_host_messages_total"
 	comparisons   = `neighpin_looks_total{cause="comparison"}`
+	takeovers     = `neighpin_looks_total{cause="takeover"}`
 	started       = `neighpin_sandboxes{phase="started"}`
 	starting      = `neighpin_sandboxes{phase="starting"}`
 	notPinned     = "neighpin_gateways_skipped"

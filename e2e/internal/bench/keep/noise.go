@@ -16,8 +16,8 @@ import (
 
 const (
 	noisySpaces = 4
-	// noisyTick is the time between two bursts of changes.
-	noisyTick = 10 * time.Millisecond
+	// noisyTick is the time between two changes, as long as there are no more a second.
+	noisyTick = time.Millisecond
 	// distinct addresses are used in turn.
 	distinct = 200
 )
@@ -25,8 +25,9 @@ const (
 // noise changes routes and entries in namespaces that are no pods, as CNI plugins and the kernel do for pods that nobody has selected. The
 // node's namespace has numbered them, since their links lead there.
 type noise struct {
-	places []noisyPlace
-	step   int
+	places  []noisyPlace
+	step    int
+	gateway bool // entries are of the pods' own gateway, which is the most that noise can look like what matters
 }
 
 type noisyPlace struct {
@@ -73,12 +74,14 @@ func (n *noise) change() error {
 	i := n.step / 4
 	p := n.places[i%len(n.places)]
 	ip := net.IPv4(172, 20, 0, byte(1+i/len(n.places)%distinct)).To4()
-	state := unix.NUD_PERMANENT
+	entry := &netlink.Neigh{LinkIndex: p.index, IP: ip, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}, State: unix.NUD_PERMANENT}
+	if n.gateway {
+		entry.IP = net.ParseIP(gateway4).To4()
+	}
 	if i%2 == 1 {
-		state = unix.NUD_STALE
+		entry.State = unix.NUD_STALE
 	}
 	route := &netlink.Route{LinkIndex: p.index, Dst: netlink.NewIPNet(ip), Scope: netlink.SCOPE_LINK}
-	entry := &netlink.Neigh{LinkIndex: p.index, IP: ip, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}, State: state}
 	var err error
 	switch n.step % 4 {
 	case 0:
@@ -98,14 +101,17 @@ func (n *noise) change() error {
 }
 
 // run makes that many changes a second until the context ends, and returns how many it has made. A machine that cannot do so many makes
-// fewer.
+// fewer. It leaves nothing behind.
 func (n *noise) run(ctx context.Context, rate float64) (made int, err error) {
 	ticker := time.NewTicker(noisyTick)
 	defer ticker.Stop()
 	for began := time.Now(); ; {
 		select {
 		case <-ctx.Done():
-			return made, nil
+			for ; n.step%4 != 0 && err == nil; made++ {
+				err = n.change()
+			}
+			return made, err
 		case <-ticker.C:
 		}
 		for due := int(time.Since(began).Seconds() * rate); made < due && ctx.Err() == nil; made++ {

@@ -129,6 +129,26 @@ func (b *bed) pod(number int) (*space, error) {
 	})
 }
 
+// pinned tells whether both gateways are.
+func (s *space) pinned() error {
+	return s.inside(func(h *netlink.Handle, link netlink.Link) error {
+		list, err := h.NeighList(link.Attrs().Index, unix.AF_UNSPEC)
+		if err != nil {
+			return fmt.Errorf("list the neighbors of %s: %w", s.path, err)
+		}
+		pins := 0
+		for _, n := range list {
+			if n.State == unix.NUD_PERMANENT {
+				pins++
+			}
+		}
+		if pins != 2 {
+			return fmt.Errorf("%d of 2 pins are there", pins)
+		}
+		return nil
+	})
+}
+
 // take does what gVisor does when it has copied the namespace: it removes the addresses.
 func (s *space) take(number int) error {
 	return s.inside(func(h *netlink.Handle, link netlink.Link) error {
