@@ -26,9 +26,16 @@ type runtime struct {
 	socket string
 }
 
+// quiet silences the library, which has one logger for all. Who uses it may not be disturbed, so that it is set once.
+func quiet() {
+	if _, done := nrilog.Get().(silent); !done { //nolint:forbidigo // there is no other
+		nrilog.Set(silent{}) //nolint:forbidigo // there is no other
+	}
+}
+
 // startRuntime serves plugins at a socket. known are the pods that it has already, which it tells each plugin of.
 func startRuntime(socket string, known []*api.PodSandbox) (*runtime, error) {
-	nrilog.Set(silent{}) //nolint:forbidigo // the library has one for all, and no other way to be silent
+	quiet()
 	folder := socket + ".d"
 	// It says that it is the release that is measured elsewhere: neighpin's answers depend on that.
 	nri, err := adaptation.New("containerd", "v2.4.0",
