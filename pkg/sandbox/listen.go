@@ -34,13 +34,13 @@ const (
 	// readPause the pause after that many in a second: a sandbox that makes events
 	// without end costs so much reading and no more. What is lost by it is told by
 	// an Overrun, after which everything is read again.
-	//
-	// Also what is read to no purpose is followed by that pause: a node where a lot
-	// happens that concerns nobody costs fifty wake-ups a second and not thousands,
-	// and what does concern somebody waits no longer than that. Nothing waits on a
-	// node that is quiet, or where one thing that matters follows another.
 	readAtOnce = 50000
 	readPause  = 20 * time.Millisecond
+	// idlePause follows what is read to no purpose: a node where a lot happens that
+	// concerns nobody costs twenty wake-ups a second and not thousands, and what does
+	// concern somebody waits no longer than that. Nothing waits on a node that is quiet,
+	// or where one thing that matters follows another.
+	idlePause = 50 * time.Millisecond
 )
 
 // listen hears the host until the end, and says when it cannot and when it can
@@ -111,9 +111,13 @@ func (g *guard) hear(began func()) error {
 		if !over && (concerns || len(events) >= neighbor.ReceiveAtOnce) {
 			continue
 		}
+		pause := idlePause
+		if over {
+			pause = readPause
+		}
 		select {
 		case <-g.engine.ctx.Done():
-		case <-time.After(readPause):
+		case <-time.After(pause):
 		}
 	}
 }
