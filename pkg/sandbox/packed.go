@@ -171,7 +171,7 @@ func (w *packer) record(rec Record) {
 		w.text(s.Message)
 	}
 	w.number(int64(rec.Version))
-	w.number(int64(rec.NetNS.Cookie)) //nolint:gosec // and back again
+	w.number(int64(rec.NetNS.Cookie))
 	w.text(string(rec.Phase))
 	w.length(len(rec.Ends), rec.Ends != nil)
 	for dev, end := range rec.Ends {
@@ -222,7 +222,7 @@ func (u *unpacker) number() int64 {
 		b := u.byte()
 		n |= uint64(b&0x7f) << shift
 		if b < 0x80 {
-			return int64(n>>1) ^ -int64(n&1) //nolint:gosec // as binary.AppendVarint has it
+			return int64(n>>1) ^ -int64(n&1) // as binary.AppendVarint has it
 		}
 	}
 }
@@ -285,7 +285,7 @@ func (u *unpacker) gateways(rec *Record) {
 func (u *unpacker) record(rec *Record) {
 	u.gateways(rec)
 	rec.Version = int(u.number())
-	rec.NetNS.Cookie = uint64(u.number()) //nolint:gosec // and back again
+	rec.NetNS.Cookie = uint64(u.number())
 	rec.Phase = Phase(u.text())
 	if n := u.number(); n >= 0 {
 		rec.Ends = make(map[string]int, n)

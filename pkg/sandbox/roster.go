@@ -111,9 +111,10 @@ func (r *roster) ids() []string {
 	return r.list
 }
 
-// byFile finds things by the base name of a namespace's file, see sameFile. Nearly
-// always one thing has it; what an earlier process left may have it, too, and what
-// comes next.
+// byFile finds things by the base name of a namespace's file. These names are random and
+// unique on a node; the directory can have several (/var/run is a link to /run) and is
+// mounted elsewhere in a container. What the file is, only its cookie says: nearly always
+// one thing has it, and what an earlier process left may have it, too.
 type byFile[T comparable] struct {
 	one  map[string]T
 	more map[string][]T // beside that one

@@ -4,7 +4,6 @@ package sandbox
 
 import (
 	"context"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -200,12 +199,4 @@ func (s *sandbox) update(change func(*Record)) {
 		return
 	}
 	change(s.rec)
-}
-
-// sameFile tells that two paths of namespaces name the same file. The names are
-// random and unique on a node; the directory can have several (/var/run is a
-// link to /run) and is mounted elsewhere in a container. What the file is, only
-// its cookie says.
-func sameFile(a, b string) bool {
-	return a != "" && filepath.Base(a) == filepath.Base(b)
 }
