@@ -35,15 +35,21 @@ func launch(t *testing.T, config string) *adaptation.Adaptation {
 	if err := os.WriteFile(filepath.Join(dir, "conf.d", "10-neighpin.conf"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return adapt(t, adaptation.WithDisabledExternalConnections(),
+		adaptation.WithPluginPath(filepath.Join(dir, "plugins")),
+		adaptation.WithPluginConfigPath(filepath.Join(dir, "conf.d")))
+}
+
+// adapt is the runtime's side of NRI, without pods.
+func adapt(t *testing.T, options ...adaptation.Option) *adaptation.Adaptation {
+	t.Helper()
 	nri, err := adaptation.New("test-runtime", "v0.1.0",
 		func(ctx context.Context, sync adaptation.SyncCB) error {
 			_, err := sync(ctx, nil, nil)
 			return err
 		},
 		func(context.Context, []*api.ContainerUpdate) ([]*api.ContainerUpdate, error) { return nil, nil },
-		adaptation.WithDisabledExternalConnections(),
-		adaptation.WithPluginPath(filepath.Join(dir, "plugins")),
-		adaptation.WithPluginConfigPath(filepath.Join(dir, "conf.d")))
+		options...)
 	if err != nil {
 		t.Fatal(err)
 	}

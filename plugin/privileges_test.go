@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/containerd/nri/pkg/adaptation"
+	"github.com/containerd/nri/pkg/api"
 	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/internal/nstest"
@@ -63,6 +65,18 @@ func bits(capabilities ...int) (set uint64) {
 	return set
 }
 
+// program builds the binary.
+func program(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "neighpin")
+	build := exec.Command("go", "build", "-o", path, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	return path
+}
+
 // startDaemon runs the binary as its own process in a namespace, behind a command
 // such as setpriv, until the test ends. It returns when the daemon is at work, with
 // its log.
@@ -101,12 +115,7 @@ func startDaemon(t *testing.T, binary string, before []string, args ...string) (
 // Each thread of the daemon has the rights that its configuration needs and that it
 // was given, and can gain none.
 func TestTheDaemonKeepsOnlyTheRightsThatItNeeds(t *testing.T) {
-	binary := filepath.Join(t.TempDir(), "neighpin")
-	build := exec.Command("go", "build", "-o", binary, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
+	binary := program(t)
 	const sys, admin, broadcast, raw, bpf, bind = unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_NET_BROADCAST, unix.CAP_NET_RAW, unix.CAP_BPF, unix.CAP_NET_BIND_SERVICE
 	container := func(granted string) []string {
 		return []string{"setpriv", "--bounding-set=-all," + granted}
@@ -142,5 +151,39 @@ func TestTheDaemonKeepsOnlyTheRightsThatItNeeds(t *testing.T) {
 				t.Error("it says something else")
 			}
 		})
+	}
+}
+
+// The namespace of process 1 is the host's as well, and it shows itself only to who
+// has all of process 1's rights. The daemon looks before it gives up its own.
+func TestTheDaemonKnowsProcessOnesNamespaceWithoutItsRights(t *testing.T) {
+	one, _ := newPod(t)
+	pod, _ := newPod(t)
+	paths := map[*nstest.NS]string{one: one.Mount(), pod: pod.Mount()} // before the daemon has mounts of its own
+	dir, err := os.MkdirTemp("", "nri")                                // paths of sockets are short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	socket := filepath.Join(dir, "nri.sock")
+	nri := adapt(t, adaptation.WithSocketPath(socket), adaptation.WithPluginPath(filepath.Join(dir, "plugins")), adaptation.WithPluginConfigPath(filepath.Join(dir, "conf.d")))
+	cmd := exec.Command("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", `nsenter --net="$0" "$@" & wait`,
+		nstest.New(t).Mount(), program(t), "plugin", "--containerd-socket", "", "--state-dir", dir+"/state", "--netns-dirs", dir, "--nri-socket", socket, "--handlers", "special")
+	if err := one.Do(cmd.Start); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = cmd.Process.Kill(), cmd.Wait() }) // by a signal, as was wished
+	nstest.Eventually(t, "the daemon to be ready", func() bool { return askReady(t.Context(), dir+"/state") == nil })
+	for ns, want := range map[*nstest.NS]int{one: 0, pod: 2} {
+		sandbox := &api.PodSandbox{
+			Id: filepath.Base(filepath.Dir(paths[ns])), Name: "web", Namespace: "shop", RuntimeHandler: "special",
+			Linux: &api.LinuxPodSandbox{Namespaces: []*api.LinuxNamespace{{Type: "network", Path: paths[ns]}}},
+		}
+		if err := nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: sandbox}); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Count(ns.Output("neigh", "show"), "PERMANENT"); got != want {
+			t.Errorf("%d permanent entries, want %d", got, want)
+		}
 	}
 }
