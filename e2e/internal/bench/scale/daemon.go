@@ -136,6 +136,22 @@ func (d *daemon) ask(ctx context.Context, client *http.Client, url string) ([]by
 	return data, err
 }
 
+// settled waits until the daemon says of that many pods what it should, and is at rest.
+func (d *daemon) settled(ctx context.Context, pods []*pod) error {
+	waiting, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	// It rests for a moment, too, when others hold the kernel's locks.
+	if err := await.Every(waiting, time.Second, "neighpin to know all pods", func() error {
+		if err := d.rest(waiting); err != nil {
+			return err
+		}
+		return d.check(waiting, pods)
+	}); err != nil {
+		return d.explain(err)
+	}
+	return d.rest(ctx)
+}
+
 // check says what is wrong with what the daemon says of that many pods.
 func (d *daemon) check(ctx context.Context, pods []*pod) error {
 	data, err := d.ask(ctx, &d.socket, "http://neighpin/status")
@@ -170,7 +186,7 @@ func (d *daemon) check(ctx context.Context, pods []*pod) error {
 // processor is the time that the daemon has had of a processor, that of threads that have ended included.
 func (d *daemon) processor() (time.Duration, error) {
 	const scheduled = 2                               // CPUCLOCK_SCHED of include/linux/posix-timers.h
-	clock := int32(^d.cmd.Process.Pid<<3 | scheduled) //nolint:gosec // as clock_getcpuclockid(3) makes it
+	clock := int32(^d.cmd.Process.Pid<<3 | scheduled) // as clock_getcpuclockid(3) makes it
 	var t unix.Timespec
 	if err := unix.ClockGettime(clock, &t); err != nil {
 		return 0, fmt.Errorf("read the daemon's processor time: %w", err)

@@ -67,7 +67,9 @@ func (b *bed) limits(result *bench.Result) {
 		idle float64
 	}{{all, last.size, last.idle}, {all + " after a restart", b.restarted.size, b.restarted.idle}, {all + " taken over", b.takeover.size, b.takeover.idle}} {
 		add(one.of, "resident size", "MiB", float64(one.size.resident)/mebibyte, barResident)
-		add(one.of, "heap for each", "KiB", float64(one.size.heap-b.base.heap)/float64(last.count)/(1<<10), barHeap)
+		if last.count >= full { // with few of them it would tell of what the first one takes
+			add(one.of, "heap for each", "KiB", float64(one.size.heap-b.base.heap)/float64(last.count)/(1<<10), barHeap)
+		}
 		add(one.of, "idle", "% of a processor", one.idle, barIdle)
 		add(one.of, "descriptors beyond those without", "", float64(one.size.descriptors-b.base.descriptors), barDescriptors)
 	}

@@ -187,7 +187,12 @@ func (c *cluster) remove() error {
 	}
 	err = errors.Join(err, await.Within(context.Background(), teardown, "the namespaces to be gone", func() error {
 		return c.node.Do(func() error {
-			links, err := netlink.LinkList()
+			handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+			if err != nil {
+				return fmt.Errorf("open a netlink socket: %w", err)
+			}
+			defer handle.Close()
+			links, err := handle.LinkList()
 			if err == nil && len(links) > 1 {
 				err = fmt.Errorf("%d links are left", len(links)-1)
 			}

@@ -24,7 +24,7 @@ type runtime struct {
 
 // startRuntime serves plugins at a socket.
 func startRuntime(socket string) (*runtime, error) {
-	nrilog.Set(silent{}) // the library's, which has one for all
+	nrilog.Set(silent{}) //nolint:forbidigo // there is no other
 	r := &runtime{took: make(chan time.Duration, 1)}
 	var err error
 	r.nri, err = adaptation.New("benchmark", "v1.0.0", r.synchronize,
