@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
 	"runtime/debug"
 	"sync"
 	"syscall"
@@ -131,16 +130,8 @@ type daemon struct {
 	events *events.Recorder
 }
 
-// leastProcs is how many goroutines may run at the same time at least. One that waits for the
-// kernel's lock on links keeps its place until Go's own watchman gets a processor to take it away: where many
-// pods start at once on two cores, two such would hold up all others.
-const leastProcs = 8
-
 // run serves until the context ends, which is no error.
 func (d *daemon) run(ctx context.Context, config Config) error {
-	if os.Getenv("GOMAXPROCS") == "" && runtime.GOMAXPROCS(0) < leastProcs {
-		runtime.GOMAXPROCS(leastProcs)
-	}
 	d.log.WithFields(logrus.Fields{
 		"version": version, "handlers": config.Handlers, "annotate": config.Annotate, "podAnnotations": config.PodAnnotations, "excludeNamespaces": config.ExcludeNamespaces,
 		"stateDir": config.StateDir, "netnsDirs": config.NetNSDirs,
