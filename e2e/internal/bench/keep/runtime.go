@@ -20,7 +20,9 @@ type runtime struct {
 
 // startRuntime serves plugins at a socket.
 func startRuntime(socket string) (*runtime, error) {
-	nrilog.Set(silent{}) // the library has one for all
+	if _, done := nrilog.Get().(silent); !done { //nolint:forbidigo // there is no other
+		nrilog.Set(silent{}) //nolint:forbidigo // there is no other
+	}
 	r := &runtime{socket: socket}
 	var err error
 	r.nri, err = adaptation.New("keep", "v0.1.0",
