@@ -77,6 +77,24 @@ func program(t *testing.T) string {
 	return path
 }
 
+// logged has a command write to a file, which log reads.
+func logged(t *testing.T, cmd *exec.Cmd) (log func() string) {
+	t.Helper()
+	file, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = file.Close() })
+	cmd.Stdout, cmd.Stderr = file, file
+	return func() string {
+		said, err := os.ReadFile(file.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(said)
+	}
+}
+
 // startDaemon runs the binary as its own process in a namespace, behind a command
 // such as setpriv, until the test ends. It returns when the daemon is at work, with
 // its log.
@@ -85,20 +103,8 @@ func startDaemon(t *testing.T, binary string, before []string, args ...string) (
 	state := t.TempDir()
 	argv := slices.Concat(before, []string{binary, "plugin", "--log-level", "debug", "--containerd-socket", "", "--state-dir", state,
 		"--netns-dirs", t.TempDir(), "--nri-socket", filepath.Join(state, "none.sock")}, args)
-	file, err := os.Create(filepath.Join(t.TempDir(), "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	log = func() string {
-		said, err := os.ReadFile(file.Name())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(said)
-	}
 	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Stdout, cmd.Stderr = file, file
+	log = logged(t, cmd)
 	if err := nstest.New(t).Do(cmd.Start); err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +165,7 @@ func TestTheDaemonKeepsOnlyTheRightsThatItNeeds(t *testing.T) {
 func TestTheDaemonKnowsProcessOnesNamespaceWithoutItsRights(t *testing.T) {
 	one, _ := newPod(t)
 	pod, _ := newPod(t)
-	paths := map[*nstest.NS]string{one: one.Mount(), pod: pod.Mount()} // before the daemon has mounts of its own
+	paths := map[string]string{"one": one.Mount(), "pod": pod.Mount()} // before the daemon has mounts of its own
 	dir, err := os.MkdirTemp("", "nri")                                // paths of sockets are short
 	if err != nil {
 		t.Fatal(err)
@@ -169,21 +175,31 @@ func TestTheDaemonKnowsProcessOnesNamespaceWithoutItsRights(t *testing.T) {
 	nri := adapt(t, adaptation.WithSocketPath(socket), adaptation.WithPluginPath(filepath.Join(dir, "plugins")), adaptation.WithPluginConfigPath(filepath.Join(dir, "conf.d")))
 	cmd := exec.Command("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", `nsenter --net="$0" "$@" & wait`,
 		nstest.New(t).Mount(), program(t), "plugin", "--containerd-socket", "", "--state-dir", dir+"/state", "--netns-dirs", dir, "--nri-socket", socket, "--handlers", "special")
+	log := logged(t, cmd)
 	if err := one.Do(cmd.Start); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _, _ = cmd.Process.Kill(), cmd.Wait() }) // by a signal, as was wished
+	t.Cleanup(func() {
+		_, _ = cmd.Process.Kill(), cmd.Wait() // by a signal, as was wished
+		if t.Failed() {
+			t.Logf("the daemon said:\n%s", log())
+		}
+	})
 	nstest.Eventually(t, "the daemon to be ready", func() bool { return askReady(t.Context(), dir+"/state") == nil })
-	for ns, want := range map[*nstest.NS]int{one: 0, pod: 2} {
+	start := func(id string) {
 		sandbox := &api.PodSandbox{
-			Id: filepath.Base(filepath.Dir(paths[ns])), Name: "web", Namespace: "shop", RuntimeHandler: "special",
-			Linux: &api.LinuxPodSandbox{Namespaces: []*api.LinuxNamespace{{Type: "network", Path: paths[ns]}}},
+			Id: id, Name: id, Uid: id, Namespace: "shop", RuntimeHandler: "special",
+			Linux: &api.LinuxPodSandbox{Namespaces: []*api.LinuxNamespace{{Type: "network", Path: paths[id]}}},
 		}
 		if err := nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: sandbox}); err != nil {
 			t.Fatal(err)
 		}
-		if got := strings.Count(ns.Output("neigh", "show"), "PERMANENT"); got != want {
-			t.Errorf("%d permanent entries, want %d", got, want)
-		}
+	}
+	pins := func(ns *nstest.NS) int { return strings.Count(ns.Output("neigh", "show"), "PERMANENT") }
+	// The runtime's side takes a plugin for one a moment after the plugin has heard that it is.
+	nstest.Eventually(t, "the pod to be pinned", func() bool { start("pod"); return pins(pod) == 2 })
+	start("one") // which returns when the namespace has been looked at
+	if got := pins(one); got != 0 {
+		t.Errorf("process 1's namespace has %d permanent entries", got)
 	}
 }
