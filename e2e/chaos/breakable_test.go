@@ -37,19 +37,19 @@ func broken(path string) bool {
 type cut struct{ path, was, now string }
 
 var cuts = []cut{
-	{podEvents, "if w.nudge == nil && w.sandbox.record().concerns(ev.Event) {", "if w.nudge == nil && w.sandbox.record().concerns(ev.Event) && !%s {"},
+	{podEvents, "case w.look == nil && !w.sandbox.concernedBy(ev):", "case w.look == nil && (%s || !w.sandbox.concernedBy(ev)):"},
 	{linkEvents, "concerned = g.byLink[ev.Index]", "if !%s { concerned = g.byLink[ev.Index] }"},
-	{addressEvents, "concerned := g.byGateway[ev.Dst]", "concerned := g.byGateway[ev.Dst]\nif %s { concerned = nil }"},
-	{lostEvents, "case neighbor.Overrun:\n\t\t\tg.sweep()", "case neighbor.Overrun:\n\t\t\tif !%s { g.sweep() }"},
+	{addressEvents, "concerned := g.byGateway[ev.Dst]", "concerned := g.byGateway[ev.Dst]\nif %s { concerned = wards{} }"},
+	{lostEvents, "concerns = true\n\t\t\tg.sweep()", "concerns = true\n\t\t\tif !%s { g.sweep() }"},
 	// Four ways lead to a look at what changed while nobody was there, so all are cut.
-	{adoption, "g.mark(w, takeover)", "if !%s { g.mark(w, takeover) }"},
+	{adoption, "if s.loaded {\n\t\tg.mark(w, takeover)", "if s.loaded {\n\t\tif !%s { g.mark(w, takeover) }"},
 	{adoption, "g.engine.listens(nil)\n\tg.mu.Lock()\n\tg.sweep()", "g.engine.listens(nil)\n\tg.mu.Lock()\n\tif !%s { g.sweep() }"},
 	{adoption, "repaired := e.guard.checkAfter(takeover, settled)", "if %s { settled = nil }\n\trepaired := e.guard.checkAfter(takeover, settled)"},
-	{adoption, "e.guard.checkAfter(takeover, list)", "if !%s { e.guard.checkAfter(takeover, list) }"},
+	{adoption, "e.guard.reappeared(list)", "if !%s { e.guard.reappeared(list) }"},
 	{lifeEvents, "if dirty {\n\t\t\terr = l.look(ctx, w)", "if dirty && !%s {\n\t\t\terr = l.look(ctx, w)"},
 	{lifeNudges, "case <-l.nudge:\n", "case <-l.nudge:\n\t\tif %s { return false, nil }\n"},
 	{handOver, "if lives {\n\t\te.guard.take(s)", "if lives && !%s {\n\t\te.guard.take(s)"},
-	{comparison, "g.mu.Lock()\n\t\tg.all(slow)", "g.mu.Lock()\n\t\tif !%s { g.all(slow) }"},
+	{comparison, "g.mark(w, slow)", "if !%s { g.mark(w, slow) }"},
 	{withdrawal, "_, releaseErr := table.Release(ctx, untrue)", "if %s { untrue = nil }\n\t_, releaseErr := table.Release(ctx, untrue)"},
 	{replacement, "; old || !n.Permanent() {", "; old && !%s || !n.Permanent() {"},
 	{routeless, "if len(known) == 0 {\n\t\treturn nil, nil\n\t}\n\tnow, err", "if len(known) == 0 || %s {\n\t\treturn known, nil\n\t}\n\tnow, err"},

@@ -20,8 +20,9 @@ const (
 	floodBatch = 100
 )
 
-// flood changes permanent entries on a link of the namespace at path so often that whoever listens may lose something, and removes them.
-// The gateways are none of them.
+// flood changes permanent entries on a link of the namespace at path, and the link's alias in between, so often that whoever listens may
+// lose something, and removes the entries. The gateways are none of them. What the kernel says of such entries need not reach neighpin,
+// what it says of links does.
 func flood(path, name string, changes int) error {
 	index := 0
 	err := inside(path, func(h *netlink.Handle) error {
@@ -68,8 +69,17 @@ func floodStation(i int) []byte {
 	return netip.AddrFrom4([4]byte{10, 97, 250, byte(i % floodStations)}).AsSlice()
 }
 
-// floodMessage sets an entry and wants no answer.
+// floodMessage sets an entry or the link's alias and wants no answer.
 func floodMessage(i, index int) []byte {
+	if i%2 == 0 {
+		request := nl.NewNetlinkRequest(unix.RTM_SETLINK, 0)
+		request.Flags &^= unix.NLM_F_ACK
+		msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+		msg.Index = int32(index)
+		request.AddData(msg)
+		request.AddData(nl.NewRtAttr(unix.IFLA_IFALIAS, fmt.Appendf(nil, "flood %d", i)))
+		return request.Serialize()
+	}
 	request := nl.NewNetlinkRequest(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE)
 	request.Flags &^= unix.NLM_F_ACK
 	request.AddData(&netlink.Ndmsg{Family: unix.AF_INET, Index: uint32(index), State: unix.NUD_PERMANENT})

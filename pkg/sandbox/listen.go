@@ -36,10 +36,12 @@ const (
 	// an Overrun, after which everything is read again.
 	readAtOnce = 50000
 	readPause  = 20 * time.Millisecond
-	// idlePause follows what is read to no purpose: a node where a lot happens that
-	// concerns nobody costs twenty wake-ups a second and not thousands, and what does
-	// concern somebody waits no longer than that. Nothing waits on a node that is quiet,
-	// or where one thing that matters follows another.
+	// idlePause follows what is read to no purpose, after the first idleFree times in
+	// a second: a node where a lot happens that concerns nobody costs some tens of
+	// wake-ups a second and not thousands, and what does concern somebody waits no
+	// longer than that. Nothing waits on a node that is quiet, or where one thing that
+	// matters follows another.
+	idleFree  = 20
 	idlePause = 50 * time.Millisecond
 )
 
@@ -93,7 +95,7 @@ func (g *guard) hear(began func()) error {
 	g.mu.Lock()
 	g.sweep()
 	g.mu.Unlock()
-	second, read := time.Now(), 0
+	second, read, idle := time.Now(), 0, 0
 	for known := uint64(0); ; {
 		events, err := w.Receive()
 		heard := w.Heard()
@@ -103,12 +105,15 @@ func (g *guard) hear(began func()) error {
 			return fmt.Errorf("listen to the host: %w", err)
 		}
 		concerns := g.heard(events)
-		read += len(events)
-		over := read >= readAtOnce
-		if over && time.Since(second) >= time.Second {
-			second, read, over = time.Now(), 0, false
+		if time.Since(second) >= time.Second {
+			second, read, idle = time.Now(), 0, 0
 		}
-		if !over && (concerns || len(events) >= neighbor.ReceiveAtOnce) {
+		read += len(events)
+		if !concerns && len(events) < neighbor.ReceiveAtOnce {
+			idle++
+		}
+		over := read >= readAtOnce
+		if !over && (concerns || idle <= idleFree || len(events) >= neighbor.ReceiveAtOnce) {
 			continue
 		}
 		pause := idlePause
