@@ -111,6 +111,10 @@ func TestContainerdThatStandsStillIsWoken(t *testing.T) {
 	if w.thawed == 0 {
 		t.Fatalf("containerd never stood still")
 	}
+	// While it registers, containerd would stand still once more, in a removal that nobody watches.
+	if err := ready(t.Context(), w.daemon()); err != nil {
+		t.Fatal(err)
+	}
 	if err := w.sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
