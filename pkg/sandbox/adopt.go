@@ -13,14 +13,15 @@ const (
 	// at once: each holds two sockets meanwhile.
 	adopters = 16
 	// adoptMany is from how many sandboxes on Synchronize is answered after adoptWait:
-	// they are not done within any time that the runtime waits for.
+	// they are not done within any time that the runtime waits for, and until then
+	// no pod of the node starts.
 	adoptMany = 500
-	adoptWait = nriWait / 4
+	adoptWait = nriWait / 20
 )
 
 // Adopt takes NRI's Synchronize: sandboxes that are already there. Pins that
 // are missing are made, and the call waits for that; it takes at most a second, of
-// many at most a quarter, and what is not done by then goes on behind it.
+// many at most a twentieth of that, and what is not done by then goes on behind it.
 func (e *Engine) Adopt(ctx context.Context, ids []Identity) {
 	wait := nriWait
 	if len(ids) > adoptMany {

@@ -75,9 +75,11 @@ func (e *Engine) discover() {
 	}
 }
 
-// pause says how long to wait before the store is asked again. The owner's
-// record is written within milliseconds of the namespace's file, so young
-// namespaces are asked for often.
+// pause says how long to wait before the store is asked again. The owner's record
+// is written within milliseconds of the namespace's file, and CNI takes some tens of
+// them after that. So a namespace is asked for often while it is young, and less
+// and less: its owner is found by one and a half times the time that containerd
+// took to name it.
 func (e *Engine) pause(find *search) time.Duration {
 	if len(find.pending) == 0 {
 		return time.Hour
@@ -85,15 +87,11 @@ func (e *Engine) pause(find *search) time.Duration {
 	if !e.storeUp() {
 		return 250 * time.Millisecond
 	}
-	youngest := time.Since(find.youngest())
+	age := time.Since(find.youngest())
 	switch {
-	case youngest < 5*time.Millisecond:
-		return time.Millisecond / 2
-	case youngest < 100*time.Millisecond:
-		return 2 * time.Millisecond
-	case youngest < time.Second:
-		return 10 * time.Millisecond
-	case youngest < ownerDeadline:
+	case age < time.Second:
+		return min(max(age/2, time.Millisecond), 10*time.Millisecond)
+	case age < ownerDeadline:
 		return 100 * time.Millisecond
 	}
 	return 5 * time.Second

@@ -45,13 +45,13 @@ type HostState struct {
 	Error string `json:"error,omitempty"`
 }
 
-// around notes the addresses of a sandbox whose gateways are pinned, and has the
-// host looked at for them. Of one that ran before its start was seen, they could be
-// any: a pod that may administer its network gives itself what it likes.
-func (l *life) around(ctx context.Context) {
+// noteAddresses notes the addresses of a sandbox whose gateways are pinned, for what
+// is done on the host for them: at once, before a runtime takes them. Of one that
+// ran before its start was seen, they could be any: a pod that may administer its
+// network gives itself what it likes.
+func (l *life) noteAddresses(ctx context.Context) {
 	e, s := l.engine, l.sandbox
 	if !e.tends() || s.adopted || len(s.record().Addresses) > 0 {
-		e.tendLater(s)
 		return
 	}
 	addresses, err := l.table.Addresses(ctx, e.opts.MaxNeighbors)
@@ -64,7 +64,6 @@ func (l *life) around(ctx context.Context) {
 		return // its runtime has just taken those that matter
 	}
 	s.update(func(r *Record) { r.Addresses = addresses })
-	e.tendLater(s)
 }
 
 // tends tells whether anything is done on the host.

@@ -227,10 +227,11 @@ func (l *life) run(ctx context.Context) error {
 		// Some are pinned, and the rest may be when something changes.
 		l.engine.fail(l.sandbox, err)
 	}
+	l.noteAddresses(ctx)
 	if first, _ := l.sandbox.toAsk(); !first {
 		l.firstPinned()
 	}
-	l.around(ctx)
+	l.engine.tendLater(l.sandbox)
 	return l.keep(ctx)
 }
 

@@ -55,7 +55,7 @@ func (b *bed) check(ctx context.Context, attempts []*attempt) error {
 			if r := records[a.pod.ID]; a.pinned && (r.Phase != "started" || r.Timing.Verdict == "pending") {
 				return fmt.Errorf("pod %s is %q, its verdict %q", a.pod.Name, r.Phase, r.Timing.Verdict)
 			} else if a.network.namespace == returning && len(r.ReturnPath) < len(a.pod.Addresses) {
-				return fmt.Errorf("the host knows %v of pod %s, which has %v", r.ReturnPath, a.pod.Name, a.pod.Addresses)
+				return fmt.Errorf("the host knows %v of pod %s, which has %v: %+v", r.ReturnPath, a.pod.Name, a.pod.Addresses, r)
 			}
 		}
 		return nil

@@ -69,7 +69,9 @@ type Pod struct {
 }
 
 // NewPod makes one.
-func (b *Bed) NewPod() (*Pod, error) { return b.NewPodAt(filepath.Join(folder, fmt.Sprintf("pod-%d", b.made+1))) }
+func (b *Bed) NewPod() (*Pod, error) {
+	return b.NewPodAt(filepath.Join(folder, fmt.Sprintf("pod-%d", b.made+1)))
+}
 
 // NewPodAt makes one whose namespace is mounted at that path, in a folder that is there.
 func (b *Bed) NewPodAt(path string) (_ *Pod, err error) {

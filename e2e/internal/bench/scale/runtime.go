@@ -41,9 +41,11 @@ func startRuntime(socket string) (*runtime, error) {
 
 func (r *runtime) synchronize(ctx context.Context, sync adaptation.SyncCB) error {
 	began := time.Now()
-	_, err := sync(ctx, r.known, nil)
+	if _, err := sync(ctx, r.known, nil); err != nil {
+		return err // the plugin registers again
+	}
 	r.took <- time.Since(began)
-	return err
+	return nil
 }
 
 // synchronized waits for a plugin that was started, and returns how long it took to answer.
