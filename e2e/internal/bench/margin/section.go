@@ -15,7 +15,7 @@ import (
 )
 
 // longest bounds the time in which the pods of one release are begun.
-const longest = 50 * time.Second
+const longest = 42 * time.Second
 
 // load is what pods start under.
 type load struct {

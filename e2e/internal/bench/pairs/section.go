@@ -50,7 +50,7 @@ func measure(ctx context.Context, env bench.Env, pairs, controls int) (result be
 	if err != nil {
 		return result, err
 	}
-	b.limit = 30 * time.Second
+	b.limit = 18 * time.Second
 	measured, err := b.run(ctx, "pairs", pairs, true)
 	if err != nil {
 		return result, err
