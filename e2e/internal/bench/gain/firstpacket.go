@@ -5,6 +5,7 @@ package gain
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -84,6 +85,9 @@ func runFirstPacket(ctx context.Context, env bench.Env) (result bench.Result, er
 	}
 	all := contenders()
 	if err := b.rounds(ctx, env, all, env.Rounds(12, 1)); err != nil {
+		if folder, failed := b.node.KeepLogs("bench-firstpacket"); failed == nil {
+			err = fmt.Errorf("%w (the logs are kept in %s)", err, folder)
+		}
 		return result, err
 	}
 	var pinned []*attempt
