@@ -124,15 +124,13 @@ func (o options) run(ctx context.Context) error {
 		return err
 	}
 	fmt.Fprintln(o.env.Progress, report.Machine)
-	if err := report.Run(ctx, sections(), o.only, o.env); err != nil {
-		return err // half a run is not written
-	}
+	failed := report.Run(ctx, sections(), o.only, o.env)
 	fmt.Fprintf(o.env.Progress, "--- all of it took %.0f s\n", report.Seconds)
-	var errs []error
-	if o.out != "" {
+	errs := []error{failed}
+	if o.out != "" && failed == nil { // half a run is not written
 		errs = append(errs, report.Write(o.out))
 	}
-	if o.docs != "" {
+	if o.docs != "" { // where each section has a place of its own
 		errs = append(errs, report.UpdateDocument(o.docs))
 	}
 	return errors.Join(errs...)
