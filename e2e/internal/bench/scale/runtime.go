@@ -44,8 +44,18 @@ func (r *runtime) synchronize(ctx context.Context, sync adaptation.SyncCB) error
 	if _, err := sync(ctx, r.known, nil); err != nil {
 		return err // the plugin registers again
 	}
-	r.took <- time.Since(began)
+	took := time.Since(began)
+	r.expect()
+	r.took <- took
 	return nil
+}
+
+// expect forgets of plugins before the next one.
+func (r *runtime) expect() {
+	select {
+	case <-r.took:
+	default:
+	}
 }
 
 // synchronized waits for a plugin that was started, and returns how long it took to answer.

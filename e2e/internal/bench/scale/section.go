@@ -105,6 +105,7 @@ type fresh struct {
 
 // start starts the daemon and waits until it is ready and at rest.
 func (b *bed) start(ctx context.Context) (f fresh, err error) {
+	b.runtime.expect()
 	began := time.Now()
 	if b.daemon, err = startDaemon(b.program, home, b.cluster); err != nil {
 		return f, err
