@@ -137,6 +137,8 @@ func TestTroubleOfAWholeClusterIsBoundedAtTheAPIServer(t *testing.T) {
 	server, came := storm(t, simulated, func(report func(string), server *fakeCluster) {
 		report("2")
 		<-time.After(time.Hour)
+		server.mu.Lock()
+		defer server.mu.Unlock()
 		afterHour = server.made
 	})
 	if sent, dropped := came[Sent], came[Dropped]; sent+dropped != simulated*podsPerNode || sent != server.made || sent == 0 {
@@ -177,7 +179,9 @@ func TestTroubleThatNeverEndsIsBounded(t *testing.T) {
 func TestAnAPIServerThatComesBackIsNotOverrun(t *testing.T) {
 	const away, simulated = 5 * time.Minute, 100
 	server, _ := storm(t, simulated, func(report func(string), server *fakeCluster) {
+		server.mu.Lock()
 		server.away = true
+		server.mu.Unlock()
 		report("2")
 		<-time.After(away)
 		server.mu.Lock()
