@@ -150,7 +150,7 @@ func TestTroubleOfAWholeClusterIsBoundedAtTheAPIServer(t *testing.T) {
 	}
 	doc := figures.Read(t, "../../docs/scale.md")
 	doc.Check(t, "troubles", whole(simulated*podsPerNode, simulated), 0)
-	doc.Check(t, "most writes in one second", whole(peak(server.writes), simulated), 0.25)
+	doc.Check(t, "most writes in one second", whole(peak(server.writes), simulated), 0.4)
 	doc.Check(t, "writes in the first minute", whole(until(server.writes, time.Minute), simulated), 0.1)
 	doc.Check(t, "Events in all", whole(server.made, simulated), 0.1)
 	doc.Check(t, "dropped, and counted", whole(came[Dropped], simulated), 0.1)
@@ -190,7 +190,7 @@ func TestAnAPIServerThatComesBackIsNotOverrun(t *testing.T) {
 		<-time.After(10 * time.Minute)
 	})
 	doc := figures.Read(t, "../../docs/scale.md")
-	doc.Check(t, "most requests in one second while it is away", whole(peak(server.asked), simulated), 0.25)
+	doc.Check(t, "most requests in one second while it is away", whole(peak(server.asked), simulated), 0.5) // a peak is chance
 	doc.Check(t, "most writes in one second when it is back", whole(peak(server.writes), simulated), 0.5)
 	seconds := slices.Sorted(func(yield func(int) bool) {
 		for second := range server.writes {
