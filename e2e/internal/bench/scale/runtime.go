@@ -5,6 +5,7 @@ package scale
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/containerd/nri/pkg/adaptation"
@@ -17,9 +18,11 @@ const handler = "pinned"
 
 // runtime is the runtime's side of NRI, with one plugin.
 type runtime struct {
-	nri   *adaptation.Adaptation
-	known []*api.PodSandbox  // that a plugin is told of; set while none is there
-	took  chan time.Duration // what it took a plugin to be synchronized
+	nri  *adaptation.Adaptation
+	took chan time.Duration // what it took a plugin to be synchronized
+
+	mu    sync.Mutex        // guards known, which the adaptation's goroutine reads
+	known []*api.PodSandbox // that a plugin is told of
 }
 
 // startRuntime serves plugins at a socket.
@@ -40,8 +43,11 @@ func startRuntime(socket string) (*runtime, error) {
 }
 
 func (r *runtime) synchronize(ctx context.Context, sync adaptation.SyncCB) error {
+	r.mu.Lock()
+	known := r.known
+	r.mu.Unlock()
 	began := time.Now()
-	if _, err := sync(ctx, r.known, nil); err != nil {
+	if _, err := sync(ctx, known, nil); err != nil {
 		return err // the plugin registers again
 	}
 	took := time.Since(began)
@@ -106,10 +112,13 @@ func (p *pod) sandbox() *api.PodSandbox {
 
 // tell sets the pods that the next plugin is told of.
 func (r *runtime) tell(pods []*pod) {
-	r.known = nil
+	var known []*api.PodSandbox
 	for _, p := range pods {
-		r.known = append(r.known, p.sandbox())
+		known = append(known, p.sandbox())
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.known = known
 }
 
 func (r *runtime) stop() { r.nri.Stop() }
