@@ -136,7 +136,7 @@ func (n node) restore(finds []Find) {
 
 // native builds rules of nft, which the tests do without: its own expressions, in
 // the kernel's own form.
-type native struct{ b []byte }
+type native struct{ b, userData []byte }
 
 func be32(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
 
@@ -211,7 +211,11 @@ func (n node) table(rules ...*native) {
 	b = message(b, unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, a)
 	for _, r := range rules {
 		a := appendAttr(appendAttr(nil, unix.NFTA_RULE_TABLE, name), unix.NFTA_RULE_CHAIN, chain)
-		b = message(b, unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND|unix.NLM_F_ACK, appendAttr(a, unix.NFTA_RULE_EXPRESSIONS|unix.NLA_F_NESTED, r.b))
+		a = appendAttr(a, unix.NFTA_RULE_EXPRESSIONS|unix.NLA_F_NESTED, r.b)
+		if r.userData != nil {
+			a = appendAttr(a, unix.NFTA_RULE_USERDATA, r.userData)
+		}
+		b = message(b, unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND|unix.NLM_F_ACK, a)
 	}
 	n.batch(f, f.message(b, batchEnd, 0, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, nil), len(rules))
 	n.t.Cleanup(func() {

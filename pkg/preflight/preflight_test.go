@@ -97,12 +97,23 @@ func TestEachFaultIsFound(t *testing.T) {
 		"Kata on 1.7": {func(f *facts) {
 			f.node.Version, f.node.Runtimes = "1.7.1", []containerd.Runtime{{Name: "k", Type: "io.containerd.kata.v2"}}
 		}, "handlers", Warning, "not served"},
-		"pods bring our key": {func(f *facts) { f.node.Runtimes[1].PodAnnotations = []string{"dev.gvisor.*", "io.neighpin.*"} }, "pod_annotations", Warning, "runsc"},
-		"others' keys":       {func(f *facts) { f.node.Runtimes[1].PodAnnotations = []string{"dev.gvisor.*"} }, "pod_annotations", OK, "no runtime"},
-		"no CNI":             {func(f *facts) { f.node.CNIStatus = "no network config found" }, "CNI", Warning, "Install"},
-		"macvlan":            {func(f *facts) { f.node.CNI = []string{"macvlan"} }, "CNI", Warning, "learned: probe"},
-		"udev":               {func(f *facts) { f.link.policy = "persistent" }, "udev's MAC policy", Warning, "MACAddressPolicy=none"},
-		"udev, in the image": {func(f *facts) { f.link = linkPolicy{} }, "udev's MAC policy", Unknown, "not visible"},
+		"pods bring our key":  {func(f *facts) { f.node.Runtimes[1].PodAnnotations = []string{"dev.gvisor.*", "io.neighpin.*"} }, "pod_annotations", Warning, "runsc"},
+		"others' keys":        {func(f *facts) { f.node.Runtimes[1].PodAnnotations = []string{"dev.gvisor.*"} }, "pod_annotations", OK, "no runtime"},
+		"no CNI":              {func(f *facts) { f.node.CNIStatus = "no network config found" }, "CNI", Warning, "Install"},
+		"macvlan":             {func(f *facts) { f.node.CNI = []string{"macvlan"} }, "CNI", Warning, "learned: probe"},
+		"udev":                {func(f *facts) { f.link.policy = "persistent" }, "udev's MAC policy", Warning, "MACAddressPolicy=none"},
+		"rights are hidden":   {func(f *facts) { f.capErr = errors.New("no proc") }, "capabilities", Unknown, "no proc"},
+		"no rights, observed": {func(f *facts) { f.opts.Observe, f.capabilities = true, f.capabilities&^(1<<unix.CAP_SYS_ADMIN) }, "capabilities", Failed, "SYS_ADMIN"},
+		"observed by BPF":     {func(f *facts) { f.opts.Observe = true }, "capabilities", OK, "BPF"},
+		"a folder refuses":    {func(f *facts) { f.dirs[0].err = unix.EACCES }, "namespaces in /var/run/netns", Failed, "permission denied"},
+		"watched elsewhere":   {func(f *facts) { f.node.NetNSDir = "/run/c/netns/" }, "namespaces in /run/c/netns/", Failed, "netnsDirs"},
+		"NRI is not ours":     {func(f *facts) { f.nriErr, f.opts.Daemon = unix.EACCES, nil }, "NRI", Unknown, "permission denied"},
+		"enforce, unknown":    {func(f *facts) { f.opts.Enforce, f.node.Version = true, "" }, "NRI's validator", Unknown, "not known"},
+		"default runtime":     {func(f *facts) { f.opts.Selects = func(handler, _ string) bool { return handler == "" } }, "handlers", OK, "the default runtime (runc)"},
+		"CNI is not told of":  {func(f *facts) { f.node.CNI = nil }, "CNI", Unknown, "does not say"},
+		"udev, nothing":       {func(f *facts) { f.link.file, f.link.policy = "", "" }, "udev's MAC policy", OK, "no link file"},
+		"udev, random":        {func(f *facts) { f.link.policy = "random" }, "udev's MAC policy", Warning, "MACAddressPolicy=none"},
+		"udev, in the image":  {func(f *facts) { f.link = linkPolicy{} }, "udev's MAC policy", Unknown, "not visible"},
 	} {
 		f := fine()
 		c.change(&f)
