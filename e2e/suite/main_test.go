@@ -39,6 +39,9 @@ func prepare(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := setup.Consumer(ctx, os.Stderr, programs.Consumer()); err != nil {
+		return nil, err
+	}
 	if release == setup.Newest {
 		if err := programs.BuildUpgrades(ctx, os.Stderr); err != nil {
 			return nil, err

@@ -62,6 +62,9 @@ func (n *Node) InstallWrapper(config string) (remove func() error, err error) {
 // Bundle is the folder with the pod's own config.json.
 func (p *Pod) Bundle() string { return bundleOf(p.ID) }
 
+// Bundle is the folder with the container's config.json.
+func (c *Container) Bundle() string { return bundleOf(c.ID) }
+
 // RunscRoot is where gVisor's shim lets runsc keep its state.
 const RunscRoot = "/run/containerd/runsc/k8s.io"
 

@@ -35,6 +35,9 @@ type Programs struct {
 // Neighpin is the product's binary.
 func (p Programs) Neighpin() string { return filepath.Join(p.Own, "neighpin") }
 
+// Consumer is the reader of the annotation in C, once [Consumer] has compiled it there.
+func (p Programs) Consumer() string { return filepath.Join(p.Own, "consumer") }
+
 // debian is a program and the package that it comes in.
 type debian struct{ program, name string }
 
@@ -94,6 +97,10 @@ func install(ctx context.Context, progress io.Writer, packages []debian) error {
 	if len(missing) == 0 {
 		return nil
 	}
+	return aptInstall(ctx, progress, missing)
+}
+
+func aptInstall(ctx context.Context, progress io.Writer, missing []string) error {
 	for _, args := range [][]string{{"update", "-q"}, append([]string{"install", "-q", "-y", "--no-install-recommends"}, missing...)} {
 		fmt.Fprintf(progress, "apt-get %s\n", strings.Join(args, " "))
 		cmd := exec.CommandContext(ctx, "apt-get", args...)
