@@ -17,6 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 	"sigs.k8s.io/yaml"
 
+	"github.com/neighpin/neighpin/internal/config"
+	"github.com/neighpin/neighpin/internal/status"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
@@ -57,7 +59,7 @@ func (a *app) bundleCommand() *cobra.Command {
 	cmd.Flags().StringVarP(&file, "file", "f", "-", "file to make; - is standard output")
 	cmd.Flags().IntVar(&stories, "sandboxes", 20, "of how many sandboxes the namespaces are read, those with problems first")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		config, err := loader{path: path, given: cmd.Flags(), lookupEnv: a.lookupEnv}.load("")
+		conf, err := config.Loader{Path: path, Given: cmd.Flags(), LookupEnv: a.lookupEnv}.Load("")
 		if err != nil {
 			return err
 		}
@@ -66,11 +68,11 @@ func (a *app) bundleCommand() *cobra.Command {
 		}
 		a.running = true
 		if !given(cmd) {
-			config = a.inForce(cmd.Context(), config)
+			conf = a.inForce(cmd.Context(), conf)
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), bundleTimeout)
 		defer cancel()
-		return a.bundleTo(file, func(w io.Writer) error { return a.bundle(ctx, w, config, stories) })
+		return a.bundleTo(file, func(w io.Writer) error { return a.bundle(ctx, w, conf, stories) })
 	}
 	return cmd
 }
@@ -94,7 +96,7 @@ func (a *app) bundleTo(file string, work func(io.Writer) error) error {
 }
 
 // bundle writes the archive.
-func (a *app) bundle(ctx context.Context, w io.Writer, config Config, stories int) error {
+func (a *app) bundle(ctx context.Context, w io.Writer, conf config.Config, stories int) error {
 	now := time.Now().UTC()
 	out := newArchive(w, "neighpin-"+now.Format("20060102-150405"), now)
 	object := func(name string, value any, err error) {
@@ -109,20 +111,20 @@ func (a *app) bundle(ctx context.Context, w io.Writer, config Config, stories in
 	object("version.json", buildInfo(), nil)
 	kernel, err := os.ReadFile("/proc/version")
 	out.add("kernel.txt", kernel, err)
-	effective, err := yaml.Marshal(config)
+	effective, err := yaml.Marshal(conf)
 	out.add("config.yaml", effective, err)
-	report, err := a.check(ctx, config)
+	report, err := a.check(ctx, conf)
 	object("check.json", report, err)
 
-	status, err := askStatus(ctx, config.StateDir)
-	records := status.Sandboxes
-	status.Sandboxes = nil
-	object("status.json", status, err)
-	for name, what := range map[string]string{"metrics.txt": metricsPath, "goroutines.txt": goroutinesPath} {
-		data, err := askDetail(ctx, config.StateDir, what)
+	told, err := status.Ask(ctx, conf.StateDir)
+	records := told.Sandboxes
+	told.Sandboxes = nil
+	object("status.json", told, err)
+	for name, what := range map[string]string{"metrics.txt": status.MetricsPath, "goroutines.txt": status.GoroutinesPath} {
+		data, err := status.Detail(ctx, conf.StateDir, what)
 		out.add(name, data, err)
 	}
-	kept, err := sandbox.RecordsIn(config.StateDir).List()
+	kept, err := sandbox.RecordsIn(conf.StateDir).List()
 	out.add("records", nil, err)
 	for _, rec := range kept {
 		object("records/"+rec.ID+".json", rec, nil)
@@ -157,7 +159,7 @@ func (a *app) bundle(ctx context.Context, w io.Writer, config Config, stories in
 func worstFirst(records []sandbox.Record, limit int) []sandbox.Record {
 	sorted := slices.Clone(records)
 	slices.SortStableFunc(sorted, func(a, b sandbox.Record) int {
-		if good, other := asItShouldBe(a), asItShouldBe(b); good != other {
+		if good, other := status.AsItShouldBe(a), status.AsItShouldBe(b); good != other {
 			if good {
 				return 1
 			}

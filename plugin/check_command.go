@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/neighpin/neighpin/internal/config"
+	"github.com/neighpin/neighpin/internal/status"
 	"github.com/neighpin/neighpin/pkg/annotation"
 	"github.com/neighpin/neighpin/pkg/containerd"
 	"github.com/neighpin/neighpin/pkg/preflight"
@@ -37,15 +39,15 @@ func (a *app) checkCommand() *cobra.Command {
 		if err := oneOf(output, outputTable, outputJSON, outputYAML); err != nil {
 			return err
 		}
-		config, err := loader{path: path, given: cmd.Flags(), lookupEnv: a.lookupEnv}.load("")
+		conf, err := config.Loader{Path: path, Given: cmd.Flags(), LookupEnv: a.lookupEnv}.Load("")
 		if err != nil {
 			return err
 		}
 		a.running = true
 		if !given(cmd) {
-			config = a.inForce(cmd.Context(), config)
+			conf = a.inForce(cmd.Context(), conf)
 		}
-		report, err := a.check(cmd.Context(), config)
+		report, err := a.check(cmd.Context(), conf)
 		if err != nil {
 			return err
 		}
@@ -61,27 +63,27 @@ func (a *app) checkCommand() *cobra.Command {
 }
 
 // check runs the preflight with a configuration.
-func (a *app) check(ctx context.Context, config Config) (preflight.Report, error) {
+func (a *app) check(ctx context.Context, conf config.Config) (preflight.Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	options := preflight.Options{
-		NetNSDirs: config.NetNSDirs, StateDir: config.StateDir, NRISocket: config.NRISocket, ContainerdSocket: config.ContainerdSocket,
-		Enforce: config.Enforce, Learn: config.Learned == learnedProbe, Observe: config.Observe, Annotation: annotation.Key,
+		NetNSDirs: conf.NetNSDirs, StateDir: conf.StateDir, NRISocket: conf.NRISocket, ContainerdSocket: conf.ContainerdSocket,
+		Enforce: conf.Enforce, Learn: conf.Learned == config.LearnedProbe, Observe: conf.Observe, Annotation: annotation.Key,
 		Selects: func(handler, runtimeType string) bool {
-			return config.selector().Select(sandbox.Identity{Handler: handler, Runtime: runtimeType, NetNSPath: "any"}).Pin
+			return conf.Selector().Select(sandbox.Identity{Handler: handler, Runtime: runtimeType, NetNSPath: "any"}).Pin
 		},
 	}
-	if config.ContainerdSocket != "" {
-		store, err := containerd.NewStore(config.ContainerdSocket, config.ContainerdNamespace)
+	if conf.ContainerdSocket != "" {
+		store, err := containerd.NewStore(conf.ContainerdSocket, conf.ContainerdNamespace)
 		if err != nil {
 			return preflight.Report{}, err
 		}
 		defer func() { _ = store.Close() }()
 		options.Runtime = store
 	}
-	if status, err := askStatus(ctx, config.StateDir); err == nil {
-		options.Daemon = &preflight.Daemon{Connected: status.NRI.Connected, Error: status.NRI.Error,
-			RequestTimeout: time.Duration(status.NRI.RequestTimeoutMs) * time.Millisecond}
+	if told, err := status.Ask(ctx, conf.StateDir); err == nil {
+		options.Daemon = &preflight.Daemon{Connected: told.NRI.Connected, Error: told.NRI.Error,
+			RequestTimeout: time.Duration(told.NRI.RequestTimeoutMs) * time.Millisecond}
 	}
 	return preflight.Run(ctx, options), nil
 }

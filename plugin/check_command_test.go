@@ -13,6 +13,8 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/neighpin/neighpin/internal/config"
+	"github.com/neighpin/neighpin/internal/status"
 	"github.com/neighpin/neighpin/pkg/preflight"
 )
 
@@ -55,11 +57,11 @@ func TestCheckGoesByTheDaemonsConfiguration(t *testing.T) {
 	t.Cleanup(func() { _ = os.RemoveAll(state) })
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	config := defaultConfig()
-	config.StateDir, config.NRISocket, config.ContainerdSocket = state, "/run/elsewhere/nri.sock", ""
-	server, err := serveStatus(state, func() Status { return Status{} }, fine, log, route{configPath, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_ = json.NewEncoder(w).Encode(config)
-	})})
+	conf := config.Default()
+	conf.StateDir, conf.NRISocket, conf.ContainerdSocket = state, "/run/elsewhere/nri.sock", ""
+	server, err := status.Serve(state, status.Answers{Status: func() status.Status { return status.Status{} }, Alive: fine, Details: map[string]http.Handler{status.ConfigPath: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(conf)
+	})}}, log)
 	if err != nil {
 		t.Fatal(err)
 	}

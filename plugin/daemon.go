@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -18,7 +17,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/neighpin/neighpin/hooks/nri"
+	"github.com/neighpin/neighpin/internal/config"
+	"github.com/neighpin/neighpin/internal/eventlog"
+	"github.com/neighpin/neighpin/internal/privileges"
+	"github.com/neighpin/neighpin/internal/status"
 	"github.com/neighpin/neighpin/internal/statuspage"
+	"github.com/neighpin/neighpin/internal/web"
 	"github.com/neighpin/neighpin/pkg/containerd"
 	"github.com/neighpin/neighpin/pkg/events"
 	"github.com/neighpin/neighpin/pkg/metrics"
@@ -47,8 +51,8 @@ func (a *app) pluginCommand() *cobra.Command {
 		signals := make(chan os.Signal, 1)
 		signal.Notify(signals, syscall.SIGHUP)
 		defer signal.Stop(signals)
-		source := loader{path: path, given: cmd.Flags(), lookupEnv: a.lookupEnv}
-		config, err := source.load("")
+		source := config.Loader{Path: path, Given: cmd.Flags(), LookupEnv: a.lookupEnv}
+		conf, err := source.Load("")
 		if err != nil {
 			return err
 		}
@@ -59,55 +63,16 @@ func (a *app) pluginCommand() *cobra.Command {
 		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
 		defer stop()
 		context.AfterFunc(ctx, stop) // a second signal ends the process at once
-		d := &daemon{source: source, signals: signals, started: time.Now(), log: newLogger(a.stderr, config)}
-		return d.run(ctx, config)
+		d := &daemon{source: source, signals: signals, started: time.Now(), log: newLogger(a.stderr, conf)}
+		return d.run(ctx, conf)
 	}
 	return cmd
-}
-
-// configFlags gives a command the flags of the configuration.
-func (a *app) configFlags(cmd *cobra.Command, path *string) {
-	cmd.Flags().StringVar(path, "config", "", "configuration file (YAML); flags go over the environment ("+envPrefix+"…), that over the file")
-	defaults := defaultConfig()
-	cmd.Flags().AddFlagSet(defaults.flags())
-}
-
-func newLogger(out io.Writer, config Config) *logrus.Logger {
-	log := logrus.New()
-	log.SetOutput(out)
-	configureLogger(log, config)
-	return log
-}
-
-func configureLogger(log *logrus.Logger, config Config) {
-	if level, err := logrus.ParseLevel(config.LogLevel); err == nil {
-		log.SetLevel(level)
-	}
-	if config.LogFormat == "json" {
-		log.SetFormatter(&logrus.JSONFormatter{TimestampFormat: time.RFC3339Nano})
-	} else {
-		log.SetFormatter(&logrus.TextFormatter{FullTimestamp: true, TimestampFormat: "2006-01-02T15:04:05.000Z07:00"})
-	}
-	adoptLibraries(log)
-}
-
-// adoptLibraries brings what ttrpc says, which it can only say to logrus's own
-// logger, into the daemon's log and format: as a detail, since connections that
-// end are told by whoever has them.
-func adoptLibraries(log *logrus.Logger) {
-	libraries := logrus.StandardLogger()
-	libraries.SetOutput(log.Out)
-	libraries.SetFormatter(log.Formatter)
-	libraries.SetLevel(logrus.FatalLevel)
-	if log.IsLevelEnabled(logrus.DebugLevel) {
-		libraries.SetLevel(log.GetLevel())
-	}
 }
 
 // daemon is the wiring of one process: store and engine, the connection to NRI,
 // and the status socket.
 type daemon struct {
-	source  loader
+	source  config.Loader
 	signals <-chan os.Signal // to read the configuration again
 	started time.Time
 	log     *logrus.Logger
@@ -122,29 +87,29 @@ type daemon struct {
 	// cannot.
 	observer   *observe.Observer
 	observeErr error
-	status     *statusServer
-	served     *metricsServer
-	reload     *reloader
-	stopReload func()
+	status     *status.Server
+	served     *web.Server
+	follower   *config.Follower
+	unfollow   func()
 	// events is nil unless that is asked for and can be had.
 	events *events.Recorder
 }
 
 // run serves until the context ends, which is no error.
-func (d *daemon) run(ctx context.Context, config Config) error {
+func (d *daemon) run(ctx context.Context, conf config.Config) error {
 	d.log.WithFields(logrus.Fields{
-		"version": version, "handlers": config.Handlers, "annotate": config.Annotate, "podAnnotations": config.PodAnnotations, "excludeNamespaces": config.ExcludeNamespaces,
-		"stateDir": config.StateDir, "netnsDirs": config.NetNSDirs,
+		"version": version, "handlers": conf.Handlers, "annotate": conf.Annotate, "podAnnotations": conf.PodAnnotations, "excludeNamespaces": conf.ExcludeNamespaces,
+		"stateDir": conf.StateDir, "netnsDirs": conf.NetNSDirs,
 	}).Info("neighpin starts")
-	d.metrics = metrics.New(version, &reporter{log: d.log}, d.state)
+	d.metrics = metrics.New(version, eventlog.New(d.log), d.state)
 	d.connector = nri.New(nri.Options{
-		Socket: config.NRISocket, Name: config.PluginName, Index: config.PluginIndex,
-		Configure: d.configure, Log: d.log, Observe: d.metrics.Hook, Registered: d.metrics.Registration, FailRequest: config.Enforce,
+		Socket: conf.NRISocket, Name: conf.PluginName, Index: conf.PluginIndex,
+		Configure: d.configure, Log: d.log, Observe: d.metrics.Hook, Registered: d.metrics.Registration, FailRequest: conf.Enforce,
 	})
 	if !nri.Launched() {
 		// The early path needs no NRI; a plugin that the runtime launched waits
 		// for the configuration that comes with it.
-		if _, err := d.begin(config); err != nil {
+		if _, err := d.begin(conf); err != nil {
 			return errors.Join(err, d.end())
 		}
 	}
@@ -167,36 +132,36 @@ func (d *daemon) configure(text string) (*sandbox.Engine, error) {
 		}
 		return running, nil
 	}
-	config, err := d.source.load(text)
+	conf, err := d.source.Load(text)
 	if err != nil {
 		return nil, err
 	}
-	configureLogger(d.log, config)
-	return d.begin(config)
+	configureLogger(d.log, conf)
+	return d.begin(conf)
 }
 
 // begin starts everything but the connection to NRI.
-func (d *daemon) begin(config Config) (*sandbox.Engine, error) {
+func (d *daemon) begin(conf config.Config) (*sandbox.Engine, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	options := sandbox.Options{
-		Selector: config.selector(), StateDir: config.StateDir, NetNSDirs: config.NetNSDirs,
-		MaxNeighbors: config.MaxNeighbors, Reporter: d.reporter(config),
-		CompareInterval: time.Duration(config.CompareInterval),
-		Learn:           config.Learned == learnedProbe, LearnInterval: time.Duration(config.LearnedInterval),
-		Enforce: config.Enforce, HostState: sandbox.HostStatePolicy(config.HostState), ReturnPath: config.ReturnPath,
+		Selector: conf.Selector(), StateDir: conf.StateDir, NetNSDirs: conf.NetNSDirs,
+		MaxNeighbors: conf.MaxNeighbors, Reporter: d.reporter(conf),
+		CompareInterval: time.Duration(conf.CompareInterval),
+		Learn:           conf.Learned == config.LearnedProbe, LearnInterval: time.Duration(conf.LearnedInterval),
+		Enforce: conf.Enforce, HostState: sandbox.HostStatePolicy(conf.HostState), ReturnPath: conf.ReturnPath,
 	}
-	if config.ContainerdSocket == "" {
+	if conf.ContainerdSocket == "" {
 		d.log.Warn("no early path: containerdSocket is empty; pods are pinned at NRI's events, which come too late for gVisor on containerd 2.x")
 	} else {
-		store, err := containerd.NewStore(config.ContainerdSocket, config.ContainerdNamespace)
+		store, err := containerd.NewStore(conf.ContainerdSocket, conf.ContainerdNamespace)
 		if err != nil {
 			return nil, err
 		}
 		d.store, options.Store = store, store
-		options.Results, options.OneNetwork = config.CNIResults, store.OneNetwork
+		options.Results, options.OneNetwork = conf.CNIResults, store.OneNetwork
 	}
-	if config.Observe {
+	if conf.Observe {
 		d.observe(&options)
 	}
 	engine, err := sandbox.New(options)
@@ -204,17 +169,19 @@ func (d *daemon) begin(config Config) (*sandbox.Engine, error) {
 		return nil, fmt.Errorf("set up engine: %w", err)
 	}
 	d.engine = engine
-	d.confine(config)
+	d.confine(conf)
 	if err := engine.Start(); err != nil {
 		return nil, fmt.Errorf("start engine: %w", err)
 	}
-	d.followFile(config)
-	d.status, err = serveStatus(config.StateDir, func() Status { return d.outline(config) }, engine.Alive, d.log, d.details(config)...)
+	d.followFile(conf)
+	d.status, err = status.Serve(conf.StateDir, status.Answers{
+		Status: func() status.Status { return d.outline(conf) }, Alive: engine.Alive, Ready: d.ready(conf), Details: d.details(),
+	}, d.log)
 	if err != nil {
 		d.log.WithError(err).Error("no status socket; pods are pinned all the same (is the state directory full or read-only?)")
 	}
-	if config.MetricsAddress != "" {
-		if err := d.serve(config, engine); err != nil {
+	if conf.MetricsAddress != "" {
+		if err := d.serve(conf, engine); err != nil {
 			return nil, err
 		}
 	}
@@ -224,8 +191,8 @@ func (d *daemon) begin(config Config) (*sandbox.Engine, error) {
 // confine gives up all rights that the configuration does not need. Before this only
 // the configuration was read, and the namespaces of the host were looked at, of which
 // process 1's shows itself to nobody with fewer rights.
-func (d *daemon) confine(config Config) {
-	left, err := confine(needed(config))
+func (d *daemon) confine(conf config.Config) {
+	left, err := privileges.Keep(needed(conf))
 	if err != nil {
 		d.log.WithError(err).Warn("this process keeps rights that it does not need")
 		return
@@ -234,21 +201,28 @@ func (d *daemon) confine(config Config) {
 }
 
 // serve begins to answer at the metrics' address.
-func (d *daemon) serve(config Config, engine *sandbox.Engine) error {
-	page, err := statuspage.New(func() statuspage.View { return pageView(d.snapshot(config)) })
+func (d *daemon) serve(conf config.Config, engine *sandbox.Engine) error {
+	page, err := statuspage.New(func() statuspage.View { return statuspage.Of(d.snapshot(conf)) })
 	if err != nil {
 		return err
 	}
-	shown := pages{metrics: d.metrics.Handler(), status: page, profile: config.Pprof}
-	ready := func() error { return ready(nriStatus(d.connector.State(), config)) }
-	d.served = serveMetrics(config.MetricsAddress, shown, probes{alive: engine.Alive, ready: ready}, d.log)
+	host, _ := os.Hostname()
+	d.served = web.Serve(conf.MetricsAddress, web.Content{
+		Metrics: d.metrics.Handler(), Alive: engine.Alive, Ready: d.ready(conf),
+		Page: page, Profiles: web.Profiles(conf.Pprof), Names: []string{host, conf.NodeName},
+	}, d.log)
 	return nil
 }
 
+// ready is the question whether the daemon is.
+func (d *daemon) ready(conf config.Config) func() error {
+	return func() error { return nriStatus(d.connector.State(), conf).Ready() }
+}
+
 // followFile has the file's changes taken over from now on.
-func (d *daemon) followFile(config Config) {
-	d.reload = newReloader(d.source, config, func(next Config) error {
-		if err := d.engine.SetSelector(next.selector()); err != nil {
+func (d *daemon) followFile(conf config.Config) {
+	d.follower = config.NewFollower(d.source, conf, func(next config.Config) error {
+		if err := d.engine.SetSelector(next.Selector()); err != nil {
 			return err
 		}
 		configureLogger(d.log, next)
@@ -256,8 +230,8 @@ func (d *daemon) followFile(config Config) {
 	}, d.log)
 	ctx, cancel := context.WithCancel(context.Background())
 	var following sync.WaitGroup
-	following.Go(func() { d.reload.watch(ctx, d.signals) })
-	d.stopReload = func() {
+	following.Go(func() { d.follower.Follow(ctx, d.signals) })
+	d.unfollow = func() {
 		cancel()
 		following.Wait()
 	}
@@ -278,16 +252,16 @@ func (d *daemon) observe(options *sandbox.Options) {
 // state is what metrics are made of at each scrape.
 func (d *daemon) state() metrics.State {
 	d.mu.Lock()
-	engine, observer, reload := d.engine, d.observer, d.reload
+	engine, observer, follower := d.engine, d.observer, d.follower
 	d.mu.Unlock()
 	nri := d.connector.State()
 	state := metrics.State{NRIConnected: nri.Connected, NRISynchronized: nri.Synchronized, ConfigOK: true, ConfigLoadedAt: d.started}
 	if engine != nil {
 		state.Engine, state.Sandboxes, state.Storeless = engine.Overview(), engine.Sandboxes(), d.store == nil
 	}
-	if reload != nil {
-		config := reload.Status()
-		state.ConfigOK, state.ConfigLoadedAt = config.OK, config.LoadedAt
+	if follower != nil {
+		loaded := follower.Status()
+		state.ConfigOK, state.ConfigLoadedAt = loaded.OK, loaded.LoadedAt
 	}
 	if observer != nil {
 		totals := observer.Totals()
@@ -301,8 +275,8 @@ func (d *daemon) end() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var errs []error
-	if d.stopReload != nil {
-		d.stopReload()
+	if d.unfollow != nil {
+		d.unfollow()
 	}
 	if d.served != nil {
 		errs = append(errs, d.served.Close())

@@ -5,25 +5,26 @@ package main
 import (
 	"os"
 
+	"github.com/neighpin/neighpin/internal/config"
 	"github.com/neighpin/neighpin/pkg/events"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
 // reporter is what the engine reports to: the metrics, the log behind them, and,
 // where that is asked for, the pods' Events.
-func (d *daemon) reporter(config Config) sandbox.Reporter {
-	if !config.Events {
+func (d *daemon) reporter(conf config.Config) sandbox.Reporter {
+	if !conf.Events {
 		return d.metrics
 	}
 	if d.events != nil {
 		return d.events
 	}
-	server, err := events.InCluster(d.source.lookupEnv)
+	server, err := events.InCluster(d.source.LookupEnv)
 	if err != nil {
 		d.log.WithError(err).Error("no Events are written; pods are pinned all the same")
 		return d.metrics
 	}
-	node := config.NodeName
+	node := conf.NodeName
 	if node == "" {
 		if node, err = os.Hostname(); err != nil {
 			d.log.WithError(err).Warn("Events name no node: the host has no name, and nodeName is empty")

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/netip"
 
-	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
 	"github.com/neighpin/neighpin/pkg/hoststate"
@@ -120,25 +119,4 @@ func findLine(f hoststate.Find) string {
 		return fmt.Sprintf("found: %s; left alone by clean: %s", quoteOdd(f.String()), f.Keeps)
 	}
 	return "found: " + quoteOdd(f.String())
-}
-
-// hostState writes one line for each thing that others left on the host.
-func hostState(log logrus.FieldLogger, event sandbox.Event) {
-	if event.Err != nil {
-		log.Warn("the host's state for the pod's addresses could not be looked at or changed")
-	}
-	if event.Record.HostState == nil {
-		return
-	}
-	for _, f := range event.Record.HostState.Finds {
-		log := log.WithField("left", f.String())
-		switch {
-		case f.Removed:
-			log.WithField("restore", f.Restore).Warn("removed from the host what led the pod's address to nobody")
-		case f.Keeps != "":
-			log.WithField("why", f.Keeps).Warn("the host leads the pod's address to nobody, and that is not removed")
-		default:
-			log.Warn("the host leads the pod's address to nobody (hostState: clean would remove that)")
-		}
-	}
 }

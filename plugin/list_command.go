@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/neighpin/neighpin/internal/status"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
@@ -34,7 +35,7 @@ func (a *app) listCommand() *cobra.Command {
 				return err
 			}
 			records = slices.DeleteFunc(records, func(rec sandbox.Record) bool {
-				return namespace != "" && rec.Namespace != namespace || troubled && asItShouldBe(rec)
+				return namespace != "" && rec.Namespace != namespace || troubled && status.AsItShouldBe(rec)
 			})
 			if records == nil {
 				records = []sandbox.Record{}

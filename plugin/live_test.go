@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	logtest "github.com/sirupsen/logrus/hooks/test"
+
+	"github.com/neighpin/neighpin/internal/status"
 )
 
 func TestLivenessIsAskedOverTheStatusSocket(t *testing.T) {
@@ -26,7 +28,7 @@ func TestLivenessIsAskedOverTheStatusSocket(t *testing.T) {
 	}
 	log, _ := logtest.NewNullLogger()
 	// Not connected to anything, which is no fault of the daemon's.
-	server, err := serveStatus(state, func() Status { return Status{NRI: NRIStatus{Socket: "/none"}} }, alive, log)
+	server, err := status.Serve(state, status.Answers{Status: func() status.Status { return status.Status{NRI: status.NRI{Socket: "/none"}} }, Alive: alive}, log)
 	if err != nil {
 		t.Fatal(err)
 	}

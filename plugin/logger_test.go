@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/sirupsen/logrus"
+
+	"github.com/neighpin/neighpin/internal/config"
 )
 
 // ttrpc knows only logrus's own logger: its lines must not stand as text in a
@@ -20,19 +22,19 @@ func TestWhatLibrariesLogKeepsTheDaemonsFormat(t *testing.T) {
 		libraries.SetFormatter(formatter)
 		libraries.SetLevel(level)
 	})
-	config := defaultConfig()
-	config.LogFormat = "json"
+	conf := config.Default()
+	conf.LogFormat = "json"
 
 	var quiet strings.Builder
-	newLogger(&quiet, config)
+	newLogger(&quiet, conf)
 	libraries.Error("a connection ended")
 	if quiet.Len() > 0 {
-		t.Errorf("at level %s: %s", config.LogLevel, quiet.String())
+		t.Errorf("at level %s: %s", conf.LogLevel, quiet.String())
 	}
 
 	var detailed strings.Builder
-	config.LogLevel = "debug"
-	newLogger(&detailed, config)
+	conf.LogLevel = "debug"
+	newLogger(&detailed, conf)
 	libraries.Error("a connection ended")
 	var entry map[string]any
 	if err := json.Unmarshal([]byte(detailed.String()), &entry); err != nil || entry["msg"] != "a connection ended" {

@@ -4,7 +4,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +13,8 @@ import (
 )
 
 func TestMain(m *testing.M) { nstest.Main(m) }
+
+func fine() error { return nil }
 
 // outcome is what a command line did.
 type outcome struct {
@@ -138,35 +139,5 @@ func TestDefaultsThatDependOnOtherKeys(t *testing.T) {
 				t.Errorf("%+v, want %q", got, tc.want)
 			}
 		})
-	}
-}
-
-func TestEveryKeyIsDocumented(t *testing.T) {
-	data, err := os.ReadFile("../docs/configuration.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := defaultConfig()
-	values, err := json.Marshal(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var keys map[string]any
-	if err := json.Unmarshal(values, &keys); err != nil {
-		t.Fatal(err)
-	}
-	flags := config.flags()
-	for _, row := range configurationTable(flags) {
-		if !strings.Contains(string(data), row+"\n") {
-			t.Errorf("docs/configuration.md lacks the row\n%s", row)
-		}
-		name := strings.Split(row, "`")[1]
-		if _, ok := keys[name]; !ok {
-			t.Errorf("flag for %q has no key in the file", name)
-		}
-		delete(keys, name)
-	}
-	for name := range keys {
-		t.Errorf("key %q has no flag", name)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -92,7 +91,7 @@ func (a *app) namespaceCommand(name, short string, work func(context.Context, *i
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if path == "" {
-				return errNoNamespace
+				return errors.New("no namespace given: --netns PATH says which")
 			}
 			if err := checkOutput(output); err != nil {
 				return err
@@ -253,15 +252,4 @@ func printReport(w io.Writer, report Report) {
 		fmt.Fprintf(w, "difference: %s dev %s: want %s %s, got %s %s\n", d.Dst, quoteOdd(d.Dev),
 			d.Want.LLAddr, strings.Join(d.Want.State, ","), d.Got.LLAddr, strings.Join(d.Got.State, ","))
 	}
-}
-
-// BuildInfo is what "neighpin version" prints.
-type BuildInfo struct {
-	Version  string `json:"version"`
-	Go       string `json:"go"`
-	Platform string `json:"platform"`
-}
-
-func buildInfo() BuildInfo {
-	return BuildInfo{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
+	"github.com/neighpin/neighpin/internal/status"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
@@ -28,7 +29,7 @@ func TestWithoutRightsNothingIsObserved(t *testing.T) {
 		t.Errorf("said %d times:\n%s", n, out.String())
 	}
 	var table strings.Builder
-	printStatus(&table, Status{Observe: &ObserveStatus{Error: text(d.observeErr)}})
+	printStatus(&table, status.Status{Observe: &status.Observe{Error: text(d.observeErr)}})
 	if !strings.Contains(table.String(), "what pods ask for: not counted: load the program that observes: ") {
 		t.Errorf("the status says\n%s", table.String())
 	}
@@ -75,7 +76,7 @@ func rightless(t *testing.T, fn func()) {
 
 func TestTheStatusShowsWhatWasObserved(t *testing.T) {
 	var table strings.Builder
-	printStatus(&table, Status{Observe: &ObserveStatus{Counting: true}, Sandboxes: []sandbox.Record{
+	printStatus(&table, status.Status{Observe: &status.Observe{Counting: true}, Sandboxes: []sandbox.Record{
 		{Namespace: "shop", Name: "web", Observed: &sandbox.Observed{Gateways: 3, Others: 5}}, {Namespace: "shop", Name: "db"},
 	}})
 	for _, want := range []string{"what pods ask for: counted\n", "asked for pinned gateways: 3, for others: 5\n"} {
@@ -84,7 +85,7 @@ func TestTheStatusShowsWhatWasObserved(t *testing.T) {
 		}
 	}
 	table.Reset()
-	printStatus(&table, Status{})
+	printStatus(&table, status.Status{})
 	if strings.Contains(table.String(), "ask") {
 		t.Errorf("shown although nobody observes:\n%s", table.String())
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/neighpin/neighpin/internal/config"
 	"github.com/neighpin/neighpin/internal/nstest"
 )
 
@@ -37,7 +38,7 @@ func TestKernelBefore514(t *testing.T) {
 		"verify":            {[]string{program, "verify", "--netns", ns.Ref(), "--state-dir", state}, "", exitError, "neighpin: "},
 		"uninstall":         {[]string{program, "unpin", "--all", "--state-dir", state}, "", exitError, "unpin all"},
 		"wrapper":           {[]string{w.wrapper, "create", "--bundle", dir, "abc"}, "", exitOK, "the real runtime, create"},
-		"wrapper, enforced": {[]string{w.wrapper, "create", "--bundle", dir, "abc"}, runtimeEnv + "=" + enforced, exitError, "neighpin"},
+		"wrapper, enforced": {[]string{w.wrapper, "create", "--bundle", dir, "abc"}, config.RuntimeEnv + "=" + enforced, exitError, "neighpin"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cmd := exec.Command(c.args[0], c.args[1:]...)

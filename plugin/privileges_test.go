@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/internal/nstest"
+	"github.com/neighpin/neighpin/internal/status"
 )
 
 // rights are what one thread may do, by the names that proc(5) has for them.
@@ -114,7 +115,7 @@ func startDaemon(t *testing.T, binary string, before []string, args ...string) (
 			t.Errorf("the daemon ended with %v and said:\n%s", err, log())
 		}
 	})
-	nstest.Eventually(t, "the daemon to be at work", func() bool { return askLive(t.Context(), state) == nil })
+	nstest.Eventually(t, "the daemon to be at work", func() bool { return status.Live(t.Context(), state) == nil })
 	return cmd.Process.Pid, log
 }
 
@@ -185,7 +186,7 @@ func TestTheDaemonKnowsProcessOnesNamespaceWithoutItsRights(t *testing.T) {
 			t.Logf("the daemon said:\n%s", log())
 		}
 	})
-	nstest.Eventually(t, "the daemon to be ready", func() bool { return askReady(t.Context(), dir+"/state") == nil })
+	nstest.Eventually(t, "the daemon to be ready", func() bool { return status.Ready(t.Context(), dir+"/state") == nil })
 	start := func(id string) {
 		sandbox := &api.PodSandbox{
 			Id: id, Name: id, Uid: id, Namespace: "shop", RuntimeHandler: "special",

@@ -12,6 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/neighpin/neighpin/internal/config"
 )
 
 var update = flag.Bool("update", false, "write docs/reference.md instead of comparing it")
@@ -80,8 +82,8 @@ func describe(out *strings.Builder, cmd *cobra.Command) {
 	if len(cmd.Aliases) > 0 {
 		fmt.Fprintf(out, "\nAlso called `%s`.\n", strings.Join(cmd.Aliases, "`, `"))
 	}
-	config := defaultConfig()
-	keys, inherited := config.flags(), false
+	conf := config.Default()
+	keys, inherited := conf.Flags(), false
 	rows := []string{}
 	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
 		switch {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/neighpin/neighpin/internal/config"
 	"github.com/neighpin/neighpin/internal/nstest"
 )
 
@@ -38,12 +39,12 @@ func install(tb testing.TB, script string) wrapped {
 	if err := os.WriteFile(w.real, []byte(script), 0o700); err != nil {
 		tb.Fatal(err)
 	}
-	config := filepath.Join(dir, "runtime.yaml")
+	file := filepath.Join(dir, "runtime.yaml")
 	text := fmt.Sprintf("stateDir: %s\nruntimes:\n  neighpin: %s\n", filepath.Join(dir, "state"), w.real)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		tb.Fatal(err)
 	}
-	w.env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), runtimeEnv+"="+config, "STRANGE=a b\nc=d")
+	w.env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), config.RuntimeEnv+"="+file, "STRANGE=a b\nc=d")
 	return w
 }
 
@@ -153,45 +154,13 @@ func TestAWrapperThatPointsAtItself(t *testing.T) {
 	}
 }
 
-func TestRuntimeConfiguration(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "runtime.yaml")
-	load := func(text string) (RuntimeConfig, error) {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return loadRuntimeConfig(func(name string) (string, bool) { return file, name == runtimeEnv })
-	}
-	got, err := load("runtimes: {neighpin-runsc: /usr/bin/runsc}\nenforce: true\nannotate: false\nmaxNeighbors: 3\nstateDir: /s\n")
-	if err != nil || got.Runtimes["neighpin-runsc"] != "/usr/bin/runsc" || !got.Enforce || got.Annotate || got.MaxNeighbors != 3 || got.StateDir != "/s" {
-		t.Errorf("%+v, %v", got, err)
-	}
-	if got, err := load(""); err != nil || got.Enforce || !got.Annotate || got.StateDir != defaultStateDir || got.MaxNeighbors != 64 {
-		t.Errorf("empty: %+v, %v", got, err)
-	}
-	for text, says := range map[string]string{
-		"runtime: x":                    "runtime",
-		"enforce: maybe":                "enforce",
-		"enforce: [":                    "parse configuration " + file,
-		"maxNeighbors: 0":               "maxNeighbors: 0",
-		"stateDir: run":                 `stateDir: "run"`,
-		"runtimes: {a: b/c}":            "runtimes: a",
-		"runtimes: {a: ''}":             "runtimes: a",
-		"enforce: true\nx: 1":           "x",
-		"enforce: true\nenforce: false": "enforce",
-	} {
-		if got, err := load(text); err == nil || !strings.Contains(err.Error(), says) {
-			t.Errorf("%q: %+v, %v, want %q", text, got, err, says)
-		}
-	}
-	if _, err := loadRuntimeConfig(func(string) (string, bool) { return filepath.Join(file, "none"), true }); err == nil {
-		t.Error("a file that was named and is not there: no error")
-	}
-	// Under a configuration that cannot be read, it is not known whether a pod may
-	// start unpinned; but it may end.
+// Under a configuration that cannot be read, it is not known whether a pod may
+// start unpinned; but it may end.
+func TestWithoutAConfigurationNothingStarts(t *testing.T) {
 	w := install(t, witness)
 	run := func(command string) (string, int) {
 		cmd := exec.Command(w.wrapper, command, "abc")
-		cmd.Env = append(w.env, runtimeEnv+"=/nonexistent/runtime.yaml")
+		cmd.Env = append(w.env, config.RuntimeEnv+"=/nonexistent/runtime.yaml")
 		out, _ := cmd.CombinedOutput() // the code says it
 		return string(out), cmd.ProcessState.ExitCode()
 	}
@@ -204,30 +173,6 @@ func TestRuntimeConfiguration(t *testing.T) {
 		if out, code := run(command); code != 42 || !strings.HasPrefix(out, "["+command+"]") {
 			t.Errorf("%s: exit %d, %s", command, code, out)
 		}
-	}
-}
-
-func TestEveryKeyOfTheRuntimeIsDocumented(t *testing.T) {
-	page, err := os.ReadFile("../docs/oci.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, key := range []string{"runtimes", "enforce", "annotate", "maxNeighbors", "stateDir"} {
-		if !strings.Contains(string(page), "| `"+key+"` |") {
-			t.Errorf("docs/oci.md has no row for the key %q", key)
-		}
-	}
-	for _, name := range []string{runtimeFile, runtimeEnv} {
-		if !strings.Contains(string(page), name) {
-			t.Errorf("docs/oci.md does not name %s", name)
-		}
-	}
-}
-
-func TestTheConfigurationOfDeployIsOne(t *testing.T) {
-	got, err := loadRuntimeConfig(func(string) (string, bool) { return "../deploy/oci/runtime.yaml", true })
-	if err != nil || len(got.Runtimes) != 2 || got.Enforce {
-		t.Errorf("%+v, %v", got, err)
 	}
 }
 
@@ -256,12 +201,12 @@ func BenchmarkWrapper(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	config := filepath.Join(b.TempDir(), "runtime.yaml")
+	file := filepath.Join(b.TempDir(), "runtime.yaml")
 	text := fmt.Sprintf("stateDir: %s\nruntimes: {neighpin-runx: %s}\n", filepath.Join(b.TempDir(), "state"), runc)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	w.env = append(w.env, runtimeEnv+"="+config)
+	w.env = append(w.env, config.RuntimeEnv+"="+file)
 	root := "--root=" + b.TempDir()
 	for name, args := range map[string][]string{
 		"pass": {root, "state", "abc"},

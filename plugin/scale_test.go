@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/neighpin/neighpin/internal/config"
+	"github.com/neighpin/neighpin/internal/eventlog"
 	"github.com/neighpin/neighpin/internal/figures"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/sandbox"
@@ -24,7 +26,7 @@ func TestTheLogGrowsAsTheDocumentSays(t *testing.T) {
 		Neighbors: neighbors, Timing: sandbox.Timing{Verdict: sandbox.InTime, MarginMs: 61.5},
 	}
 	var out strings.Builder
-	r := &reporter{log: newLogger(&out, defaultConfig())}
+	r := eventlog.New(newLogger(&out, config.Default()))
 	for _, kind := range []sandbox.Kind{sandbox.KindPinned, sandbox.KindTiming, sandbox.KindReleased} {
 		r.Report(sandbox.Event{Kind: kind, Record: rec})
 	}

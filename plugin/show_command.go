@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/neighpin/neighpin/internal/status"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
 	"github.com/neighpin/neighpin/pkg/sandbox"
@@ -80,7 +81,7 @@ func (a *app) showCommand() *cobra.Command {
 			if err := a.print(output, story, func(w io.Writer) { printStory(w, story) }); err != nil {
 				return err
 			}
-			if !asItShouldBe(rec) {
+			if !status.AsItShouldBe(rec) {
 				return errNotPinned
 			}
 			return nil
@@ -123,7 +124,7 @@ func choose(records []sandbox.Record, what string) (sandbox.Record, error) {
 
 // tell collects the story. What cannot be read is named in it.
 func tell(ctx context.Context, rec sandbox.Record) Story {
-	story := Story{Record: rec, Problems: problems(rec)}
+	story := Story{Record: rec, Problems: status.Problems(rec)}
 	if story.Problems == nil {
 		story.Problems = []string{}
 	}

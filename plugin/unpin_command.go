@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/neighpin/neighpin/internal/status"
 	"github.com/neighpin/neighpin/pkg/hoststate"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
@@ -65,7 +66,7 @@ func (a *app) unpinCommand() *cobra.Command {
 
 func undoAll(ctx context.Context, stateDir string) ([]Undone, error) {
 	undone := []Undone{}
-	if _, err := askStatus(ctx, stateDir); err == nil {
+	if _, err := status.Ask(ctx, stateDir); err == nil {
 		return undone, errDaemonRuns
 	}
 	host, err := netns.NewHost()

@@ -13,6 +13,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/neighpin/neighpin/internal/nstest"
+	"github.com/neighpin/neighpin/internal/status"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
@@ -68,7 +69,7 @@ func TestUnpinAllRefusesWhileTheDaemonRuns(t *testing.T) {
 	t.Cleanup(func() { _ = os.RemoveAll(state) })
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	server, err := serveStatus(state, func() Status { return Status{Sandboxes: []sandbox.Record{}} }, fine, log)
+	server, err := status.Serve(state, status.Answers{Status: func() status.Status { return status.Status{Sandboxes: []sandbox.Record{}} }, Alive: fine}, log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,19 +5,19 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
+	"github.com/neighpin/neighpin/internal/status"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
 // sandboxes are those that the daemon knows, or, where none answers, those of its
 // records: these are what was written last, and nobody keeps them true.
 func (a *app) sandboxes(ctx context.Context, stateDir string) ([]sandbox.Record, error) {
-	status, err := askStatus(ctx, stateDir)
+	told, err := status.Ask(ctx, stateDir)
 	if err == nil {
-		return status.Sandboxes, nil
+		return told.Sandboxes, nil
 	}
 	fmt.Fprintf(a.stderr, "neighpin: warning: %v; what follows is from its records\n", err)
 	records, err := sandbox.RecordsIn(stateDir).List()
@@ -28,40 +28,9 @@ func (a *app) sandboxes(ctx context.Context, stateDir string) ([]sandbox.Record,
 	return records, err
 }
 
-// problems are, in a word each, what keeps a sandbox from being as it should be.
-func problems(rec sandbox.Record) []string {
-	var list []string
-	add := func(problem string) {
-		if !slices.Contains(list, problem) {
-			list = append(list, problem)
-		}
-	}
-	if rec.Refused != "" {
-		add("Refused")
-	}
-	if rec.Error != "" {
-		add("Error")
-	}
-	if rec.Timing.Verdict == sandbox.Late {
-		add("Late")
-	}
-	if len(rec.Stale) > 0 {
-		add("Stale")
-	}
-	for _, s := range rec.Skipped {
-		if s.Reason.NoTruth() {
-			add(string(s.Reason))
-		}
-	}
-	for _, d := range rec.Doubts {
-		add(string(d.Reason))
-	}
-	return list
-}
-
 // word is the state of a sandbox as a column has it.
 func word(rec sandbox.Record) string {
-	if list := problems(rec); len(list) > 0 {
+	if list := status.Problems(rec); len(list) > 0 {
 		return strings.Join(list, ",")
 	}
 	if rec.Phase == sandbox.Starting {

@@ -48,7 +48,9 @@ func TestWrongValuesAreRefusedWithASentence(t *testing.T) {
 		"config.pluginName=my plugin":       "at '/config/pluginName': value must be 'a name of letters, digits and _.+-'",
 		"config.podAnnotations=deny":        "at '/config/podAnnotations': value must be one of 'allow', 'optIn', 'ignore'",
 		"config.cniResults=/results":        "at '/config/cniResults': value must be 'an absolute path such as /var/lib/cni/results, whose folder is mounted, or nothing'",
-		"config.stateDir=/":                 "at '/config/stateDir': value must be 'an absolute path such as /var/run/netns'",
+		"config.stateDir=/":                 "at '/config/stateDir': value must be 'the absolute path of a folder of its own, such as /run/neighpin, since it is mounted to be written to'",
+		"config.stateDir=/etc":              "at '/config/stateDir': value must be 'the absolute path of a folder of its own, such as /run/neighpin, since it is mounted to be written to'",
+		"config.stateDir=/run/../etc":       "at '/config/stateDir': value must be 'the absolute path of a folder of its own, such as /run/neighpin, since it is mounted to be written to'",
 		// Kubernetes.
 		"affinity.nodes=x":                             "at '/affinity': additional properties 'nodes' not allowed",
 		"appArmorProfile.type=none":                    "at '/appArmorProfile/type': value must be one of 'RuntimeDefault', 'Localhost', 'Unconfined'",

@@ -117,8 +117,17 @@ var walls = []wall{
 		why: "flags are parsed in plugin; the rest is given values",
 	},
 	{
-		from: []string{"pkg/...", "hooks/...", "plugin/..."}, to: []string{"./internal/nstest", "./internal/rules"},
+		from: []string{"pkg/...", "hooks/...", "plugin/...", "internal/config", "internal/status", "internal/web", "internal/statuspage", "internal/eventlog", "internal/privileges"}, to: []string{"./internal/nstest", "./internal/rules"},
 		why: "test fixtures do not belong in the product",
+	},
+	{
+		from: []string{"..."}, except: []string{"plugin", "internal/statuspage", "internal/web", "internal/status", "internal/config"},
+		to:  []string{"./internal/config", "./internal/status", "./internal/web", "./internal/statuspage", "./internal/eventlog", "./internal/privileges"},
+		why: "they are the daemon's, and behind plugin alone; what an engine or a handler needs of a setting it is given as a value",
+	},
+	{
+		from: []string{"internal/config", "internal/eventlog"}, to: []string{"./hooks/...", "./plugin/...", "./internal/status", "net/http"}, direct: true,
+		why: "settings are values and a log is lines: neither knows who serves what",
 	},
 	{
 		from: []string{"internal/statuspage"}, to: []string{"./hooks/...", "./plugin/...", "./pkg/containerd", "./pkg/metrics", "net", "os", "os/..."}, direct: true,

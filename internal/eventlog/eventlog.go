@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+// Package eventlog writes the engine's events to the log: one line per sandbox at
+// info, and what went wrong.
+package eventlog
 
 import (
 	"fmt"
@@ -26,9 +28,8 @@ const (
 	chatterPause = 10 * time.Second
 )
 
-// reporter writes the engine's events to the log: one line per sandbox at info,
-// and what went wrong.
-type reporter struct {
+// Log is where the engine's events go. It is for any number of goroutines.
+type Log struct {
 	log logrus.FieldLogger
 
 	mu           sync.Mutex // guards the following
@@ -45,18 +46,21 @@ type telling struct {
 	said  bool      // that some are left out
 }
 
-var _ sandbox.Reporter = (*reporter)(nil)
+var _ sandbox.Reporter = (*Log)(nil)
+
+// New returns a log that writes to another, of which levels and format are its own.
+func New(log logrus.FieldLogger) *Log { return &Log{log: log} }
 
 // Report writes one event.
-func (r *reporter) Report(event sandbox.Event) {
-	log := r.log
+func (l *Log) Report(event sandbox.Event) {
+	log := l.log
 	if event.Record.ID != "" {
 		log = log.WithFields(podFields(event.Record))
 	}
 	if event.Err != nil {
 		log = log.WithError(event.Err)
 	}
-	may, last := r.mayTellChange(event)
+	may, last := l.mayTellChange(event)
 	if last {
 		log.Warn("sandbox changes without end; of its changes only some are told from here on")
 	}
@@ -69,7 +73,7 @@ func (r *reporter) Report(event sandbox.Event) {
 	case sandbox.KindRepinned:
 		log.WithField("repins", event.Record.Repins).Info("pins written again")
 	case sandbox.KindTiming:
-		r.timing(log, event.Record)
+		l.timing(log, event.Record)
 	case sandbox.KindAdopted:
 		log.Info("sandbox of an earlier process taken over")
 	case sandbox.KindReleased:
@@ -77,9 +81,9 @@ func (r *reporter) Report(event sandbox.Event) {
 	case sandbox.KindFailed:
 		log.Warn("sandbox is not pinned as it should be")
 	case sandbox.KindUnidentified:
-		r.unowned(log.WithField("path", event.Path))
+		l.unowned(log.WithField("path", event.Path))
 	case sandbox.KindStore:
-		r.store(log, event.Err)
+		l.store(log, event.Err)
 	case sandbox.KindWithdrawn, sandbox.KindStale, sandbox.KindFresh, sandbox.KindInsists, sandbox.KindConflict, sandbox.KindSilent:
 		drifted(log, event)
 	case sandbox.KindRefused:
@@ -97,7 +101,7 @@ func (r *reporter) Report(event sandbox.Event) {
 	case sandbox.KindStoreless:
 		log.Info("containerd keeps no records of new sandboxes (1.7 does not), so there is no early path: they are pinned when NRI tells of them, which such a containerd does before it starts them; said once")
 	case sandbox.KindState:
-		if r.mayTellState() {
+		if l.mayTellState() {
 			log.Warn("record could not be read or kept; work goes on without it (is the state directory full or read-only?)")
 		}
 	}
@@ -137,7 +141,7 @@ func drifted(log logrus.FieldLogger, event sandbox.Event) {
 	}
 }
 
-func (r *reporter) timing(log logrus.FieldLogger, rec sandbox.Record) {
+func (l *Log) timing(log logrus.FieldLogger, rec sandbox.Record) {
 	log = log.WithFields(logrus.Fields{"verdict": rec.Timing.Verdict, "repins": rec.Repins})
 	if rec.Timing.MarginMs != 0 {
 		log = log.WithField("marginMs", rec.Timing.MarginMs)
@@ -154,7 +158,7 @@ func (r *reporter) timing(log logrus.FieldLogger, rec sandbox.Record) {
 	}
 }
 
-func (r *reporter) store(log logrus.FieldLogger, err error) {
+func (l *Log) store(log logrus.FieldLogger, err error) {
 	if err != nil {
 		log.Warn("containerd's sandbox store does not answer as it should: what it does not tell has no early path; NRI still serves")
 		return
@@ -164,11 +168,11 @@ func (r *reporter) store(log logrus.FieldLogger, err error) {
 
 // unowned tells of a namespace that no sandbox claims: loudly once, since it is
 // what containerd 1.7 shows for every pod.
-func (r *reporter) unowned(log logrus.FieldLogger) {
-	r.mu.Lock()
-	first := !r.unidentified
-	r.unidentified = true
-	r.mu.Unlock()
+func (l *Log) unowned(log logrus.FieldLogger) {
+	l.mu.Lock()
+	first := !l.unidentified
+	l.unidentified = true
+	l.mu.Unlock()
 	if first {
 		log.Warn("namespace has no owner in containerd's sandbox store: not a pod's, or containerd keeps no such records (before 2.0), and then only NRI serves; said once")
 		return
@@ -176,25 +180,25 @@ func (r *reporter) unowned(log logrus.FieldLogger) {
 	log.Debug("namespace has no owner in containerd's sandbox store")
 }
 
-func (r *reporter) mayTellState() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if time.Since(r.stateSaid) < stateQuiet {
+func (l *Log) mayTellState() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Since(l.stateSaid) < stateQuiet {
 		return false
 	}
-	r.stateSaid = time.Now()
+	l.stateSaid = time.Now()
 	return true
 }
 
 // mayTellChange bounds what is told of one sandbox's changes; last says once that
 // there is more. The records and the metrics go on counting.
-func (r *reporter) mayTellChange(event sandbox.Event) (may, last bool) {
+func (l *Log) mayTellChange(event sandbox.Event) (may, last bool) {
 	id, lines := event.Record.ID, 1
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	switch event.Kind {
 	case sandbox.KindReleased:
-		delete(r.told, id)
+		delete(l.told, id)
 		return true, false
 	case sandbox.KindRepinned, sandbox.KindFailed:
 	case sandbox.KindWithdrawn, sandbox.KindStale, sandbox.KindFresh, sandbox.KindInsists, sandbox.KindConflict, sandbox.KindSilent:
@@ -202,7 +206,7 @@ func (r *reporter) mayTellChange(event sandbox.Event) (may, last bool) {
 	default:
 		return true, false
 	}
-	now, told := time.Now(), r.told[id]
+	now, told := time.Now(), l.told[id]
 	if back := int(now.Sub(told.at) / chatterPause); back > 0 {
 		told.lines, told.at = max(0, told.lines-back), now
 		told.said = told.said && told.lines > 0
@@ -212,28 +216,28 @@ func (r *reporter) mayTellChange(event sandbox.Event) (may, last bool) {
 	}
 	last = told.lines >= chatter && !told.said
 	told.said = told.said || last
-	if r.told == nil {
-		r.told = make(map[string]telling)
+	if l.told == nil {
+		l.told = make(map[string]telling)
 	}
-	r.told[id] = told
-	r.sweep(now)
+	l.told[id] = told
+	l.sweep(now)
 	return may, last
 }
 
 // sweep lets go of what has been told so long ago that it does not count any more: some
 // sandboxes end without a word, or have one more said of them after their end. It looks
 // when there are twice as many as were left last time.
-func (r *reporter) sweep(now time.Time) {
+func (l *Log) sweep(now time.Time) {
 	const few = 256
-	if len(r.told) < max(few, r.sweepAt) {
+	if len(l.told) < max(few, l.sweepAt) {
 		return
 	}
-	for id, told := range r.told {
+	for id, told := range l.told {
 		if now.Sub(told.at) >= chatter*chatterPause {
-			delete(r.told, id)
+			delete(l.told, id)
 		}
 	}
-	r.sweepAt = 2 * len(r.told)
+	l.sweepAt = 2 * len(l.told)
 }
 
 // podFields are what every line about a sandbox carries. Names come from the
@@ -257,4 +261,25 @@ func podFields(rec sandbox.Record) logrus.Fields {
 		fields["skipped"] = strings.Join(skipped, ", ")
 	}
 	return fields
+}
+
+// hostState writes one line for each thing that others left on the host.
+func hostState(log logrus.FieldLogger, event sandbox.Event) {
+	if event.Err != nil {
+		log.Warn("the host's state for the pod's addresses could not be looked at or changed")
+	}
+	if event.Record.HostState == nil {
+		return
+	}
+	for _, f := range event.Record.HostState.Finds {
+		log := log.WithField("left", f.String())
+		switch {
+		case f.Removed:
+			log.WithField("restore", f.Restore).Warn("removed from the host what led the pod's address to nobody")
+		case f.Keeps != "":
+			log.WithField("why", f.Keeps).Warn("the host leads the pod's address to nobody, and that is not removed")
+		default:
+			log.Warn("the host leads the pod's address to nobody (hostState: clean would remove that)")
+		}
+	}
 }

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package status
 
 import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,11 +19,15 @@ import (
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
+func TestMain(m *testing.M) { nstest.Main(m) }
+
+func fine() error { return nil }
+
 // named serves the status of a daemon that can be told from others.
-func named(t *testing.T, stateDir, name string) *statusServer {
+func named(t *testing.T, stateDir, name string) *Server {
 	t.Helper()
 	log, _ := logtest.NewNullLogger()
-	server, err := serveStatusEvery(10*time.Millisecond, stateDir, func() Status { return Status{Version: name} }, fine, log)
+	server, err := serveEvery(10*time.Millisecond, stateDir, Answers{Status: func() Status { return Status{Version: name} }, Alive: fine}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +38,7 @@ func named(t *testing.T, stateDir, name string) *statusServer {
 func answers(t *testing.T, stateDir, name string) {
 	t.Helper()
 	nstest.Eventually(t, name+" to answer", func() bool {
-		status, err := askStatus(t.Context(), stateDir)
+		status, err := Ask(t.Context(), stateDir)
 		return err == nil && status.Version == name
 	})
 }
@@ -105,16 +108,17 @@ func TestReadinessIsAskedForWithoutTheStatus(t *testing.T) {
 	state := t.TempDir()
 	log, _ := logtest.NewNullLogger()
 	missing := errors.New("not ready: not yet")
-	route := route{readyPath, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w, missing) })}
-	server, err := serveStatus(state, func() Status { t.Error("the status was made"); return Status{} }, fine, log, route)
+	server, err := Serve(state, Answers{
+		Status: func() Status { t.Error("the status was made"); return Status{} }, Alive: fine, Ready: func() error { return missing },
+	}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := askReady(t.Context(), state); err == nil || err.Error() != missing.Error() {
+	if err := Ready(t.Context(), state); err == nil || err.Error() != missing.Error() {
 		t.Errorf("it says %v, want %v", err, missing)
 	}
 	missing = nil
-	if err := askReady(t.Context(), state); err != nil {
+	if err := Ready(t.Context(), state); err != nil {
 		t.Errorf("it says %v, want nothing", err)
 	}
 	if err := server.Close(); err != nil {
@@ -125,12 +129,12 @@ func TestReadinessIsAskedForWithoutTheStatus(t *testing.T) {
 func TestADaemonThatDoesNotKnowTheQuestionIsAskedForItsStatus(t *testing.T) {
 	state := t.TempDir()
 	log, _ := logtest.NewNullLogger()
-	server, err := serveStatus(state, func() Status { return Status{NRI: NRIStatus{Connected: true}} }, fine, log)
+	server, err := Serve(state, Answers{Status: func() Status { return Status{NRI: NRI{Connected: true}} }, Alive: fine}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = server.Close() })
-	if err := askReady(t.Context(), state); err == nil || !strings.Contains(err.Error(), "not synchronized yet") {
+	if err := Ready(t.Context(), state); err == nil || !strings.Contains(err.Error(), "not synchronized yet") {
 		t.Errorf("it says %v", err)
 	}
 }
@@ -144,7 +148,7 @@ func TestTheStatusIsWrittenAsAWhole(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got, compact bytes.Buffer
-		if err := (Status{Version: "v1", records: slices.Values(records)}).write(&got); err != nil {
+		if err := (Status{Version: "v1", Records: slices.Values(records)}).Write(&got); err != nil {
 			t.Fatal(err)
 		}
 		if err := json.Compact(&compact, got.Bytes()); err != nil || !bytes.Equal(bytes.TrimSpace(compact.Bytes()), want) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package config
 
 import (
 	"testing"
@@ -13,7 +13,7 @@ import (
 // allow_anno), and one with a mount more (allow_mount). Its ordinary guests read
 // neither.
 func TestKataIsPinnedAndNothingElseByDefault(t *testing.T) {
-	c := defaultConfig()
+	c := Default()
 	selector := sandbox.Selector{Handlers: c.Handlers, Annotate: c.Annotate, PodAnnotations: sandbox.AnnotationPolicy(c.PodAnnotations)}
 	for _, handler := range []string{"kata", "kata-qemu", "kata-clh", "kata-qemu-snp", "kata-qemu-coco-dev"} {
 		for name, wishes := range map[string]map[string]string{
@@ -31,7 +31,7 @@ func TestKataIsPinnedAndNothingElseByDefault(t *testing.T) {
 // The two ways out for pods of Kata's l3forwarding, in whose guests a pin of the
 // host's end is wrong (docs/runtime-authors.md).
 func TestKataCanBeLeftAlone(t *testing.T) {
-	c := defaultConfig()
+	c := Default()
 	selector := sandbox.Selector{Handlers: c.Handlers, Annotate: c.Annotate, PodAnnotations: sandbox.AllowAnnotation}
 	pod := sandbox.Identity{Handler: "kata-rs", NetNSPath: "/var/run/netns/x"}
 	listed := selector

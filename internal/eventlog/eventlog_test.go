@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package eventlog
 
 import (
 	"net/netip"
@@ -12,16 +12,19 @@ import (
 	"github.com/sirupsen/logrus"
 	logtest "github.com/sirupsen/logrus/hooks/test"
 
+	"github.com/neighpin/neighpin/internal/nstest"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
+
+func TestMain(m *testing.M) { nstest.Main(m) }
 
 // A pod with NET_ADMIN can make its link resolve addresses, or not, some ten times in
 // a second and for ever, and each is a change.
 func TestAPodThatChangesWithoutEndDoesNotFillTheLog(t *testing.T) {
 	log, said := logtest.NewNullLogger()
 	log.SetLevel(logrus.InfoLevel)
-	r := &reporter{log: log}
+	r := New(log)
 	restless, other := sandbox.Record{ID: "a", Name: "restless"}, sandbox.Record{ID: "b", Name: "other"}
 	change := []sandbox.Change{{Dst: netip.MustParseAddr("10.88.0.1"), Dev: "eth0", Reason: "NoARP"}}
 	for range 1000 {
@@ -57,20 +60,21 @@ func TestAPodsStartIsOneLineThatNoNameCanForge(t *testing.T) {
 		Neighbors: []neighbor.Neighbor{{Dst: netip.MustParseAddr("10.88.0.1"), LLAddr: "02:00:00:00:00:01", Dev: "eth0", Source: neighbor.SourcePeer}},
 		Timing:    sandbox.Timing{Verdict: sandbox.InTime, MarginMs: 61.5},
 	}
-	config := defaultConfig()
-	for _, format := range []string{"text", "json"} {
-		config.LogFormat = format
+	for name, format := range map[string]logrus.Formatter{"text": &logrus.TextFormatter{FullTimestamp: true}, "json": &logrus.JSONFormatter{}} {
 		var out strings.Builder
-		r := &reporter{log: newLogger(&out, config)}
+		log := logrus.New()
+		log.SetOutput(&out)
+		log.SetFormatter(format)
+		r := New(log)
 		r.Report(sandbox.Event{Kind: sandbox.KindPinned, Record: rec})
 		r.Report(sandbox.Event{Kind: sandbox.KindTiming, Record: rec})
 		line := out.String()
 		if strings.Count(line, "\n") != 1 || strings.ContainsAny(line, "\x1b\u2028") {
-			t.Errorf("%s: %q", format, line)
+			t.Errorf("%s: %q", name, line)
 		}
 		for _, want := range []string{"shop/web", "5a5a", "10.88.0.1 lladdr 02:00:00:00:00:01 dev eth0", "peer", "inTime", "61.5", "info"} {
 			if !strings.Contains(line, want) {
-				t.Errorf("%s: no %s in %s", format, want, line)
+				t.Errorf("%s: no %s in %s", name, want, line)
 			}
 		}
 	}
@@ -79,7 +83,7 @@ func TestAPodsStartIsOneLineThatNoNameCanForge(t *testing.T) {
 // Sandboxes come and go for ever, and not all of them say so.
 func TestWhatWasToldOfSandboxesThatAreGoneIsForgotten(t *testing.T) {
 	log, _ := logtest.NewNullLogger()
-	r := &reporter{log: log}
+	r := New(log)
 	for i := range 10000 {
 		r.Report(sandbox.Event{Kind: sandbox.KindRepinned, Record: sandbox.Record{ID: strconv.Itoa(i)}})
 		if i%1000 == 999 { // as if a while had passed

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package config
 
 import (
 	"context"
@@ -64,7 +64,7 @@ func must(t *testing.T, err error) {
 
 // following is a daemon's configuration that follows its file.
 type following struct {
-	*reloader
+	*Follower
 	t       *testing.T
 	said    *logtest.Hook
 	signals chan os.Signal
@@ -75,23 +75,23 @@ type following struct {
 }
 
 // follow starts with what the file says now, and given flags and environment.
-func follow(t *testing.T, path string, environ map[string]string, set func(*reloader), args ...string) *following {
+func follow(t *testing.T, path string, environ map[string]string, set func(*Follower), args ...string) *following {
 	t.Helper()
 	given := pflag.NewFlagSet("given", pflag.ContinueOnError)
-	defaults := defaultConfig()
-	given.AddFlagSet(defaults.flags())
+	defaults := Default()
+	given.AddFlagSet(defaults.Flags())
 	must(t, given.Parse(args))
-	source := loader{path: path, given: given, lookupEnv: func(name string) (string, bool) { v, ok := environ[name]; return v, ok }}
-	config, err := source.load("")
+	source := Loader{Path: path, Given: given, LookupEnv: func(name string) (string, bool) { v, ok := environ[name]; return v, ok }}
+	config, err := source.Load("")
 	must(t, err)
 	log, said := logtest.NewNullLogger()
 	log.SetLevel(logrus.InfoLevel)
 	f := &following{t: t, said: said, signals: make(chan os.Signal)}
-	f.reloader = newReloader(source, config, f.take, log)
-	set(f.reloader)
+	f.Follower = NewFollower(source, config, f.take, log)
+	set(f.Follower)
 	ctx, cancel := context.WithCancel(t.Context())
 	var watching sync.WaitGroup
-	watching.Go(func() { f.watch(ctx, f.signals) })
+	watching.Go(func() { f.Follow(ctx, f.signals) })
 	t.Cleanup(func() { cancel(); watching.Wait() })
 	return f
 }
@@ -114,7 +114,7 @@ func (f *following) last() (config Config, count int) {
 	return config, len(f.applied)
 }
 
-func (f *following) until(what string, ok func(Config, ConfigStatus) bool) {
+func (f *following) until(what string, ok func(Config, Status) bool) {
 	f.t.Helper()
 	nstest.Eventually(f.t, what, func() bool { config, _ := f.last(); return ok(config, f.Status()) })
 }
@@ -137,7 +137,7 @@ func (f *following) says(containing string) {
 	}
 }
 
-func asItIs(*reloader) {}
+func asItIs(*Follower) {}
 
 func TestAConfigMapThatIsEditedCountsAtOnce(t *testing.T) {
 	m := &configMap{t: t, dir: t.TempDir()}
@@ -145,9 +145,9 @@ func TestAConfigMapThatIsEditedCountsAtOnce(t *testing.T) {
 	f := follow(t, m.file(), nil, asItIs)
 	start := f.Status()
 	m.update("handlers: [runsc, dev]\nannotate: [dev]\npodAnnotations: ignore\nexcludeNamespaces: [kube-*]\nlogLevel: debug\nlogFormat: json\n")
-	f.until("the new configuration", func(c Config, s ConfigStatus) bool { return len(c.Handlers) == 2 && s.LoadedAt.After(start.LoadedAt) })
+	f.until("the new configuration", func(c Config, s Status) bool { return len(c.Handlers) == 2 && s.LoadedAt.After(start.LoadedAt) })
 	c, _ := f.last()
-	if got := c.selector(); got.PodAnnotations != "ignore" || !slices.Equal(got.Annotate, []string{"dev"}) || !slices.Equal(got.ExcludeNamespaces, []string{"kube-*"}) {
+	if got := c.Selector(); got.PodAnnotations != "ignore" || !slices.Equal(got.Annotate, []string{"dev"}) || !slices.Equal(got.ExcludeNamespaces, []string{"kube-*"}) {
 		t.Errorf("selection %+v", got)
 	}
 	if c.LogLevel != "debug" || c.LogFormat != "json" {
@@ -174,13 +174,13 @@ func TestNonsenseLeavesTheOldConfigurationInForce(t *testing.T) {
 			m.update("handlers: [runsc]\n")
 			f := follow(t, m.file(), nil, asItIs)
 			m.update(text)
-			f.until("the nonsense to be told", func(_ Config, s ConfigStatus) bool { return !s.OK && s.Error != "" })
+			f.until("the nonsense to be told", func(_ Config, s Status) bool { return !s.OK && s.Error != "" })
 			if _, n := f.last(); n != 0 {
 				t.Errorf("%d configurations were put in force", n)
 			}
 			f.says("stays in force")
 			m.update("handlers: [runsc]\n")
-			f.until("the old text to be good again", func(_ Config, s ConfigStatus) bool { return s.OK && s.Error == "" })
+			f.until("the old text to be good again", func(_ Config, s Status) bool { return s.OK && s.Error == "" })
 		})
 	}
 }
@@ -190,12 +190,12 @@ func TestAFileThatGoesLeavesTheConfigurationInForce(t *testing.T) {
 	must(t, os.WriteFile(file, []byte("handlers: [runsc]\n"), 0o600))
 	f := follow(t, file, nil, asItIs)
 	must(t, os.Remove(file))
-	f.until("the loss to be told", func(_ Config, s ConfigStatus) bool { return strings.Contains(s.Error, "no such file") })
+	f.until("the loss to be told", func(_ Config, s Status) bool { return strings.Contains(s.Error, "no such file") })
 	must(t, os.Mkdir(file, 0o700))
-	f.until("the directory to be told", func(_ Config, s ConfigStatus) bool { return strings.Contains(s.Error, "not a regular file") })
+	f.until("the directory to be told", func(_ Config, s Status) bool { return strings.Contains(s.Error, "not a regular file") })
 	must(t, os.Remove(file))
 	replace(t, file, "handlers: [dev]\n")
-	f.until("the new file", func(c Config, s ConfigStatus) bool { return s.OK && slices.Equal(c.Handlers, []string{"dev"}) })
+	f.until("the new file", func(c Config, s Status) bool { return s.OK && slices.Equal(c.Handlers, []string{"dev"}) })
 }
 
 func TestWhatStandsAboveTheFileStaysAbove(t *testing.T) {
@@ -203,7 +203,7 @@ func TestWhatStandsAboveTheFileStaysAbove(t *testing.T) {
 	must(t, os.WriteFile(file, nil, 0o600))
 	f := follow(t, file, map[string]string{"NEIGHPIN_ANNOTATE": "env"}, asItIs, "--handlers", "flag")
 	replace(t, file, "handlers: [file]\nannotate: [file]\nexcludeNamespaces: [file]\n")
-	f.until("the file's own key", func(c Config, _ ConfigStatus) bool { return slices.Equal(c.ExcludeNamespaces, []string{"file"}) })
+	f.until("the file's own key", func(c Config, _ Status) bool { return slices.Equal(c.ExcludeNamespaces, []string{"file"}) })
 	if c, _ := f.last(); !slices.Equal(c.Handlers, []string{"flag"}) || !slices.Equal(c.Annotate, []string{"env"}) {
 		t.Errorf("handlers %v, annotate %v", c.Handlers, c.Annotate)
 	}
@@ -213,10 +213,10 @@ func TestKeysThatNeedARestartAreNamed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "neighpin.yaml")
 	must(t, os.WriteFile(file, []byte("enforce: true\n"), 0o600))
 	f := follow(t, file, nil, asItIs)
-	replace(t, file, "handlers: [dev]\nmaxNeighbors: 7\nstateDir: /elsewhere\n")
-	f.until("the new configuration", func(_ Config, s ConfigStatus) bool { return len(s.NeedsRestart) > 0 })
+	replace(t, file, "handlers: [dev]\nmaxNeighbors: 7\nstateDir: /run/elsewhere\n")
+	f.until("the new configuration", func(_ Config, s Status) bool { return len(s.NeedsRestart) > 0 })
 	c, _ := f.last()
-	if !slices.Equal(c.Handlers, []string{"dev"}) || !c.Enforce || c.MaxNeighbors != 64 || c.StateDir != defaultStateDir {
+	if !slices.Equal(c.Handlers, []string{"dev"}) || !c.Enforce || c.MaxNeighbors != 64 || c.StateDir != DefaultStateDir {
 		t.Errorf("in force: %+v", c)
 	}
 	// As long as pods are refused, no tenant may opt out.
@@ -234,12 +234,12 @@ func TestAFileThatIsBeingWrittenIsNotRead(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "neighpin.yaml")
 	must(t, os.WriteFile(file, []byte("handlers: [runsc]\n"), 0o600))
 	// The writer may have to wait for its turn for as long as a busy machine likes.
-	f := follow(t, file, nil, func(r *reloader) { r.empty = time.Hour })
+	f := follow(t, file, nil, func(r *Follower) { r.empty = time.Hour })
 	for i := range 200 {
 		must(t, os.WriteFile(file, nil, 0o600))
 		must(t, os.WriteFile(file, fmt.Appendf(nil, "handlers: [dev%d]\n", i), 0o600))
 	}
-	f.until("the last text", func(c Config, _ ConfigStatus) bool { return slices.Equal(c.Handlers, []string{"dev199"}) })
+	f.until("the last text", func(c Config, _ Status) bool { return slices.Equal(c.Handlers, []string{"dev199"}) })
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, c := range f.applied {
@@ -252,16 +252,16 @@ func TestAFileThatIsBeingWrittenIsNotRead(t *testing.T) {
 func TestAFileThatStaysEmptyCounts(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "neighpin.yaml")
 	must(t, os.WriteFile(file, []byte("handlers: [dev]\n"), 0o600))
-	f := follow(t, file, nil, func(r *reloader) { r.empty = 2 * r.settle })
+	f := follow(t, file, nil, func(r *Follower) { r.empty = 2 * r.settle })
 	must(t, os.WriteFile(file, nil, 0o600))
-	f.until("the defaults", func(c Config, _ ConfigStatus) bool { return slices.Equal(c.Handlers, defaultConfig().Handlers) })
+	f.until("the defaults", func(c Config, _ Status) bool { return slices.Equal(c.Handlers, Default().Handlers) })
 }
 
 // Others may write beside the file without end, by names that could concern it.
 func TestEventsWithoutEndDoNotKeepTheFileFromBeingRead(t *testing.T) {
 	m := &configMap{t: t, dir: t.TempDir()}
 	m.update("handlers: [runsc]\n")
-	f := follow(t, m.file(), nil, func(r *reloader) { r.settle = time.Second }) // in which the events do not pause
+	f := follow(t, m.file(), nil, func(r *Follower) { r.settle = time.Second }) // in which the events do not pause
 	ctx, stop := context.WithCancel(t.Context())
 	var writing sync.WaitGroup
 	writing.Go(func() {
@@ -273,7 +273,7 @@ func TestEventsWithoutEndDoNotKeepTheFileFromBeingRead(t *testing.T) {
 	defer writing.Wait()
 	defer stop()
 	m.update("handlers: [dev]\n")
-	f.until("the change", func(c Config, _ ConfigStatus) bool { return slices.Equal(c.Handlers, []string{"dev"}) })
+	f.until("the change", func(c Config, _ Status) bool { return slices.Equal(c.Handlers, []string{"dev"}) })
 }
 
 func TestWhatIsNotAboutTheFileIsNotRead(t *testing.T) {
@@ -282,7 +282,7 @@ func TestWhatIsNotAboutTheFileIsNotRead(t *testing.T) {
 	f := follow(t, m.file(), nil, asItIs)
 	m.update("# nothing else\nhandlers: [runsc]\n")
 	m.update("handlers: [dev]\n")
-	f.until("the change", func(c Config, _ ConfigStatus) bool { return slices.Equal(c.Handlers, []string{"dev"}) })
+	f.until("the change", func(c Config, _ Status) bool { return slices.Equal(c.Handlers, []string{"dev"}) })
 	if _, n := f.last(); n != 1 {
 		t.Errorf("put in force %d times", n)
 	}
@@ -300,12 +300,12 @@ func TestTheFileIsReadAtASignalAndNowAndThen(t *testing.T) {
 		f.says("in force")        // though nothing changed
 		must(t, os.WriteFile(target, []byte("handlers: [dev]\n"), 0o600))
 		f.signals <- os.Interrupt
-		f.until("the change", func(c Config, _ ConfigStatus) bool { return slices.Equal(c.Handlers, []string{"dev"}) })
+		f.until("the change", func(c Config, _ Status) bool { return slices.Equal(c.Handlers, []string{"dev"}) })
 	})
 	t.Run("by itself", func(t *testing.T) {
-		f := follow(t, link, nil, func(r *reloader) { r.interval = 10 * time.Millisecond })
+		f := follow(t, link, nil, func(r *Follower) { r.interval = 10 * time.Millisecond })
 		replace(t, target, "handlers: [other]\n")
-		f.until("the change", func(c Config, _ ConfigStatus) bool { return slices.Equal(c.Handlers, []string{"other"}) })
+		f.until("the change", func(c Config, _ Status) bool { return slices.Equal(c.Handlers, []string{"other"}) })
 	})
 	t.Run("no file", func(t *testing.T) {
 		f := follow(t, "", nil, asItIs)
@@ -322,19 +322,5 @@ func TestAConfigurationThatCannotBeAppliedIsNotInForce(t *testing.T) {
 	f.fault = errors.New("the engine is closed")
 	f.mu.Unlock()
 	replace(t, file, "handlers: [dev]\n")
-	f.until("the failure to be told", func(_ Config, s ConfigStatus) bool { return strings.Contains(s.Error, "the engine is closed") })
-}
-
-func TestTheStatusSaysWhichConfigurationIsInForce(t *testing.T) {
-	at := time.Date(2026, 11, 22, 1, 2, 3, 0, time.UTC)
-	for want, config := range map[string]ConfigStatus{
-		"configuration: in force since 2026-11-22 01:02:03 UTC (no file)\n":                           {OK: true, LoadedAt: at},
-		"configuration: in force since 2026-11-22 01:02:03 UTC (/f); after a restart also: a, b\n":    {OK: true, LoadedAt: at, File: "/f", NeedsRestart: []string{"a", "b"}},
-		"configuration: /f was not taken over, the one of 2026-11-22 01:02:03 UTC stays in force: \"": {LoadedAt: at, File: "/f", Error: "\x1b[2J\nbad"},
-	} {
-		var out strings.Builder
-		if printConfig(&out, config); !strings.HasPrefix(out.String(), want) || strings.Contains(out.String(), "\x1b") {
-			t.Errorf("%q, want %q", out.String(), want)
-		}
-	}
+	f.until("the failure to be told", func(_ Config, s Status) bool { return strings.Contains(s.Error, "the engine is closed") })
 }

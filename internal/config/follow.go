@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package config
 
 import (
 	"context"
@@ -18,20 +18,20 @@ import (
 )
 
 const (
-	// reloadSettle is how long after a sign of a change the file is read, and how
+	// settleTime is how long after a sign of a change the file is read, and how
 	// long it must have been as it is by then: who writes it in place empties it
 	// first, and an empty file is a configuration, too.
-	reloadSettle = 100 * time.Millisecond
-	// reloadEmpty is that for an empty file: it is most likely one that is about to be
+	settleTime = 100 * time.Millisecond
+	// emptyTime is that for an empty file: it is most likely one that is about to be
 	// written, by a process that has to wait for its turn.
-	reloadEmpty = 5 * time.Second
-	// reloadInterval is the time between two looks at the file that nothing has
+	emptyTime = 5 * time.Second
+	// lookInterval is the time between two looks at the file that nothing has
 	// announced: its directory may have been replaced, or be out of inotify's reach.
-	reloadInterval = time.Minute
+	lookInterval = time.Minute
 )
 
-// ConfigStatus says which configuration is in force.
-type ConfigStatus struct {
+// Status says which configuration is in force.
+type Status struct {
 	// File is empty where the configuration is not from a file that is watched.
 	File string `json:"file,omitempty"`
 	// OK tells that what was read last is in force, as far as it can be without a
@@ -45,69 +45,69 @@ type ConfigStatus struct {
 	NeedsRestart []string `json:"needsRestart,omitempty"`
 }
 
-// reloader keeps the configuration in force as the file says, for the keys that
+// Follower keeps the configuration in force as the file says, for the keys that
 // can change while the daemon runs.
-type reloader struct {
-	source   loader
+type Follower struct {
+	source   Loader
 	apply    func(Config) error
 	log      logrus.FieldLogger
 	interval time.Duration
-	settle   time.Duration // reloadSettle and reloadEmpty
+	settle   time.Duration // settleTime and emptyTime
 	empty    time.Duration
 
-	inForce Config // of the goroutine that watch runs in
+	current Config // of the goroutine that Follow runs in
 	wanted  Config // likewise: what was read last and could be meant
 
 	mu     sync.Mutex // guards the following
-	status ConfigStatus
-	shown  Config // inForce, for others
+	status Status
+	shown  Config // current, for others
 }
 
-// newReloader begins with a configuration that is in force. apply puts another in
+// NewFollower begins with a configuration that is in force. apply puts another in
 // its place, whole or not at all.
-func newReloader(source loader, config Config, apply func(Config) error, log logrus.FieldLogger) *reloader {
-	return &reloader{
-		source: source, apply: apply, log: log, interval: reloadInterval, settle: reloadSettle, empty: reloadEmpty,
-		inForce: config, wanted: config, shown: config,
-		status: ConfigStatus{File: source.path, OK: true, LoadedAt: time.Now().UTC()},
+func NewFollower(source Loader, config Config, apply func(Config) error, log logrus.FieldLogger) *Follower {
+	return &Follower{
+		source: source, apply: apply, log: log, interval: lookInterval, settle: settleTime, empty: emptyTime,
+		current: config, wanted: config, shown: config,
+		status: Status{File: source.Path, OK: true, LoadedAt: time.Now().UTC()},
 	}
 }
 
 // Status says which configuration is in force.
-func (r *reloader) Status() ConfigStatus {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.status
+func (f *Follower) Status() Status {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.status
 }
 
-// Config is the configuration in force.
-func (r *reloader) Config() Config {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.shown
+// InForce is the configuration in force.
+func (f *Follower) InForce() Config {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.shown
 }
 
-// watch follows the file until the context ends, and reads it at each signal.
+// Follow follows the file until the context ends, and reads it at each signal.
 // What is watched is its directory: a ConfigMap is replaced there by way of a
 // link, and editors put a new file in the old one's place.
-func (r *reloader) watch(ctx context.Context, signals <-chan os.Signal) {
-	if !r.watchable() {
-		r.answerSignals(ctx, signals)
+func (f *Follower) Follow(ctx context.Context, signals <-chan os.Signal) {
+	if !f.watchable() {
+		f.answerSignals(ctx, signals)
 		return
 	}
 	var changes <-chan fsnotify.Event
 	var faults <-chan error
-	dir := filepath.Dir(r.source.path)
+	dir := filepath.Dir(f.source.Path)
 	arm := func() {}
 	if notify, err := fsnotify.NewWatcher(); err != nil {
-		r.log.WithError(err).Warnf("changes of the configuration are not told by the kernel; it is read every %s, and at SIGHUP", r.interval)
+		f.log.WithError(err).Warnf("changes of the configuration are not told by the kernel; it is read every %s, and at SIGHUP", f.interval)
 	} else {
 		defer func() { _ = notify.Close() }()
 		changes, faults = notify.Events, notify.Errors
 		arm = func() { _ = notify.Add(dir) } // what is not there may be the next time; until then it is read all the same
 	}
 	arm()
-	ticker := time.NewTicker(r.interval)
+	ticker := time.NewTicker(f.interval)
 	defer ticker.Stop()
 	timer := time.NewTimer(0) // what changed before the directory was watched
 	defer timer.Stop()
@@ -115,7 +115,7 @@ func (r *reloader) watch(ctx context.Context, signals <-chan os.Signal) {
 	soon := func() {
 		if !waits {
 			waits = true
-			timer.Reset(r.settle)
+			timer.Reset(f.settle)
 		}
 	}
 	for {
@@ -123,7 +123,7 @@ func (r *reloader) watch(ctx context.Context, signals <-chan os.Signal) {
 		case <-ctx.Done():
 			return
 		case event := <-changes:
-			if r.concerns(event) {
+			if f.concerns(event) {
 				soon()
 			}
 		case <-faults: // events were lost
@@ -132,44 +132,44 @@ func (r *reloader) watch(ctx context.Context, signals <-chan os.Signal) {
 			arm()
 			soon()
 		case <-timer.C:
-			if waits = false; !r.read(false) {
+			if waits = false; !f.read(false) {
 				soon()
 			}
 		case <-signals:
-			r.read(true)
+			f.read(true)
 		}
 	}
 }
 
 // watchable tells that the configuration is a file which can be read again, not
 // a pipe or NRI's.
-func (r *reloader) watchable() bool {
-	info, err := os.Stat(r.source.path)
-	return r.source.path != "" && (err != nil || info.Mode().IsRegular())
+func (f *Follower) watchable() bool {
+	info, err := os.Stat(f.source.Path)
+	return f.source.Path != "" && (err != nil || info.Mode().IsRegular())
 }
 
 // answerSignals is for a daemon without a file.
-func (r *reloader) answerSignals(ctx context.Context, signals <-chan os.Signal) {
+func (f *Follower) answerSignals(ctx context.Context, signals <-chan os.Signal) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-signals:
-			r.log.Warn("SIGHUP: there is no configuration file to read again")
+			f.log.Warn("SIGHUP: there is no configuration file to read again")
 		}
 	}
 }
 
 // concerns tells whether an event may be about the file: its own name, one of the
 // names by which the kubelet replaces a volume's content, or the directory itself.
-func (r *reloader) concerns(event fsnotify.Event) bool {
+func (f *Follower) concerns(event fsnotify.Event) bool {
 	name := filepath.Base(event.Name)
-	return name == filepath.Base(r.source.path) || strings.HasPrefix(name, "..") || event.Name == filepath.Dir(r.source.path)
+	return name == filepath.Base(f.source.Path) || strings.HasPrefix(name, "..") || event.Name == filepath.Dir(f.source.Path)
 }
 
 // look looks at the file. One that cannot be looked at is no file.
-func (r *reloader) look() look {
-	info, err := os.Stat(r.source.path)
+func (f *Follower) look() look {
+	info, err := os.Stat(f.source.Path)
 	if err != nil {
 		return look{}
 	}
@@ -206,40 +206,40 @@ func (l look) same(other look) bool {
 // read reads the file and puts what it says in force; what cannot be meant leaves
 // everything as it is. What was said once is said again only to who asked. It
 // returns false when the file was being written, which counts only for who did not.
-func (r *reloader) read(asked bool) (done bool) {
-	before := r.look()
-	config, err := r.load()
-	quiet := before.settled(r.settle, r.empty) && before.same(r.look()) // however long reading took
+func (f *Follower) read(asked bool) (done bool) {
+	before := f.look()
+	config, err := f.load()
+	quiet := before.settled(f.settle, f.empty) && before.same(f.look()) // however long reading took
 	if !asked && !quiet {
 		return false
 	}
-	if err == nil && !asked && reflect.DeepEqual(config, r.wanted) && r.Status().OK {
+	if err == nil && !asked && reflect.DeepEqual(config, f.wanted) && f.Status().OK {
 		return true
 	}
-	r.take(config, err, asked)
+	f.take(config, err, asked)
 	return true
 }
 
 // take puts a configuration that was read in force, or says why not.
-func (r *reloader) take(config Config, err error, asked bool) {
-	next, later := r.inForce.with(config)
+func (f *Follower) take(config Config, err error, asked bool) {
+	next, later := f.current.with(config)
 	if err == nil {
-		err = next.validate()
+		err = next.Validate()
 	}
 	if err == nil {
-		err = r.apply(next)
+		err = f.apply(next)
 	}
 	if err != nil {
-		r.refuse(err, asked)
+		f.refuse(err, asked)
 		return
 	}
-	changed := differing(r.inForce, next)
-	r.inForce, r.wanted = next, config
-	r.mu.Lock()
-	r.shown = next
-	r.status.OK, r.status.Error, r.status.NeedsRestart, r.status.LoadedAt = true, "", later, time.Now().UTC()
-	r.mu.Unlock()
-	log := r.log.WithFields(logrus.Fields{"file": r.source.path, "changed": changed})
+	changed := differing(f.current, next)
+	f.current, f.wanted = next, config
+	f.mu.Lock()
+	f.shown = next
+	f.status.OK, f.status.Error, f.status.NeedsRestart, f.status.LoadedAt = true, "", later, time.Now().UTC()
+	f.mu.Unlock()
+	log := f.log.WithFields(logrus.Fields{"file": f.source.Path, "changed": changed})
 	if len(later) > 0 {
 		log.WithField("needsRestart", later).Warn("configuration read again; some keys count from the next start only")
 		return
@@ -248,26 +248,26 @@ func (r *reloader) take(config Config, err error, asked bool) {
 }
 
 // load reads the file as at the start, but waits for nobody.
-func (r *reloader) load() (Config, error) {
-	info, err := os.Stat(r.source.path)
+func (f *Follower) load() (Config, error) {
+	info, err := os.Stat(f.source.Path)
 	if err != nil {
 		return Config{}, fmt.Errorf("read configuration: %w", err)
 	}
 	if !info.Mode().IsRegular() {
-		return Config{}, fmt.Errorf("read configuration %s: not a regular file", r.source.path)
+		return Config{}, fmt.Errorf("read configuration %s: not a regular file", f.source.Path)
 	}
-	return r.source.load("")
+	return f.source.Load("")
 }
 
 // refuse says why the configuration that was read is not taken over.
-func (r *reloader) refuse(err error, asked bool) {
-	r.mu.Lock()
-	known := r.status.Error == err.Error()
-	r.status.OK, r.status.Error = false, err.Error()
-	since := r.status.LoadedAt
-	r.mu.Unlock()
+func (f *Follower) refuse(err error, asked bool) {
+	f.mu.Lock()
+	known := f.status.Error == err.Error()
+	f.status.OK, f.status.Error = false, err.Error()
+	since := f.status.LoadedAt
+	f.mu.Unlock()
 	if !known || asked {
-		r.log.WithError(err).Errorf("configuration not taken over: the one that was read at %s stays in force; mend the file, and it is read again by itself", since.Format(time.RFC3339))
+		f.log.WithError(err).Errorf("configuration not taken over: the one that was read at %s stays in force; mend the file, and it is read again by itself", since.Format(time.RFC3339))
 	}
 }
 
@@ -287,10 +287,10 @@ func (c Config) with(other Config) (next Config, later []string) {
 // differing are the keys in which two configurations differ.
 func differing(a, b Config) []string {
 	keys := []string{}
-	other := b.flags()
-	a.flags().VisitAll(func(f *pflag.Flag) {
+	other := b.Flags()
+	a.Flags().VisitAll(func(f *pflag.Flag) {
 		if f.Value.String() != other.Lookup(f.Name).Value.String() {
-			keys = append(keys, key(f.Name))
+			keys = append(keys, Key(f.Name))
 		}
 	})
 	return keys

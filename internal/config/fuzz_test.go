@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package config
 
 import (
 	"os"
@@ -16,7 +16,7 @@ import (
 // FuzzConfig: a configuration is refused, or it is one that can be meant and that,
 // printed, is the same again.
 func FuzzConfig(f *testing.F) {
-	printed, err := yaml.Marshal(defaultConfig())
+	printed, err := yaml.Marshal(Default())
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -27,23 +27,23 @@ func FuzzConfig(f *testing.F) {
 		f.Add(text, "runsc*,gvisor", "250ms")
 	}
 	f.Fuzz(func(t *testing.T, text, handlers, interval string) {
-		for _, environ := range []map[string]string{nil, {env("handlers"): handlers, env("learned-interval"): interval}} {
-			l := loader{given: pflag.NewFlagSet("given", pflag.ContinueOnError), lookupEnv: func(name string) (string, bool) {
+		for _, environ := range []map[string]string{nil, {Env("handlers"): handlers, Env("learned-interval"): interval}} {
+			l := Loader{Given: pflag.NewFlagSet("given", pflag.ContinueOnError), LookupEnv: func(name string) (string, bool) {
 				value, ok := environ[name]
 				return value, ok
 			}}
-			config, err := l.load(text)
+			config, err := l.Load(text)
 			if err != nil {
 				continue
 			}
-			if err := config.validate(); err != nil {
+			if err := config.Validate(); err != nil {
 				t.Fatalf("%q was accepted: %v", text, err)
 			}
 			out, err := yaml.Marshal(config)
 			if err != nil {
 				t.Fatalf("%q cannot be printed: %v", text, err)
 			}
-			again, err := loader{given: l.given, lookupEnv: func(string) (string, bool) { return "", false }}.load(string(out))
+			again, err := Loader{Given: l.Given, LookupEnv: func(string) (string, bool) { return "", false }}.Load(string(out))
 			if diff := cmp.Diff(config, again); err != nil || diff != "" {
 				t.Fatalf("%q, printed as %q, is another configuration: %v\n%s", text, out, err, diff)
 			}
@@ -65,16 +65,15 @@ func FuzzRuntimeConfig(f *testing.F) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		config, err := loadRuntimeConfig(func(name string) (string, bool) { return path, name == runtimeEnv })
+		config, err := LoadRuntime(func(name string) (string, bool) { return path, name == RuntimeEnv })
 		if err != nil && !strings.Contains(err.Error(), path) {
 			t.Fatalf("%q: the error does not name the file: %v", text, err)
 		}
 		if err != nil {
 			return
 		}
-		if err := config.validate(); err != nil {
+		if err := config.Validate(); err != nil {
 			t.Fatalf("%q was accepted: %v", text, err)
 		}
-		_ = config.options("neighpin-runsc")
 	})
 }

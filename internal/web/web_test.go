@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package web
 
 import (
 	"context"
@@ -20,11 +20,14 @@ import (
 	logtest "github.com/sirupsen/logrus/hooks/test"
 
 	"github.com/neighpin/neighpin/internal/nstest"
+	"github.com/neighpin/neighpin/internal/status"
 )
+
+func TestMain(m *testing.M) { nstest.Main(m) }
 
 func get(t *testing.T, url string) (code int, body string) {
 	t.Helper()
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: statusTimeout}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: status.Timeout}
 	response, err := client.Get(url)
 	if err != nil {
 		return 0, err.Error()
@@ -36,6 +39,8 @@ func get(t *testing.T, url string) (code int, body string) {
 	}
 	return response.StatusCode, string(data)
 }
+
+func quiet() logrus.FieldLogger { log, _ := logtest.NewNullLogger(); return log }
 
 func fine() error { return nil }
 
@@ -50,7 +55,7 @@ func TestMetricsWaitForTheirPort(t *testing.T) {
 	address := older.Addr().String()
 	log, said := logtest.NewNullLogger()
 	log.SetLevel(logrus.InfoLevel)
-	server := serveMetrics(address, pages{metrics: http.HandlerFunc(hello)}, probes{fine, func() error { return errors.New("not ready") }}, log)
+	server := Serve(address, Content{Metrics: http.HandlerFunc(hello), Alive: fine, Ready: func() error { return errors.New("not ready") }}, log)
 	nstest.Eventually(t, "the taken port to be said", func() bool { return len(said.AllEntries()) == 1 })
 	if err := older.Close(); err != nil {
 		t.Fatal(err)
@@ -80,7 +85,7 @@ func TestMetricsStopWhileTheyWaitForTheirPort(t *testing.T) {
 	}
 	defer func() { _ = older.Close() }()
 	log, said := logtest.NewNullLogger()
-	server := serveMetrics(older.Addr().String(), pages{metrics: http.HandlerFunc(hello)}, probes{fine, fine}, log)
+	server := Serve(older.Addr().String(), Content{Metrics: http.HandlerFunc(hello), Alive: fine, Ready: fine}, log)
 	nstest.Eventually(t, "the taken port to be said", func() bool { return len(said.AllEntries()) == 1 })
 	if err := server.Close(); err != nil {
 		t.Error(err)
@@ -101,14 +106,14 @@ func TestMetricsTakeABoundedNumberOfConnections(t *testing.T) {
 	var served atomic.Int32
 	release := make(chan struct{})
 	log, _ := logtest.NewNullLogger()
-	server := serveMetrics(address, pages{metrics: http.HandlerFunc(hello)}, probes{ready: fine, alive: func() error {
+	server := Serve(address, Content{Metrics: http.HandlerFunc(hello), Ready: fine, Alive: func() error {
 		served.Add(1)
 		<-release
 		return nil
 	}}, log)
 	defer func() { _ = server.Close() }()
 	nstest.Eventually(t, "the metrics to be served", func() bool { code, _ := get(t, "http://"+address+"/readyz"); return code == http.StatusOK })
-	for range 2 * metricsConnections {
+	for range 2 * connections {
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
 			t.Fatal(err)
@@ -118,14 +123,14 @@ func TestMetricsTakeABoundedNumberOfConnections(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	nstest.Eventually(t, "as many to be served as may", func() bool { return served.Load() >= metricsConnections })
+	nstest.Eventually(t, "as many to be served as may", func() bool { return served.Load() >= connections })
 	waiting := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 300 * time.Millisecond}
 	if response, err := waiting.Get("http://" + address + "/readyz"); err == nil {
 		_ = response.Body.Close()
 		t.Errorf("one more was served beside %d", served.Load())
 	}
 	close(release)
-	nstest.Eventually(t, "the others to be served then", func() bool { return served.Load() == 2*metricsConnections })
+	nstest.Eventually(t, "the others to be served then", func() bool { return served.Load() == 2*connections })
 	if code, _ := get(t, "http://"+address+"/readyz"); code != http.StatusOK {
 		t.Errorf("/readyz gives %d afterwards", code)
 	}
@@ -188,5 +193,48 @@ func TestWhoTakesTheMetricsSlowlyKeepsNobodyElseFromThem(t *testing.T) {
 	w := httptest.NewRecorder()
 	if h.ServeHTTP(w, request); w.Code != http.StatusOK || w.Body.String() != "metrics here" {
 		t.Errorf("answered with %d %q", w.Code, w.Body)
+	}
+}
+
+// served is the address of a server that has a page, and profiles if that is asked for.
+func served(t *testing.T, content Content) string {
+	t.Helper()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := free.Addr().String()
+	if err := free.Close(); err != nil {
+		t.Fatal(err)
+	}
+	log, _ := logtest.NewNullLogger()
+	content.Metrics, content.Page = http.HandlerFunc(hello), http.HandlerFunc(hello)
+	server := Serve(address, content, log)
+	t.Cleanup(func() { _ = server.Close() })
+	nstest.Eventually(t, "the page to be served", func() bool { code, _ := get(t, "http://"+address+"/"); return code == http.StatusOK })
+	return "http://" + address
+}
+
+func TestProfilesAreServedOnlyWhenAskedFor(t *testing.T) {
+	for profiles, want := range map[Profiles]int{WithoutProfiles: http.StatusNotFound, WithProfiles: http.StatusOK} {
+		at := served(t, Content{Alive: fine, Ready: fine, Profiles: profiles})
+		for _, path := range []string{"/debug/pprof/", "/debug/pprof/goroutine?debug=1", "/debug/pprof/cmdline", "/debug/pprof/profile?seconds=1"} {
+			if code, _ := get(t, at+path); code != want {
+				t.Errorf("profiles %t: %s gives %d, want %d", profiles, path, code, want)
+			}
+		}
+		if code, _ := get(t, at+"/other"); code != http.StatusNotFound {
+			t.Errorf("a path of nothing gives %d", code)
+		}
+	}
+}
+
+func TestProbesSayWhatIsMissing(t *testing.T) {
+	stuck, missing := errors.New("the engine is stuck"), errors.New("not connected to NRI")
+	at := served(t, Content{Alive: func() error { return stuck }, Ready: func() error { return missing }})
+	for path, want := range map[string]error{"/readyz": missing, "/healthz": stuck} {
+		if code, body := get(t, at+path); code != http.StatusServiceUnavailable || !strings.Contains(body, want.Error()) {
+			t.Errorf("%s gives %d %q, want %q", path, code, body, want)
+		}
 	}
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package status
 
 import (
 	"context"
@@ -19,14 +19,14 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// statusKeep is the time between two looks at who has the status socket's name.
-const statusKeep = 3 * time.Second
+// keepInterval is the time between two looks at who has the status socket's name.
+const keepInterval = 3 * time.Second
 
-// statusServer answers on a unix socket that only root can open. During a rolling
+// Server answers on a unix socket that only root can open. During a rolling
 // update two daemons serve one node: the newcomer's socket takes the name. When
 // that one is gone, killed or taken back, the older one takes the name again, so
 // that its probes do not fail for somebody else's end.
-type statusServer struct {
+type Server struct {
 	server *http.Server
 	path   string
 	log    logrus.FieldLogger
@@ -38,26 +38,41 @@ type statusServer struct {
 	file     os.FileInfo // the socket's, to tell it from another daemon's
 }
 
-// serveStatus answers in the state directory until Close.
-func serveStatus(stateDir string, snapshot func() Status, alive func() error, log logrus.FieldLogger, more ...route) (*statusServer, error) {
-	return serveStatusEvery(statusKeep, stateDir, snapshot, alive, log, more...)
+// Answers are what the daemon answers with.
+type Answers struct {
+	// Status is the whole, asked for at each question.
+	Status func() Status
+	// Alive and Ready are nil, or what is wrong. What each costs does not depend on
+	// how many sandboxes there are.
+	Alive, Ready func() error
+	// Details are further answers by their path, such as ConfigPath.
+	Details map[string]http.Handler
 }
 
-func serveStatusEvery(keep time.Duration, stateDir string, snapshot func() Status, alive func() error, log logrus.FieldLogger, more ...route) (*statusServer, error) {
+// Serve answers in the state directory until Close.
+func Serve(stateDir string, answers Answers, log logrus.FieldLogger) (*Server, error) {
+	return serveEvery(keepInterval, stateDir, answers, log)
+}
+
+func serveEvery(keep time.Duration, stateDir string, answers Answers, log logrus.FieldLogger) (*Server, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+statusPath, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		if err := snapshot().write(w); err != nil {
+		if err := answers.Status().Write(w); err != nil {
 			log.WithError(err).Debug("status asked for by somebody who left")
 		}
 	})
-	mux.HandleFunc("GET "+livePath, func(w http.ResponseWriter, _ *http.Request) { answer(w, alive()) })
-	for _, r := range more {
-		mux.Handle("GET "+r.path, r.handler)
+	for path, probe := range map[string]func() error{livePath: answers.Alive, readyPath: answers.Ready} {
+		if probe != nil {
+			mux.Handle("GET "+path, Probe(probe))
+		}
+	}
+	for path, detail := range answers.Details {
+		mux.Handle("GET "+path, detail)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	s := &statusServer{
-		server: &http.Server{Handler: mux, ReadTimeout: statusTimeout, WriteTimeout: statusTimeout},
+	s := &Server{
+		server: &http.Server{Handler: mux, ReadTimeout: Timeout, WriteTimeout: Timeout},
 		path:   filepath.Join(stateDir, socketName), log: log, stop: stop,
 	}
 	if err := s.take(); err != nil {
@@ -68,8 +83,19 @@ func serveStatusEvery(keep time.Duration, stateDir string, snapshot func() Statu
 	return s, nil
 }
 
+// Probe answers with "ok", or with what a check says is wrong and 503.
+func Probe(check func() error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if err := check(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = w.Write([]byte("ok\n")) // a client that left is no fault
+	})
+}
+
 // take gives the name to a socket of this daemon's.
-func (s *statusServer) take() error {
+func (s *Server) take() error {
 	own := s.path + "." + strconv.Itoa(os.Getpid())
 	if err := os.Remove(own); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove old status socket: %w", err)
@@ -112,7 +138,7 @@ func (s *statusServer) take() error {
 }
 
 // keep takes the name again when nobody answers by it.
-func (s *statusServer) keep(ctx context.Context, interval time.Duration) {
+func (s *Server) keep(ctx context.Context, interval time.Duration) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
@@ -138,9 +164,9 @@ func (s *statusServer) keep(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// Close ends the server and removes its socket, unless another daemon's stands
+// Close ends the server, waits for it, and removes its socket, unless another daemon's stands
 // in its place.
-func (s *statusServer) Close() error {
+func (s *Server) Close() error {
 	s.stop()
 	err := s.server.Close()
 	s.wg.Wait()
