@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/containerd"
@@ -26,31 +27,63 @@ const (
 	refreshKnown = 5 * time.Minute
 )
 
-// search is the state of the goroutine that finds the owners of namespaces. Pending may
+// search is what discover knows of namespaces whose sandbox is not known yet. They can
 // be all that a node has, at the start: nothing is done with all of them for each.
 type search struct {
 	pending   map[string]time.Time // namespace path to when it was seen
 	names     byFile[string]       // paths of pending
 	order     []string             // the paths in the order they were seen; some are not pending any more
 	reported  map[string]bool      // those of pending that have been reported
+	ahead     []named              // records that came before their namespace was heard of
 	refreshed time.Time
 }
+
+// named is a record that names a namespace which is not pending.
+type named struct {
+	record containerd.Record
+	at     time.Time
+}
+
+const (
+	// aheadFor is how long such a record is kept: what the kernel tells of a file waits
+	// for a processor only. What is named in other directories is not heard of at all.
+	aheadFor = time.Second
+	// maxAhead is how many are kept. More start at once only where this process does.
+	maxAhead = 256
+)
 
 func newSearch() search {
 	return search{pending: make(map[string]time.Time), names: newByFile[string](), reported: make(map[string]bool)}
 }
 
+// listing is what the store has answered.
+type listing struct {
+	records []containerd.Record
+	err     error
+}
+
 // discover finds the sandbox of each new namespace. It is the only goroutine
-// that lists the store: one list serves all namespaces that wait for an owner.
+// that lists the store, one list at a time, which serves all namespaces that wait for an
+// owner, and those that are heard of before the answer: where many sandboxes start
+// at once it takes a while.
 func (e *Engine) discover() {
 	find := newSearch()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	answers, asking := make(chan listing, 1), false
+	ask := func() {
+		asking = true
+		timer.Stop()
+		known := e.listed(&find)
+		e.wg.Go(func() { answers <- e.list(known) })
+	}
 	if e.opts.Store != nil {
-		e.findOwners(&find) // so that the status knows how the store is
+		ask() // so that the status knows how the store is
 	}
 	for {
-		timer.Reset(e.pause(&find))
+		if !asking {
+			timer.Reset(e.pause(&find))
+		}
 		select {
 		case event, ok := <-e.watcher.Events():
 			if !ok {
@@ -61,16 +94,19 @@ func (e *Engine) discover() {
 				e.appeared(event.Path)
 				if e.opts.Store != nil {
 					find.add(event.Path)
+					find.ahead = slices.DeleteFunc(find.ahead, func(n named) bool { return e.named(&find, n.record) })
 				}
 			case netns.Removed:
 				find.drop(event.Path)
 				e.mournLater(e.namespaceGone(event.Path))
 			}
-			continue // take all that is there before asking
+		case answer := <-answers:
+			asking = false
+			e.answered(&find, answer)
 		case <-timer.C:
-		}
-		if len(find.pending) > 0 {
-			e.findOwners(&find)
+			if len(find.pending) > 0 {
+				ask()
+			}
 		}
 	}
 }
@@ -122,34 +158,31 @@ func (find *search) youngest() time.Time {
 	return time.Time{}
 }
 
-// findOwners asks the store once and begins the lives of the owners it names.
-func (e *Engine) findOwners(find *search) {
-	if time.Since(find.refreshed) > refreshKnown {
-		find.refreshed = time.Now()
-		e.forgetIgnored()
-	}
+// list asks the store for the records of sandboxes that are not known.
+func (e *Engine) list(known []string) listing {
 	ctx, cancel := context.WithTimeout(e.ctx, callTimeout)
 	defer cancel()
-	records, err := e.opts.Store.List(ctx, e.listed())
-	e.storeAnswered(records, err)
-	for _, rec := range records {
-		path := find.path(rec)
-		if path == "" {
-			if rec.HostNetwork {
-				e.mu.Lock()
-				e.pass(rec.ID, "")
-				e.mu.Unlock()
-			}
-			continue
-		}
-		find.drop(path)
-		id := identify(rec)
-		id.NetNSPath = path
-		if s := e.begin(ctx, id, rec.NetworkReady); s != nil && rec.NetworkReady {
-			s.barrier.open()
+	records, err := e.opts.Store.List(ctx, known)
+	return listing{records, err}
+}
+
+// answered begins the lives of the owners that the store has named.
+func (e *Engine) answered(find *search, answer listing) {
+	e.storeAnswered(answer.records, answer.err)
+	now := time.Now()
+	find.ahead = slices.DeleteFunc(find.ahead, func(n named) bool { return now.Sub(n.at) > aheadFor })
+	for _, rec := range answer.records {
+		switch {
+		case e.named(find, rec):
+		case rec.HostNetwork:
+			e.mu.Lock()
+			e.pass(rec.ID, "")
+			e.mu.Unlock()
+		case rec.NetNSPath != "" && len(find.ahead) < maxAhead:
+			find.ahead = append(find.ahead, named{rec, now})
 		}
 	}
-	if err != nil && records == nil {
+	if answer.err != nil && answer.records == nil {
 		return
 	}
 	for path, seen := range find.pending {
@@ -161,6 +194,28 @@ func (e *Engine) findOwners(find *search) {
 			e.report(Event{Kind: KindUnidentified, Path: path})
 		}
 	}
+	if time.Since(find.refreshed) > refreshKnown {
+		find.refreshed = now
+		e.forgetIgnored()
+	}
+}
+
+// named begins the life of the sandbox whose record it is, if that names a pending
+// namespace.
+func (e *Engine) named(find *search, rec containerd.Record) bool {
+	path := find.path(rec)
+	if path == "" {
+		return false
+	}
+	find.drop(path)
+	id := identify(rec)
+	id.NetNSPath = path
+	ctx, cancel := context.WithTimeout(e.ctx, callTimeout)
+	defer cancel()
+	if s := e.begin(ctx, id, rec.NetworkReady); s != nil && rec.NetworkReady {
+		s.barrier.open()
+	}
+	return true
 }
 
 // path is the pending namespace that a record names; empty when it names none.
@@ -184,11 +239,19 @@ func identify(rec containerd.Record) Identity {
 	}
 }
 
-// listed are the ids that a list need not return; nobody writes to them.
-func (e *Engine) listed() []string {
+// listed are the ids that a list need not return.
+func (e *Engine) listed(find *search) []string {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.ids()
+	known := e.ids() // nobody writes to them
+	e.mu.Unlock()
+	if len(find.ahead) == 0 {
+		return known
+	}
+	known = slices.Clone(known)
+	for _, n := range find.ahead {
+		known = append(known, n.record.ID)
+	}
+	return known
 }
 
 // forgetIgnored drops the ids of sandboxes that need nothing and whose end nobody
