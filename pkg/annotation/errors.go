@@ -8,16 +8,10 @@ import (
 	"strconv"
 )
 
-var (
-	// ErrVersion is in the error of [Parse] when the value is well formed but of
-	// a version this package does not read. A runtime that meets it should be
-	// updated; the pod is not to blame.
-	ErrVersion = errors.New("unknown version")
-
-	// ErrTooLarge is in the error when a value exceeds [MaxBytes], or when there
-	// are more neighbors than [MaxNeighbors].
-	ErrTooLarge = errors.New("too large")
-)
+// ErrVersion is in the error of [Parse] when the value is well formed but of a
+// version this package does not read. A runtime that meets it should be updated;
+// the pod is not to blame.
+var ErrVersion = errors.New("unknown version")
 
 // Error says which field of an annotation is wrong, and how.
 //
@@ -29,7 +23,7 @@ type Error struct {
 	// Field is the path to the fault, such as neighbors[2].lladdr; empty when
 	// the fault lies in the value as a whole.
 	Field string
-	// Err is the fault. It may wrap [ErrVersion] or [ErrTooLarge].
+	// Err is the fault. It may be [ErrVersion], wrapped.
 	Err error
 }
 

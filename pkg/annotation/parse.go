@@ -28,7 +28,7 @@ func Parse(s string) (*Annotation, error) {
 
 func parse(s string) (*Annotation, error) {
 	if len(s) > MaxBytes {
-		return nil, at("", "%w: %d bytes, at most %d", ErrTooLarge, len(s), MaxBytes)
+		return nil, at("", "too large: %d bytes, at most %d", len(s), MaxBytes)
 	}
 	root, err := parseTree(s)
 	if err != nil {
@@ -115,7 +115,7 @@ func parseNeighbors(v any) ([]Entry, error) {
 		return nil, at("neighbors", "want an array, got %s", describe(v))
 	}
 	if len(list) > MaxNeighbors {
-		return nil, at("neighbors", "%w: %d entries, at most %d", ErrTooLarge, len(list), MaxNeighbors)
+		return nil, at("neighbors", "too large: %d entries, at most %d", len(list), MaxNeighbors)
 	}
 	entries := make([]Entry, 0, len(list))
 	for i, v := range list {

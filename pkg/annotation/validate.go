@@ -18,7 +18,7 @@ func (a *Annotation) validate() error {
 		return at("capturedAt", "%w", err)
 	}
 	if len(a.Neighbors) > MaxNeighbors {
-		return at("neighbors", "%w: %d entries, at most %d", ErrTooLarge, len(a.Neighbors), MaxNeighbors)
+		return at("neighbors", "too large: %d entries, at most %d", len(a.Neighbors), MaxNeighbors)
 	}
 
 	type key struct {

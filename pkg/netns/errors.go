@@ -34,6 +34,7 @@ type Error struct {
 	Err  error  // the cause, for errors.Is
 }
 
+// Error returns one line, printable whatever the path was.
 func (e *Error) Error() string {
 	return e.Op + " network namespace " + quote(e.Path) + ": " + e.Err.Error()
 }

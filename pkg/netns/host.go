@@ -48,8 +48,8 @@ func (h *Host) Self() *NS { return h.self }
 // does not. Closing again does nothing.
 func (h *Host) Close() error { return h.self.Close() }
 
-// Owns tells whether ns is one of the host's, by whatever path it was reached.
-func (h *Host) Owns(ns *NS) bool { return slices.Contains(h.cookies, ns.Cookie()) }
+// owns tells whether ns is one of the host's, by whatever path it was reached.
+func (h *Host) owns(ns *NS) bool { return slices.Contains(h.cookies, ns.Cookie()) }
 
 // Socket has make make a socket in the namespace at path, and returns it with the
 // namespace's cookie, of which the socket itself tells. It is what Open and Do are
@@ -123,10 +123,14 @@ func (h *Host) Open(path string) (*NS, error) {
 	return h.refuse(ns)
 }
 
-// OpenMounted is Open for a file that may still wait for its bind mount; see
-// the function OpenMounted.
+// OpenMounted opens the namespace at path as Open does, but waits while the
+// file there is the empty one that runtimes make before they mount the
+// namespace on it. The kernel announces the file (inotify) and not the mount.
+//
+// It ends without a namespace when ctx ends, when the file is gone
+// (fs.ErrNotExist), or when it is clearly something else (ErrNotNamespace).
 func (h *Host) OpenMounted(ctx context.Context, path string) (*NS, error) {
-	ns, err := OpenMounted(ctx, path)
+	ns, err := openMounted(ctx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +138,7 @@ func (h *Host) OpenMounted(ctx context.Context, path string) (*NS, error) {
 }
 
 func (h *Host) refuse(ns *NS) (*NS, error) {
-	if !h.Owns(ns) {
+	if !h.owns(ns) {
 		return ns, nil
 	}
 	_ = ns.Close()

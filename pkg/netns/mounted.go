@@ -20,13 +20,8 @@ const (
 	longestPause = 50 * time.Millisecond
 )
 
-// OpenMounted opens the namespace at path as Open does, but waits while the
-// file there is the empty one that runtimes make before they mount the
-// namespace on it. The kernel announces the file (inotify) and not the mount.
-//
-// It ends without a namespace when ctx ends, when the file is gone
-// (fs.ErrNotExist), or when it is clearly something else (ErrNotNamespace).
-func OpenMounted(ctx context.Context, path string) (*NS, error) {
+// openMounted is Host.OpenMounted for any namespace.
+func openMounted(ctx context.Context, path string) (*NS, error) {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for wait := firstPause; ; wait = min(2*wait, longestPause) {
