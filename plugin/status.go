@@ -29,7 +29,7 @@ func (d *daemon) outline(conf config.Config) status.Status {
 	told := status.Status{
 		Version: version, Node: nodeName(conf), StartedAt: d.started.UTC(), Config: d.follower.Status(),
 		NRI: nriStatus(connection, conf),
-		Containerd: status.Containerd{
+		Store: status.Store{
 			Connected: engine.StoreConnected, Socket: conf.ContainerdSocket, Error: text(engine.StoreError),
 		},
 		Host:    status.Host{Heard: engine.Listening, Error: text(engine.ListenError)},

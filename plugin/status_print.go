@@ -34,11 +34,11 @@ func printConnections(w io.Writer, told status.Status) {
 		nri = fmt.Sprintf("connected to %s %s, request timeout %d ms", told.NRI.Runtime, told.NRI.RuntimeVersion, told.NRI.RequestTimeoutMs)
 	}
 	store := "not connected"
-	if told.Containerd.Connected {
+	if told.Store.Connected {
 		store = "connected"
 	}
 	fmt.Fprintf(w, "NRI: %s (%s)%s\n", nri, told.NRI.Socket, because(told.NRI.Error))
-	fmt.Fprintf(w, "containerd: %s (%s)%s\n", store, told.Containerd.Socket, because(told.Containerd.Error))
+	fmt.Fprintf(w, "sandbox store: %s (%s)%s\n", store, told.Store.Socket, because(told.Store.Error))
 	host := "not heard"
 	if told.Host.Heard {
 		host = "heard"

@@ -220,7 +220,7 @@ func TestContainerdSocketAbsent(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if status.Containerd.Connected {
+			if status.Store.Connected {
 				t.Error("the status claims a connection to containerd")
 			}
 		})

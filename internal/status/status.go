@@ -21,15 +21,15 @@ import (
 
 // Status is what the daemon says of itself: the JSON of "neighpin status".
 type Status struct {
-	Version    string           `json:"version"`
-	Node       string           `json:"node,omitempty"`
-	StartedAt  time.Time        `json:"startedAt"`
-	Config     config.Status    `json:"config"`
-	NRI        NRI              `json:"nri"`
-	Containerd Containerd       `json:"containerd"`
-	Host       Host             `json:"host"`
-	Observe    *Observe         `json:"observe,omitempty"`
-	Sandboxes  []sandbox.Record `json:"sandboxes"`
+	Version   string           `json:"version"`
+	Node      string           `json:"node,omitempty"`
+	StartedAt time.Time        `json:"startedAt"`
+	Config    config.Status    `json:"config"`
+	NRI       NRI              `json:"nri"`
+	Store     Store            `json:"store"`
+	Host      Host             `json:"host"`
+	Observe   *Observe         `json:"observe,omitempty"`
+	Sandboxes []sandbox.Record `json:"sandboxes"`
 
 	// Records are the Sandboxes, where these are not collected.
 	Records iter.Seq[sandbox.Record] `json:"-"`
@@ -94,8 +94,8 @@ type NRI struct {
 	Error            string `json:"error,omitempty"`
 }
 
-// Containerd is the connection to containerd's sandbox store.
-type Containerd struct {
+// Store is the connection to containerd's sandbox store.
+type Store struct {
 	Connected bool   `json:"connected"`
 	Socket    string `json:"socket"`
 	Error     string `json:"error,omitempty"`

@@ -16,7 +16,7 @@ const secondForm = "2006-01-02 15:04:05 MST"
 
 // Of is what the page shows of a status.
 func Of(told status.Status) View {
-	parts := []Part{nriPart(told.NRI), storePart(told.Containerd), hostPart(told.Host), configPart(told.Config)}
+	parts := []Part{nriPart(told.NRI), storePart(told.Store), hostPart(told.Host), configPart(told.Config)}
 	if told.Observe != nil {
 		part := Part{Name: "What pods ask for", Says: "Counted", State: Good}
 		if !told.Observe.Counting {
@@ -42,7 +42,7 @@ func nriPart(nri status.NRI) Part {
 	return part
 }
 
-func storePart(store status.Containerd) Part {
+func storePart(store status.Store) Part {
 	part := Part{Name: "Sandbox store", Says: "Connected", Detail: store.Socket, State: Good}
 	switch {
 	case store.Socket == "":

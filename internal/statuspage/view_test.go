@@ -22,10 +22,10 @@ func TestThePageSaysHowTheDaemonIs(t *testing.T) {
 		want []string
 	}{
 		"all is well": {status.Status{Node: "n1", NRI: status.NRI{Connected: true, Synchronized: true, Runtime: "containerd", RuntimeVersion: "v2.3.3", RequestTimeoutMs: 2000},
-			Containerd: status.Containerd{Connected: true, Socket: "/run/c.sock"}, Host: status.Host{Heard: true}, Config: config.Status{OK: true, LoadedAt: at},
+			Store: status.Store{Connected: true, Socket: "/run/c.sock"}, Host: status.Host{Heard: true}, Config: config.Status{OK: true, LoadedAt: at},
 			Observe: &status.Observe{Counting: true}},
 			[]string{"n1", "containerd v2.3.3, timeout 2000 ms", "/run/c.sock", "Heard", "In force", "since 2026-11-22 01:02:03 UTC", "Counted"}},
-		"nothing is": {status.Status{NRI: status.NRI{Error: "no NRI here"}, Containerd: status.Containerd{Socket: "/run/c.sock", Error: "no store here"}, Host: status.Host{Error: "not permitted"},
+		"nothing is": {status.Status{NRI: status.NRI{Error: "no NRI here"}, Store: status.Store{Socket: "/run/c.sock", Error: "no store here"}, Host: status.Host{Error: "not permitted"},
 			Config: config.Status{LoadedAt: at, Error: "unknown field"}, Observe: &status.Observe{Error: "an old kernel"}},
 			[]string{"no NRI here", "no store here", "not permitted", "unknown field. The one of 2026-11-22 01:02:03 UTC stays in force.", "an old kernel", "Not counted"}},
 		"half is": {status.Status{NRI: status.NRI{Connected: true}, Config: config.Status{OK: true, NeedsRestart: []string{"enforce", "learned"}},

@@ -56,7 +56,6 @@ type Metrics struct {
 	resultToPin      prometheus.Histogram
 	pinned           *prometheus.CounterVec
 	repairs          *prometheus.CounterVec
-	repaired         prometheus.Counter
 	hostState        *prometheus.CounterVec
 	events           *prometheus.CounterVec
 	registrations    *prometheus.CounterVec
@@ -77,14 +76,12 @@ func New(version string, next sandbox.Reporter, state func() State) *Metrics {
 		margin: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: "start_margin_seconds",
 			Help:    "Time between the kernel's acknowledgement of the last pin and the moment that counts: by how much a sandbox was in time, or late.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}}, []string{"verdict"}),
-		resultToPin: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "capture_wait_seconds",
+		resultToPin: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "result_to_pin_seconds",
 			Help:    "Upper bound of the time from CNI's result to the acknowledged pins.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2}}),
-		pinned: counter("neighbors_pinned_total", "Gateways captured when sandboxes started, by table and by where the address comes from.", "family", "source"),
+		pinned: counter("neighbors_pinned_total", "Gateways pinned when sandboxes started, by table and by where the address comes from.", "family", "source"),
 		repairs: counter("repairs_total", "Looks at sandboxes that found pins lost, changed or untrue and wrote them again, by what led to the look: "+
 			"the sandbox's start, an event, lost events, the slow comparison, or the takeover after a time without neighpin.", "cause"),
-		repaired: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "synchronize_repaired_total",
-			Help: "Sandboxes whose pins were missing when neighpin, or its connection to NRI, came back: what was missed meanwhile."}),
 		hostState:        counter("host_state_finds_total", "What others had left on the host for the addresses of starting sandboxes, and what became of it.", "kind", "result"),
 		events:           counter("events_total", "What happened to sandboxes: pins written again (repinned), taken back (withdrawn), copies that went stale, and so on.", "kind"),
 		registrations:    counter("nri_registrations_total", "Tries to register with NRI: ok where it led to a connection that is synchronized.", "result"),
@@ -97,7 +94,7 @@ func New(version string, next sandbox.Reporter, state func() State) *Metrics {
 		Help:        "Always 1; the version is in the labels.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()}})
 	build.Set(1)
-	m.registry.MustRegister(m.starts, m.margin, m.resultToPin, m.pinned, m.repairs, m.repaired, m.hostState, m.events, m.registrations, m.hooks, m.kubernetesEvents, build,
+	m.registry.MustRegister(m.starts, m.margin, m.resultToPin, m.pinned, m.repairs, m.hostState, m.events, m.registrations, m.hooks, m.kubernetesEvents, build,
 		newStateCollector(state), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.begin()
 	return m
@@ -187,9 +184,6 @@ func (m *Metrics) started(rec sandbox.Record) {
 // repair counts pins that were written again.
 func (m *Metrics) repair(cause sandbox.Cause) {
 	m.repairs.WithLabelValues(string(cause)).Inc()
-	if cause == sandbox.CauseTakeover {
-		m.repaired.Inc()
-	}
 }
 
 // The values of label source that are not of one gateway.

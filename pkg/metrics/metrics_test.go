@@ -68,7 +68,7 @@ func TestASandboxInTimeIsCountedWithItsMargin(t *testing.T) {
 		`neighpin_start_margin_seconds_count{verdict="inTime"} 1`,
 		`neighpin_start_margin_seconds_bucket{verdict="late",le="0.0025"} 0`,
 		`neighpin_start_margin_seconds_bucket{verdict="late",le="0.005"} 1`,
-		`neighpin_capture_wait_seconds_bucket{le="0.0025"} 1`,
+		`neighpin_result_to_pin_seconds_bucket{le="0.0025"} 1`,
 		`neighpin_neighbors_pinned_total{family="inet",source="peer"} 1`,
 		`neighpin_neighbors_pinned_total{family="inet6",source="port"} 1`,
 	)
@@ -134,7 +134,7 @@ func TestRepairsAreCountedByTheirCause(t *testing.T) {
 	m.Report(sandbox.Event{Kind: sandbox.KindRepinned, Cause: sandbox.CauseComparison})
 	expect(t, scrape(t, m),
 		`neighpin_repairs_total{cause="start"} 0`, `neighpin_repairs_total{cause="takeover"} 2`,
-		`neighpin_repairs_total{cause="comparison"} 1`, `neighpin_synchronize_repaired_total 2`,
+		`neighpin_repairs_total{cause="comparison"} 1`,
 	)
 }
 

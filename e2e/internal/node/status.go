@@ -34,10 +34,10 @@ type Status struct {
 		RuntimeVersion   string `json:"runtimeVersion"`
 		RequestTimeoutMs int    `json:"requestTimeoutMs"`
 	} `json:"nri"`
-	Containerd struct {
+	Store struct {
 		Connected bool   `json:"connected"`
 		Socket    string `json:"socket"`
-	} `json:"containerd"`
+	} `json:"store"`
 	Sandboxes []Sandbox `json:"sandboxes"`
 }
 
