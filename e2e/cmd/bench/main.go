@@ -26,9 +26,9 @@ import (
 	"github.com/neighpin/neighpin/e2e/internal/bench/pairs"
 	"github.com/neighpin/neighpin/e2e/internal/bench/podstart"
 	"github.com/neighpin/neighpin/e2e/internal/bench/repair"
+	"github.com/neighpin/neighpin/e2e/internal/bench/rig"
 	"github.com/neighpin/neighpin/e2e/internal/bench/scale"
 	"github.com/neighpin/neighpin/e2e/internal/bench/store"
-	"github.com/neighpin/neighpin/e2e/internal/enclosure"
 	"github.com/neighpin/neighpin/e2e/internal/parts"
 )
 
@@ -36,7 +36,7 @@ import (
 func sections() []bench.Section {
 	return []bench.Section{
 		podstart.Floor(),
-		podstart.Alternatives(podstart.Plugin()),
+		podstart.Alternatives(rig.Plugin()),
 		nritrip.NRI(),
 		pairs.Pairs(),
 		margin.Margin(),
@@ -50,34 +50,27 @@ func sections() []bench.Section {
 }
 
 func main() {
-	if len(os.Args) > 1 {
-		if child, ok := children()[os.Args[1]]; ok {
-			os.Exit(child(os.Args[2:]))
-		}
+	children := rig.Children{
+		podstart.Child: rig.Reporting(podstart.RunChild),
+		nritrip.Child:  rig.Reporting(nritrip.RunChild),
+		pairs.Child:    func([]string) int { return pairs.RunChild() },
 	}
-	o, err := parse(os.Args[1:])
+	o, err := parse(os.Args[1:]) // a child's arguments are no flags
 	if err != nil {
 		os.Exit(2)
 	}
-	os.Exit(enclosure.Main(podstart.Prepare, o.inside))
+	os.Exit(rig.Main(children, o.inside))
 }
 
-// children are what sections start this program as, by its first argument. Each returns the exit code.
-func children() map[string]func(args []string) int {
-	reporting := func(run func(context.Context, []string) error) func([]string) int {
-		return func(args []string) int {
-			if err := run(context.Background(), args); err != nil {
-				fmt.Fprintln(os.Stderr, "bench:", err)
-				return 1
-			}
-			return 0
-		}
+// inside is the command, in its enclosure.
+func (o options) inside() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := o.run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		return 1
 	}
-	return map[string]func([]string) int{
-		podstart.Child: reporting(podstart.RunChild),
-		nritrip.Child:  reporting(nritrip.RunChild),
-		pairs.Child:    func([]string) int { return pairs.RunChild() },
-	}
+	return 0
 }
 
 // options are the command's own.
@@ -102,16 +95,6 @@ func parse(args []string) (o options, err error) {
 	}
 	o.env.Progress = io.Writer(os.Stdout)
 	return o, nil
-}
-
-func (o options) inside() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := o.run(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		return 1
-	}
-	return 0
 }
 
 func (o options) run(ctx context.Context) error {

@@ -35,6 +35,8 @@ type Result struct {
 	// Chart is drawn for the section; without one, how the rows' latencies are distributed.
 	Chart *Chart `json:"chart,omitempty"`
 
+	// Took is how long the section took, in seconds, with all that it had to make and to remove.
+	Took float64 `json:"took_s"`
 	// Load is the machine's load average over a minute, before the section and after it.
 	Load [2]float64 `json:"load"`
 }

@@ -70,10 +70,12 @@ func runOne(ctx context.Context, s Section, env Env) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	began := time.Now()
 	result, err := s.Run(ctx, env)
 	if err != nil {
 		return Result{}, err
 	}
+	result.Took = time.Since(began).Seconds()
 	after, err := Load()
 	result.Name, result.Title, result.Load = s.Name, s.Title, [2]float64{before, after}
 	return result, err

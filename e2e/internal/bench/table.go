@@ -106,7 +106,7 @@ func (r Result) Print(w io.Writer) {
 	for _, line := range slices.Concat(r.lines(), r.Notes) {
 		fmt.Fprintln(w, "  "+line)
 	}
-	fmt.Fprintf(w, "  load %.1f before, %.1f after\n", r.Load[0], r.Load[1])
+	fmt.Fprintf(w, "  took %.0f s; load %.1f before, %.1f after\n", r.Took, r.Load[0], r.Load[1])
 }
 
 // markdown is the same for a document.
@@ -121,6 +121,6 @@ func (r Result) markdown() string {
 	for _, line := range slices.Concat(r.lines(), r.Notes) {
 		fmt.Fprintf(&b, "- %s\n", line)
 	}
-	fmt.Fprintf(&b, "- Load of the machine: %.1f before, %.1f after\n", r.Load[0], r.Load[1])
+	fmt.Fprintf(&b, "- The section took %.0f s; load of the machine: %.1f before, %.1f after\n", r.Took, r.Load[0], r.Load[1])
 	return b.String()
 }

@@ -6,23 +6,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/vishvananda/netlink"
-	handle "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/neighpin/neighpin/e2e/internal/bench/rig"
 	"github.com/neighpin/neighpin/pkg/hoststate"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
 )
 
 const (
-	eth0   = "eth0"
 	folder = "/run/neighpin-crowd"
 )
 
@@ -40,10 +38,8 @@ type crowd struct {
 
 // member is one of them.
 type member struct {
-	path  string
-	ns    *netns.NS
-	inner *netlink.Handle
-	end   netlink.Link // the host's
+	*rig.Space
+	end netlink.Link // the host's
 }
 
 // gather makes a crowd in the namespace of this process, which has to be an enclosure's, behind the bridge of that name, which has the
@@ -87,13 +83,7 @@ func (c *crowd) disperse() error {
 		if m.end != nil {
 			errs = append(errs, c.links.LinkDel(m.end))
 		}
-		if m.inner != nil {
-			m.inner.Close()
-		}
-		if m.ns != nil {
-			errs = append(errs, m.ns.Close(), unix.Unmount(m.path, unix.MNT_DETACH))
-		}
-		errs = append(errs, os.Remove(m.path))
+		errs = append(errs, m.Remove())
 	}
 	if c.links != nil {
 		c.links.Close()
@@ -113,36 +103,15 @@ func (c *crowd) name(i int) string {
 }
 
 func (c *crowd) add(i int) error {
-	m := &member{path: filepath.Join(folder, c.name(i))}
-	c.pods = append(c.pods, m)
-	if err := os.WriteFile(m.path, nil, 0o600); err != nil {
-		return err
-	}
-	// Do brings its thread back.
-	err := c.self.Do(func() error {
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return err
-		}
-		// Nothing is to be sent but for the connections.
-		for _, setting := range []string{"default/accept_dad", "default/router_solicitations", "default/addr_gen_mode"} {
-			value := "0"
-			if filepath.Base(setting) == "addr_gen_mode" {
-				value = "1" // no link-local address
-			}
-			if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+setting, []byte(value), 0o644); err != nil {
-				return err
-			}
-		}
-		return unix.Mount("/proc/thread-self/ns/net", m.path, "", unix.MS_BIND, "")
-	})
+	space, err := rig.NewSpace(c.self, filepath.Join(folder, c.name(i)))
 	if err != nil {
-		return fmt.Errorf("make network namespace %s: %w", m.path, err)
-	}
-	if m.ns, err = netns.Open(m.path); err != nil {
 		return err
 	}
-	if m.inner, err = netlink.NewHandleAt(handle.NsHandle(m.ns.FD()), unix.NETLINK_ROUTE); err != nil {
-		return fmt.Errorf("open a netlink socket in %s: %w", m.path, err)
+	m := &member{Space: space}
+	c.pods = append(c.pods, m)
+	// No link-local address: nothing is to be sent but for the connections.
+	if err := m.NS.Do(func() error { return rig.Set("default/addr_gen_mode", "1") }); err != nil {
+		return fmt.Errorf("quiet %s: %w", m.Path, err)
 	}
 	return c.connect(m, i)
 }
@@ -154,32 +123,28 @@ func (c *crowd) connect(m *member, i int) error {
 	if c.bridge != nil {
 		attrs.MasterIndex = c.bridge.Attrs().Index
 	}
-	veth := netlink.NewVeth(attrs)
-	veth.PeerName, veth.PeerNamespace = eth0, netlink.NsFd(m.ns.FD())
-	if err := c.links.LinkAdd(veth); err != nil {
+	if err := c.links.LinkAdd(m.Veth(attrs)); err != nil {
 		return fmt.Errorf("add veth: %w", err)
 	}
 	var err error
 	if m.end, err = c.links.LinkByName(attrs.Name); err != nil {
 		return fmt.Errorf("find the host's end: %w", err)
 	}
-	inner, err := m.inner.LinkByName(eth0)
+	inner, err := m.Link()
 	if err != nil {
-		return fmt.Errorf("find the pod's end: %w", err)
+		return err
 	}
-	errs := []error{c.links.LinkSetUp(m.end), m.inner.LinkSetUp(inner)}
+	errs := []error{c.links.LinkSetUp(m.end)}
+	var families []rig.Family
 	for _, gateway := range []netip.Addr{c.network.gateway4, c.network.gateway6} {
-		single := netlink.NewIPNet(net.IP(gateway.AsSlice()))
-		own := netlink.NewIPNet(net.IP(nth(gateway, i+1).AsSlice()))
+		family := rig.Single(nth(gateway, i+1).AsSlice(), gateway.AsSlice())
+		families = append(families, family)
 		if c.bridge == nil {
-			errs = append(errs, c.links.AddrAdd(m.end, &netlink.Addr{IPNet: single, Flags: unix.IFA_F_NODAD}),
-				c.links.RouteAdd(&netlink.Route{LinkIndex: m.end.Attrs().Index, Dst: own, Scope: netlink.SCOPE_LINK}))
+			errs = append(errs, c.links.AddrAdd(m.end, &netlink.Addr{IPNet: netlink.NewIPNet(family.Gateway), Flags: unix.IFA_F_NODAD}),
+				c.links.RouteAdd(&netlink.Route{LinkIndex: m.end.Attrs().Index, Dst: &family.Own, Scope: netlink.SCOPE_LINK}))
 		}
-		errs = append(errs, m.inner.AddrAdd(inner, &netlink.Addr{IPNet: own, Flags: unix.IFA_F_NODAD}),
-			m.inner.RouteAdd(&netlink.Route{LinkIndex: inner.Attrs().Index, Dst: single, Scope: netlink.SCOPE_LINK}),
-			m.inner.RouteAdd(&netlink.Route{LinkIndex: inner.Attrs().Index, Gw: net.IP(gateway.AsSlice())}))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, rig.Furnish(m.Links, inner, families...))...)
 }
 
 // forget removes every neighbor from the pods and from the host's ends, pinned or learned.
@@ -187,7 +152,7 @@ func (c *crowd) forget() error {
 	ends := c.ends()
 	errs := []error{forgetIn(c.links, func(index int) bool { return ends[index] || c.bridge != nil && index == c.bridge.Attrs().Index })}
 	for _, m := range c.pods {
-		errs = append(errs, forgetIn(m.inner, func(int) bool { return true }))
+		errs = append(errs, forgetIn(m.Links, func(int) bool { return true }))
 	}
 	return errors.Join(errs...)
 }
@@ -255,7 +220,7 @@ func (c *crowd) pin(ctx context.Context, returnPath bool) error {
 	for _, m := range c.pods {
 		own, err := c.pinOne(ctx, m)
 		if err != nil {
-			return fmt.Errorf("pin %s: %w", m.path, err)
+			return fmt.Errorf("pin %s: %w", m.Path, err)
 		}
 		addresses = append(addresses, own...)
 	}
@@ -270,7 +235,7 @@ func (c *crowd) pin(ctx context.Context, returnPath bool) error {
 }
 
 func (c *crowd) pinOne(ctx context.Context, m *member) (own []neighbor.Address, err error) {
-	ns, err := c.host.Open(m.path)
+	ns, err := c.host.Open(m.Path)
 	if err != nil {
 		return nil, err
 	}

@@ -9,11 +9,10 @@ import (
 	"time"
 
 	"github.com/neighpin/neighpin/e2e/internal/bench"
-	"github.com/neighpin/neighpin/e2e/internal/bench/podstart"
-	"github.com/neighpin/neighpin/e2e/internal/enclosure"
+	"github.com/neighpin/neighpin/e2e/internal/bench/rig"
 )
 
-func TestMain(m *testing.M) { os.Exit(enclosure.Main(podstart.Prepare, m.Run)) }
+func TestMain(m *testing.M) { os.Exit(rig.Main(nil, m.Run)) }
 
 // value is one of a row's.
 func value(t *testing.T, row bench.Row, name string) float64 {

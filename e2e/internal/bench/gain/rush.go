@@ -44,7 +44,7 @@ func (c *crowd) rush(ctx context.Context, to [2]netip.AddrPort) (took []time.Dur
 			for j, address := range to {
 				begin := time.Now()
 				if err := errors.Join(ctx.Err(), firstByte(sockets[i][j], address)); err != nil {
-					return fmt.Errorf("connect from %s to %s: %w", c.pods[i].path, address, err)
+					return fmt.Errorf("connect from %s to %s: %w", c.pods[i].Path, address, err)
 				}
 				if j == 0 {
 					took[i] = time.Since(begin)
@@ -66,14 +66,14 @@ func socketIn(m *member, to netip.AddrPort) (*os.File, error) {
 		family = unix.AF_INET
 	}
 	var fd int
-	err := m.ns.Do(func() (err error) {
+	err := m.NS.Do(func() (err error) {
 		fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("make a socket in %s: %w", m.path, err)
+		return nil, fmt.Errorf("make a socket in %s: %w", m.Path, err)
 	}
-	return os.NewFile(uintptr(fd), m.path), nil
+	return os.NewFile(uintptr(fd), m.Path), nil
 }
 
 // firstByte connects and reads one byte.

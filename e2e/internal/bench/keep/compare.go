@@ -52,7 +52,7 @@ func (s *stage) compared(ctx context.Context, f *figures) error {
 // begun waits for the first slow comparison: then what a takeover leads to is over.
 func (s *stage) begun(ctx context.Context, d *daemon) error {
 	return await.Within(ctx, patience, "the first slow comparison", func() error {
-		m, err := d.metrics()
+		m, err := d.Metrics(ctx)
 		if err == nil && m[comparisons] == 0 {
 			err = errors.New("there was none")
 		}
@@ -69,7 +69,7 @@ var (
 // traced counts the requests of one comparison, in a window of time.
 func (s *stage) traced(ctx context.Context, d *daemon) (float64, error) {
 	out := filepath.Join(s.folder, "trace")
-	cmd := exec.Command("strace", "-f", "-qq", "-yy", "-e", "trace=openat,write,sendto,sendmsg", "-e", "signal=none", "-o", out, "-p", strconv.Itoa(d.cmd.Process.Pid))
+	cmd := exec.Command("strace", "-f", "-qq", "-yy", "-e", "trace=openat,write,sendto,sendmsg", "-e", "signal=none", "-o", out, "-p", strconv.Itoa(d.PID()))
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -109,16 +109,13 @@ func (s *stage) profile(ctx context.Context, d *daemon) error {
 	}
 	const seconds = 5
 	s.env.Say("a profile while there is noise, %d s", seconds)
-	ctx, stop := context.WithCancel(ctx)
+	during, stop := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() {
-		_, err := s.noise.run(ctx, s.plan.rates[len(s.plan.rates)-1])
+		_, err := s.noise.run(during, s.plan.rates[len(s.plan.rates)-1])
 		done <- err
 	}()
-	profile, err := d.get(fmt.Sprintf("/debug/pprof/profile?seconds=%d", seconds))
+	err := d.Save(ctx, fmt.Sprintf("/debug/pprof/profile?seconds=%d", seconds), filepath.Join(s.env.Profiles, "keep-noise.pprof"))
 	stop()
-	if err = errors.Join(err, <-done); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(s.env.Profiles, "keep-noise.pprof"), profile, 0o644)
+	return errors.Join(err, <-done)
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/neighpin/neighpin/e2e/internal/await"
+	"github.com/neighpin/neighpin/e2e/internal/bench/rig"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
@@ -39,8 +40,8 @@ func (s *stage) fill(ctx context.Context, _ *figures) error {
 func (s *stage) start(ctx context.Context) func(*daemon) error {
 	return func(d *daemon) error {
 		for i, pod := range s.pods {
-			word := pod.sandbox()
-			if err := s.rt.run(ctx, word); err != nil {
+			word := rig.Sandbox("sandbox-of-"+pod.name, i, "runsc", pod.Path)
+			if _, err := s.rt.Run(ctx, word); err != nil {
 				return fmt.Errorf("start %s: %w", pod.name, err)
 			}
 			// A busy machine can have it answer before, when a second has passed.
@@ -50,10 +51,11 @@ func (s *stage) start(ctx context.Context) func(*daemon) error {
 			if err := pod.take(i); err != nil {
 				return err
 			}
-			s.rt.pods = append(s.rt.pods, word)
+			s.words = append(s.words, word)
 		}
+		s.rt.Tell(s.words, nil)
 		return await.Within(ctx, patience, "all pods to have started", func() error {
-			m, err := d.metrics()
+			m, err := d.Metrics(ctx)
 			if err == nil && m[started] != float64(len(s.pods)) {
 				err = fmt.Errorf("%.0f have", m[started])
 			}

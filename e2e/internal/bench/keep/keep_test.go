@@ -8,11 +8,11 @@ import (
 	"time"
 
 	"github.com/neighpin/neighpin/e2e/internal/bench"
-	"github.com/neighpin/neighpin/e2e/internal/enclosure"
+	"github.com/neighpin/neighpin/e2e/internal/bench/rig"
 	"github.com/neighpin/neighpin/e2e/internal/setup"
 )
 
-func TestMain(m *testing.M) { os.Exit(enclosure.Main(Prepare, m.Run)) }
+func TestMain(m *testing.M) { os.Exit(rig.Main(nil, m.Run)) }
 
 // What the figures are of was really done, and the daemon heard of it what it should and no more.
 func TestTheNoiseIsMadeAndThePodsAreCompared(t *testing.T) {

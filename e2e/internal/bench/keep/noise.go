@@ -4,13 +4,11 @@ package keep
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"time"
 
 	"github.com/vishvananda/netlink"
-	handle "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -40,32 +38,18 @@ func newNoise(b *bed) (n *noise, err error) {
 	for i := range noisySpaces {
 		s, err := b.add(fmt.Sprintf("noisy%d", i))
 		if err != nil {
-			return nil, errors.Join(err, n.Close())
+			return nil, err
 		}
-		links, err := netlink.NewHandleAt(handle.NsHandle(s.ns.FD()), unix.NETLINK_ROUTE)
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("open a netlink socket in %s: %w", s.path, err), n.Close())
-		}
-		place := noisyPlace{links: links}
-		n.places = append(n.places, place)
-		link, err := links.LinkByName(podLink)
+		link, err := s.Link()
 		if err == nil {
-			n.places[i].index = link.Attrs().Index
-			err = links.LinkSetUp(link)
+			err = s.Links.LinkSetUp(link)
 		}
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("furnish %s: %w", s.path, err), n.Close())
+			return nil, fmt.Errorf("furnish %s: %w", s.Path, err)
 		}
+		n.places = append(n.places, noisyPlace{links: s.Links, index: link.Attrs().Index})
 	}
 	return n, nil
-}
-
-// Close lets go of the namespaces, which are the bed's.
-func (n *noise) Close() error {
-	for _, p := range n.places {
-		p.links.Close()
-	}
-	return nil
 }
 
 // change makes one change, of which the kernel tells by one message: in turn a route comes, an entry comes, the route goes, the

@@ -6,23 +6,20 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 
-	"github.com/containerd/nri/pkg/api"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/neighpin/neighpin/e2e/internal/bench/rig"
 	"github.com/neighpin/neighpin/pkg/netns"
 )
 
 const (
-	podLink  = "eth0"
 	gateway4 = "10.96.0.1"
 	gateway6 = "fd96::1"
 
-	// linkGroup has all links that are made here, so that they go in one request: each by itself takes the kernel milliseconds.
+	// linkGroup has all links that are made here, so that they go in one request.
 	linkGroup = 9717
 )
 
@@ -36,9 +33,9 @@ type bed struct {
 
 // space is a network namespace with one veth.
 type space struct {
-	name, path string
-	ns         *netns.NS
-	outer      int // number of the other end
+	*rig.Space
+	name  string
+	outer int // number of the other end
 }
 
 func newBed(folder string) (*bed, error) {
@@ -55,29 +52,15 @@ func newBed(folder string) (*bed, error) {
 
 // add makes a namespace and its veth.
 func (b *bed) add(name string) (*space, error) {
-	s := &space{name: name, path: filepath.Join(b.folder, name)}
-	if err := os.WriteFile(s.path, nil, 0o600); err != nil {
-		return nil, fmt.Errorf("make the namespace's file: %w", err)
-	}
-	b.made = append(b.made, s)
-	// Do brings its thread back.
-	err := b.self.Do(func() error {
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return err
-		}
-		return unix.Mount("/proc/thread-self/ns/net", s.path, "", unix.MS_BIND, "")
-	})
+	own, err := rig.NewSpace(b.self, filepath.Join(b.folder, name))
 	if err != nil {
-		return nil, fmt.Errorf("make network namespace %s: %w", s.path, err)
-	}
-	if s.ns, err = netns.Open(s.path); err != nil {
 		return nil, err
 	}
+	s := &space{Space: own, name: name}
+	b.made = append(b.made, s)
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.Group = name, linkGroup
-	veth := netlink.NewVeth(attrs)
-	veth.PeerName, veth.PeerNamespace = podLink, netlink.NsFd(s.ns.FD())
-	if err := b.links.LinkAdd(veth); err != nil {
+	if err := b.links.LinkAdd(s.Veth(attrs)); err != nil {
 		return nil, fmt.Errorf("add veth %s: %w", name, err)
 	}
 	outer, err := b.links.LinkByName(name)
@@ -91,114 +74,64 @@ func (b *bed) add(name string) (*space, error) {
 	return s, nil
 }
 
-// inside calls f with a socket in the namespace and its link.
-func (s *space) inside(f func(*netlink.Handle, netlink.Link) error) error {
-	return s.ns.Do(func() error {
-		h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-		if err != nil {
-			return fmt.Errorf("open a netlink socket in %s: %w", s.path, err)
-		}
-		defer h.Close()
-		link, err := h.LinkByName(podLink)
-		if err != nil {
-			return fmt.Errorf("find the link of %s: %w", s.path, err)
-		}
-		return f(h, link)
-	})
-}
-
-// pod makes a namespace as a CNI plugin leaves it: an address and a gateway of each family. Nothing is sent on its own: no search
-// for duplicate addresses or routers.
+// pod makes a namespace as a CNI plugin leaves it: an address and a gateway of each family.
 func (b *bed) pod(number int) (*space, error) {
 	s, err := b.add(fmt.Sprintf("pod%d", number))
 	if err != nil {
 		return nil, err
 	}
-	return s, s.inside(func(h *netlink.Handle, link netlink.Link) error {
-		conf := "/proc/sys/net/ipv6/conf/" + podLink + "/"
-		errs := []error{os.WriteFile(conf+"accept_dad", []byte("0"), 0o644), os.WriteFile(conf+"router_solicitations", []byte("0"), 0o644), h.LinkSetUp(link)}
-		for _, family := range podAddresses(number) {
-			errs = append(errs, h.AddrAdd(link, &netlink.Addr{IPNet: netlink.NewIPNet(family.own), Flags: unix.IFA_F_NODAD}),
-				h.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: netlink.NewIPNet(family.gateway), Scope: netlink.SCOPE_LINK}),
-				h.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Gw: family.gateway}))
-		}
-		if err := errors.Join(errs...); err != nil {
-			return fmt.Errorf("furnish %s: %w", s.path, err)
-		}
-		return nil
-	})
+	link, err := s.Link()
+	if err != nil {
+		return nil, err
+	}
+	return s, rig.Furnish(s.Links, link, families(number)...)
+}
+
+// families are what a pod has of IPv4 and IPv6.
+func families(number int) []rig.Family {
+	return []rig.Family{
+		rig.Single(net.IPv4(10, 96, byte(1+number>>8), byte(number)), net.ParseIP(gateway4)),
+		rig.Single(net.ParseIP(fmt.Sprintf("fd96::1:%x", number)), net.ParseIP(gateway6)),
+	}
 }
 
 // pinned tells whether both gateways are.
 func (s *space) pinned() error {
-	return s.inside(func(h *netlink.Handle, link netlink.Link) error {
-		list, err := h.NeighList(link.Attrs().Index, unix.AF_UNSPEC)
-		if err != nil {
-			return fmt.Errorf("list the neighbors of %s: %w", s.path, err)
+	list, err := s.Links.NeighList(0, unix.AF_UNSPEC)
+	if err != nil {
+		return fmt.Errorf("list the neighbors of %s: %w", s.Path, err)
+	}
+	pins := 0
+	for _, n := range list {
+		if n.State == unix.NUD_PERMANENT {
+			pins++
 		}
-		pins := 0
-		for _, n := range list {
-			if n.State == unix.NUD_PERMANENT {
-				pins++
-			}
-		}
-		if pins != 2 {
-			return fmt.Errorf("%d of 2 pins are there", pins)
-		}
-		return nil
-	})
+	}
+	if pins != 2 {
+		return fmt.Errorf("%d of 2 pins are there", pins)
+	}
+	return nil
 }
 
 // take does what gVisor does when it has copied the namespace: it removes the addresses.
 func (s *space) take(number int) error {
-	return s.inside(func(h *netlink.Handle, link netlink.Link) error {
-		for _, family := range podAddresses(number) {
-			if err := h.AddrDel(link, &netlink.Addr{IPNet: netlink.NewIPNet(family.own)}); err != nil {
-				return fmt.Errorf("take %s of %s: %w", family.own, s.path, err)
-			}
+	link, err := s.Link()
+	if err != nil {
+		return err
+	}
+	for _, family := range families(number) {
+		if err := s.Links.AddrDel(link, &netlink.Addr{IPNet: &family.Own}); err != nil {
+			return fmt.Errorf("take %s of %s: %w", family.Own.IP, s.Path, err)
 		}
-		return nil
-	})
-}
-
-type addresses struct{ own, gateway net.IP }
-
-func podAddresses(number int) [2]addresses {
-	return [...]addresses{
-		{net.IPv4(10, 96, byte(1+number>>8), byte(number)).To4(), net.ParseIP(gateway4).To4()},
-		{net.ParseIP(fmt.Sprintf("fd96::1:%x", number)), net.ParseIP(gateway6)},
 	}
+	return nil
 }
-
-// sandbox is NRI's word for a pod that has the namespace.
-func (s *space) sandbox() *api.PodSandbox {
-	return &api.PodSandbox{
-		Id: s.id(), Name: s.name, Namespace: "shop", Uid: "4c3f7d52-5d0e-4b8e-9a43-" + s.name, RuntimeHandler: "runsc",
-		Linux: &api.LinuxPodSandbox{Namespaces: []*api.LinuxNamespace{{Type: "pid"}, {Type: "network", Path: s.path}}},
-	}
-}
-
-func (s *space) id() string { return "sandbox-of-" + s.name }
 
 // Close removes all that was made.
 func (b *bed) Close() error {
-	var errs []error
-	if len(b.made) > 0 {
-		errs = append(errs, b.self.Do(func() error {
-			request := nl.NewNetlinkRequest(unix.RTM_DELLINK, unix.NLM_F_ACK)
-			request.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-			request.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(linkGroup)))
-			if _, err := request.Execute(unix.NETLINK_ROUTE, 0); err != nil {
-				return fmt.Errorf("remove all links: %w", err)
-			}
-			return nil
-		}))
-	}
+	errs := []error{rig.RemoveLinks(b.self, linkGroup)}
 	for _, s := range b.made {
-		if s.ns != nil {
-			errs = append(errs, s.ns.Close(), unix.Unmount(s.path, unix.MNT_DETACH))
-		}
-		errs = append(errs, os.Remove(s.path))
+		errs = append(errs, s.Remove())
 	}
 	b.links.Close()
 	return errors.Join(append(errs, b.self.Close())...)

@@ -10,8 +10,11 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/containerd/nri/pkg/api"
+
 	"github.com/neighpin/neighpin/e2e/internal/await"
 	"github.com/neighpin/neighpin/e2e/internal/bench"
+	"github.com/neighpin/neighpin/e2e/internal/bench/rig"
 	"github.com/neighpin/neighpin/e2e/internal/setup"
 )
 
@@ -85,16 +88,17 @@ type stage struct {
 	folder  string
 
 	bed   *bed
-	rt    *runtime
+	rt    *rig.Runtime
 	noise *noise
 	pods  []*space
+	words []*api.PodSandbox // NRI's for them
 }
 
 func (s *stage) set() (err error) {
 	if s.bed, err = newBed(filepath.Join(s.folder, "netns")); err != nil {
 		return err
 	}
-	if s.rt, err = startRuntime(filepath.Join(s.folder, "nri.sock")); err != nil {
+	if s.rt, err = rig.StartRuntime(filepath.Join(s.folder, "nri.sock"), "keep", "v0.1.0"); err != nil {
 		return err
 	}
 	s.noise, err = newNoise(s.bed)
@@ -104,9 +108,6 @@ func (s *stage) set() (err error) {
 // Close takes everything away.
 func (s *stage) Close() error {
 	var errs []error
-	if s.noise != nil {
-		errs = append(errs, s.noise.Close())
-	}
 	if s.rt != nil {
 		errs = append(errs, s.rt.Close())
 	}
@@ -206,7 +207,7 @@ func (s *stage) window(ctx context.Context, d *daemon, length time.Duration, rat
 }
 
 func (s *stage) watch(ctx context.Context, d *daemon, length time.Duration, rate float64) (one sample, err error) {
-	before, err := d.metrics()
+	before, err := d.Metrics(ctx)
 	if err != nil {
 		return one, err
 	}
@@ -216,7 +217,7 @@ func (s *stage) watch(ctx context.Context, d *daemon, length time.Duration, rate
 	case <-time.After(settling):
 	}
 	began := time.Now()
-	cpu, err := d.processor()
+	cpu, err := d.Processor()
 	if err != nil {
 		return one, err
 	}
@@ -229,19 +230,19 @@ func (s *stage) watch(ctx context.Context, d *daemon, length time.Duration, rate
 	if err := errors.Join(err, ctx.Err()); err != nil {
 		return one, err
 	}
-	after, err := d.processor()
+	after, err := d.Processor()
 	one.took, one.cpu = time.Since(began), after-cpu
 	if err != nil {
 		return one, err
 	}
-	now, err := d.metrics()
-	one.heard, one.looks, one.takeovers = now[messagesHeard]-before[messagesHeard], now.looks()-before.looks(), now[takeovers]-before[takeovers]
+	now, err := d.Metrics(ctx)
+	one.heard, one.looks, one.takeovers = now[messagesHeard]-before[messagesHeard], now.Looks()-before.Looks(), now[takeovers]-before[takeovers]
 	return one, err
 }
 
 // hears checks that the daemon listened while it was measured: what does concern a pod leads to a look, and to the truth.
 func (s *stage) hears(ctx context.Context, d *daemon) error {
-	before, err := d.metrics()
+	before, err := d.Metrics(ctx)
 	if err != nil {
 		return err
 	}
@@ -249,9 +250,9 @@ func (s *stage) hears(ctx context.Context, d *daemon) error {
 		return err
 	}
 	return await.Within(ctx, patience, "the daemon to tell of a gateway whose address has changed", func() error {
-		now, err := d.metrics()
-		if err == nil && (now[stale]-before[stale] != 2 || now.looks() == before.looks()) {
-			err = fmt.Errorf("%.0f stale copies more, want 2; %.0f looks", now[stale]-before[stale], now.looks()-before.looks())
+		now, err := d.Metrics(ctx)
+		if err == nil && (now[stale]-before[stale] != 2 || now.Looks() == before.Looks()) {
+			err = fmt.Errorf("%.0f stale copies more, want 2; %.0f looks", now[stale]-before[stale], now.Looks()-before.Looks())
 		}
 		return err
 	})

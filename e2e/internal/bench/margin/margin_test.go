@@ -7,12 +7,11 @@ import (
 	"testing"
 
 	"github.com/neighpin/neighpin/e2e/internal/bench"
-	"github.com/neighpin/neighpin/e2e/internal/bench/podstart"
-	"github.com/neighpin/neighpin/e2e/internal/enclosure"
+	"github.com/neighpin/neighpin/e2e/internal/bench/rig"
 	"github.com/neighpin/neighpin/e2e/internal/setup"
 )
 
-func TestMain(m *testing.M) { os.Exit(enclosure.Main(podstart.Prepare, m.Run)) }
+func TestMain(m *testing.M) { os.Exit(rig.Main(nil, m.Run)) }
 
 func TestEveryPodIsMeasured(t *testing.T) {
 	const pods = 4

@@ -3,7 +3,6 @@
 package nritrip
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +13,8 @@ import (
 
 	"github.com/containerd/nri/pkg/api"
 	"github.com/containerd/nri/pkg/stub"
+
+	"github.com/neighpin/neighpin/e2e/internal/bench/rig"
 )
 
 // Child is the argument by which this program is started as a plugin that does nothing: see RunChild.
@@ -49,14 +50,14 @@ func (e *empty) StopPodSandbox(context.Context, *api.PodSandbox) error { return 
 // RemovePodSandbox does nothing.
 func (e *empty) RemovePodSandbox(context.Context, *api.PodSandbox) error { return nil }
 
-// RunChild is that plugin, for the socket that is the only argument. It says when it is synchronized, by a line, and at the
-// end of its input how often it was called, by another.
+// RunChild is that plugin, for the socket that is the only argument. It says when it is synchronized, and at the end of its
+// input how often it was called.
 func RunChild(ctx context.Context, args []string) error {
 	if len(args) != 1 {
 		return errors.New("run the empty plugin: want the path of NRI's socket")
 	}
 	plugin := &empty{calls: make(map[string]int), synced: make(chan struct{})}
-	s, err := stub.New(plugin, stub.WithSocketPath(args[0]), stub.WithPluginName("empty"), stub.WithPluginIdx("10"), stub.WithLogger(silent{}))
+	s, err := stub.New(plugin, stub.WithSocketPath(args[0]), stub.WithPluginName("empty"), stub.WithPluginIdx("10"), stub.WithLogger(rig.Silent{}))
 	if err != nil {
 		return fmt.Errorf("prepare the empty plugin: %w", err)
 	}
@@ -64,56 +65,24 @@ func RunChild(ctx context.Context, args []string) error {
 		return fmt.Errorf("start the empty plugin: %w", err)
 	}
 	<-plugin.synced
-	fmt.Println("synchronized")
+	said := json.NewEncoder(os.Stdout)
+	if err := said.Encode("synchronized"); err != nil {
+		return err
+	}
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	s.Stop()
-	return json.NewEncoder(os.Stdout).Encode(plugin.calls)
-}
-
-// silent is a logger for those that have nothing to say.
-type silent struct{}
-
-func (silent) Debugf(context.Context, string, ...any) {}
-func (silent) Infof(context.Context, string, ...any)  {}
-func (silent) Warnf(context.Context, string, ...any)  {}
-func (silent) Errorf(context.Context, string, ...any) {}
-
-// emptyProcess is an empty plugin that runs.
-type emptyProcess struct {
-	cmd   *exec.Cmd
-	stdin io.WriteCloser
-	lines *bufio.Scanner
+	return said.Encode(plugin.calls)
 }
 
 // startEmpty starts one and returns when it is synchronized.
-func startEmpty(ctx context.Context, socket string) (*emptyProcess, error) {
-	p := &emptyProcess{cmd: exec.CommandContext(ctx, "/proc/self/exe", Child, socket)}
-	p.cmd.Stderr = os.Stderr
-	out, err := p.cmd.StdoutPipe()
-	if err == nil {
-		p.stdin, err = p.cmd.StdinPipe()
-	}
-	if err == nil {
-		err = p.cmd.Start()
-	}
+func startEmpty(ctx context.Context, socket string) (*rig.Child, error) {
+	child, err := rig.StartChild("the empty plugin", exec.CommandContext(ctx, "/proc/self/exe", Child, socket))
 	if err != nil {
-		return nil, fmt.Errorf("start the empty plugin: %w", err)
+		return nil, err
 	}
-	p.lines = bufio.NewScanner(out)
-	if !p.lines.Scan() {
-		return nil, fmt.Errorf("start the empty plugin: it has ended: %w", errors.Join(p.stdin.Close(), p.cmd.Wait()))
+	var word string
+	if err := child.Receive(&word); err != nil {
+		return nil, errors.Join(err, child.Close(nil))
 	}
-	return p, nil
-}
-
-// stop ends it and returns how often it was called.
-func (p *emptyProcess) stop() (calls map[string]int, err error) {
-	err = p.stdin.Close()
-	if p.lines.Scan() {
-		err = errors.Join(err, json.Unmarshal(p.lines.Bytes(), &calls))
-	}
-	if err := errors.Join(err, p.lines.Err(), p.cmd.Wait()); err != nil {
-		return nil, fmt.Errorf("stop the empty plugin: %w", err)
-	}
-	return calls, nil
+	return child, nil
 }

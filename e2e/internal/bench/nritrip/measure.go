@@ -13,19 +13,19 @@ import (
 
 	"github.com/neighpin/neighpin/e2e/internal/await"
 	"github.com/neighpin/neighpin/e2e/internal/bench/podstart"
+	"github.com/neighpin/neighpin/e2e/internal/bench/rig"
 	"github.com/neighpin/neighpin/pkg/annotation"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
 const (
-	// batch is how many pods of each kind there are at once for each rig, and containers how many each pod has.
-	batch      = 4
-	containers = 3
+	// batch is how many pods of each kind there are at once for each party.
+	batch = 4
 	// patience bounds what is waited for.
 	patience = 20 * time.Second
 )
 
-// bench is what all rigs share.
+// bench is what all parties share.
 type bed struct {
 	*podstart.Bed
 	store *store
@@ -40,7 +40,7 @@ type pod struct {
 
 // makePods makes a batch and returns when neighpin has done with it what it does before the runtime asks: those that are selected
 // are pinned, and their namespaces taken as gVisor does it.
-func (r *rig) makePods(ctx context.Context, b bed) (pods []*pod, err error) {
+func (r *party) makePods(ctx context.Context, b bed) (pods []*pod, err error) {
 	// Those that are not selected come first. What finds a namespace's owner takes all that are there at once, so that they are
 	// known when the last one is.
 	for i := range kinds * batch {
@@ -73,9 +73,9 @@ func (r *rig) makePods(ctx context.Context, b bed) (pods []*pod, err error) {
 	return pods, r.awaitRecords(ctx, pods, "started", func(rec sandbox.Record) bool { return rec.Phase == sandbox.Started })
 }
 
-func (r *rig) makePod(ctx context.Context, b bed, kind int) (*pod, error) {
+func (r *party) makePod(ctx context.Context, b bed, kind int) (*pod, error) {
 	r.made++
-	path := filepath.Join(r.folder, "cni-"+newID()) // names are unique on a node, and neighpin relies on that
+	path := filepath.Join(r.folder, "cni-"+rig.NewID()) // names are unique on a node, and neighpin relies on that
 	handler, runtime := selectedHandler, selectedType
 	if kind == unselected {
 		handler, runtime = otherHandler, otherType
@@ -92,7 +92,7 @@ func (r *rig) makePod(ctx context.Context, b bed, kind int) (*pod, error) {
 }
 
 // awaitRecords waits until the records of all selected pods are as they should be.
-func (r *rig) awaitRecords(ctx context.Context, pods []*pod, what string, good func(sandbox.Record) bool) error {
+func (r *party) awaitRecords(ctx context.Context, pods []*pod, what string, good func(sandbox.Record) bool) error {
 	records := sandbox.RecordsIn(r.state)
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -113,20 +113,22 @@ func (r *rig) awaitRecords(ctx context.Context, pods []*pod, what string, good f
 	})
 }
 
-// measureOne asks both plugins about a pod and its containers, in this order or the other way round.
-func (r *rig) measureOne(ctx context.Context, p *pod, oursFirst bool) error {
-	order := []bool{oursFirst, !oursFirst}
-	for _, ours := range order {
-		took, err := r.side(ours).run(ctx, p.sandbox)
-		if err != nil {
-			return fmt.Errorf("run sandbox %s: %w", p.sandbox.Id, err)
-		}
-		r.add(p.kind, runPodSandbox, ours, took)
-	}
-	for range containers {
+// measureOne asks both plugins about a pod and a container of it so many times, in this order or the other way round, and changes that
+// each time: what else the machine does meets both alike.
+func (r *party) measureOne(ctx context.Context, p *pod, laps int, oursFirst bool) error {
+	for lap := range laps {
 		c := newContainer(p.sandbox)
-		for _, ours := range order {
-			took, adjust, err := r.side(ours).create(ctx, p.sandbox, c)
+		for turn := range 2 {
+			ours := (lap+turn)%2 == 0 == oursFirst
+			took, err := r.side(ours).Run(ctx, p.sandbox)
+			if err != nil {
+				return fmt.Errorf("run sandbox %s: %w", p.sandbox.Id, err)
+			}
+			r.add(p.kind, runPodSandbox, ours, took)
+		}
+		for turn := range 2 {
+			ours := (lap+turn)%2 == 0 == oursFirst
+			took, adjust, err := r.side(ours).Create(ctx, p.sandbox, c)
 			if err == nil {
 				err = checkAnswer(p, ours, adjust)
 			}
@@ -158,14 +160,14 @@ func checkAnswer(p *pod, ours bool, adjust *api.ContainerAdjustment) error {
 	return nil
 }
 
-func (r *rig) side(ours bool) *runtime {
+func (r *party) side(ours bool) *rig.Runtime {
 	if ours {
 		return r.ours
 	}
 	return r.other
 }
 
-func (r *rig) add(kind int, event string, ours bool, took time.Duration) {
+func (r *party) add(kind int, event string, ours bool, took time.Duration) {
 	s := r.series[kind][event]
 	if ours {
 		s.ours = append(s.ours, took)
@@ -175,10 +177,10 @@ func (r *rig) add(kind int, event string, ours bool, took time.Duration) {
 }
 
 // removePods takes pods away, and has the runtimes say so.
-func (r *rig) removePods(ctx context.Context, b bed, pods []*pod) error {
+func (r *party) removePods(ctx context.Context, b bed, pods []*pod) error {
 	var errs []error
 	for _, p := range pods {
-		errs = append(errs, r.ours.end(ctx, p.sandbox), r.other.end(ctx, p.sandbox))
+		errs = append(errs, r.ours.End(ctx, p.sandbox), r.other.End(ctx, p.sandbox))
 		if p.network != nil {
 			errs = append(errs, p.network.Remove())
 		}

@@ -3,33 +3,23 @@
 package nritrip
 
 import (
-	"context"
-	"fmt"
 	"os"
 	"testing"
 
 	"github.com/neighpin/neighpin/e2e/internal/bench"
-	"github.com/neighpin/neighpin/e2e/internal/bench/podstart"
-	"github.com/neighpin/neighpin/e2e/internal/enclosure"
+	"github.com/neighpin/neighpin/e2e/internal/bench/rig"
 )
 
 // TestMain runs the tests in an enclosure, and the empty plugin, which is this program.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == Child {
-		if err := RunChild(context.Background(), os.Args[2:]); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	os.Exit(enclosure.Main(podstart.Prepare, m.Run))
+	os.Exit(rig.Main(rig.Children{Child: rig.Reporting(RunChild)}, m.Run))
 }
 
 // The section itself checks every answer, and that both plugins were asked as often.
 func TestBothPluginsAreAskedAndAnswerRightly(t *testing.T) {
 	known := []int{0, 20}
-	const rounds = 2
-	result, err := measure(t.Context(), bench.Env{Short: true, Progress: t.Output()}, known, rounds)
+	const rounds, laps = 2, 3
+	result, err := measure(t.Context(), bench.Env{Short: true, Progress: t.Output()}, known, rounds, laps)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,8 +27,8 @@ func TestBothPluginsAreAskedAndAnswerRightly(t *testing.T) {
 		t.Errorf("%d rows, want %d", got, want)
 	}
 	for _, row := range result.Rows {
-		if row.Latency.N != rounds*batch && row.Latency.N != rounds*batch*containers {
-			t.Errorf("%s has %d samples, want one per pod or one per container", row.Name, row.Latency.N)
+		if row.Latency.N != rounds*batch*laps {
+			t.Errorf("%s has %d samples, want %d of each pod", row.Name, row.Latency.N, laps)
 		}
 	}
 	for _, ratio := range result.Ratios {

@@ -21,9 +21,17 @@ import (
 // NRI compares neighpin with a plugin that does nothing.
 func NRI() bench.Section {
 	return bench.Section{Name: "nri", Title: "NRI's round trip, against a plugin that does nothing", Run: func(ctx context.Context, env bench.Env) (bench.Result, error) {
-		return measure(ctx, env, []int{0, 100, 1000, 10000}, env.Rounds(30, 4))
+		return measure(ctx, env, []int{0, 100, 1000, 10000}, env.Rounds(25, 3), env.Rounds(20, 4))
 	}}
 }
+
+// Events that are measured, by the names that neighpin's metrics have for them.
+const (
+	runPodSandbox   = "RunPodSandbox"
+	createContainer = "CreateContainer"
+)
+
+func events() []string { return []string{runPodSandbox, createContainer} }
 
 // What the round trip may be, as a multiple of the empty plugin's.
 const (
@@ -31,7 +39,8 @@ const (
 	barP99 = 2
 )
 
-func measure(ctx context.Context, env bench.Env, known []int, rounds int) (result bench.Result, err error) {
+// measure asks about so many rounds of pods, and about each pod so many times.
+func measure(ctx context.Context, env bench.Env, known []int, rounds, laps int) (result bench.Result, err error) {
 	programs, err := setup.FromEnvironment()
 	if err != nil {
 		return result, err
@@ -65,25 +74,25 @@ func measure(ctx context.Context, env bench.Env, known []int, rounds int) (resul
 	if err != nil {
 		return result, err
 	}
-	rigs, err := startRigs(ctx, env, n, known, seeds)
+	parties, err := startParties(ctx, env, n, known, seeds)
 	defer func() {
-		for _, r := range rigs {
+		for _, r := range parties {
 			err = errors.Join(err, r.close())
 		}
 	}()
 	if err == nil {
-		err = takeTurns(ctx, env, b, rigs, rounds)
+		err = takeTurns(ctx, env, b, parties, rounds, laps)
 	}
 	if err != nil {
 		return result, err
 	}
-	return report(ctx, rigs)
+	return report(ctx, parties, laps)
 }
 
 // seed has a neighpin pin some pods of gVisor's and returns its records of them, as patterns for many. The pods stay until unseed
 // is called, which it is in any case.
 func seed(ctx context.Context, n *node.Node, b bed) (records []sandbox.Record, unseed func(context.Context) error, err error) {
-	r := &rig{folder: filepath.Join(home, "seed", "netns"), state: filepath.Join(home, "seed", "state")}
+	r := &party{folder: filepath.Join(home, "seed", "netns"), state: filepath.Join(home, "seed", "state")}
 	var pods []*pod
 	unseed = func(ctx context.Context) error {
 		var errs []error
@@ -110,50 +119,50 @@ func seed(ctx context.Context, n *node.Node, b bed) (records []sandbox.Record, u
 	return records, unseed, errors.Join(err, r.daemon.Kill())
 }
 
-func startRigs(ctx context.Context, env bench.Env, n *node.Node, known []int, records []sandbox.Record) (rigs []*rig, err error) {
+func startParties(ctx context.Context, env bench.Env, n *node.Node, known []int, records []sandbox.Record) (parties []*party, err error) {
 	for i, count := range known {
 		env.Say("starting a neighpin that knows %d sandboxes", count)
-		r, err := startRig(ctx, n, i, count, records)
+		r, err := startParty(ctx, n, i, count, records)
 		if err != nil {
-			return rigs, err
+			return parties, err
 		}
-		rigs = append(rigs, r)
+		parties = append(parties, r)
 	}
-	for _, r := range rigs {
+	for _, r := range parties {
 		began := time.Now()
 		if err := r.settle(ctx); err != nil {
-			return rigs, err
+			return parties, err
 		}
 		env.Say("the one with %d is at rest after %.1f s", r.known, time.Since(began).Seconds())
 	}
-	return rigs, nil
+	return parties, nil
 }
 
-// takeTurns measures: each pod's events go to neighpin and to the empty plugin in turn, and the rigs take turns.
-func takeTurns(ctx context.Context, env bench.Env, b bed, rigs []*rig, rounds int) error {
+// takeTurns measures: each pod's events go to neighpin and to the empty plugin in turn, and the parties take turns.
+func takeTurns(ctx context.Context, env bench.Env, b bed, parties []*party, rounds, laps int) error {
 	for round := range rounds {
-		all := make([][]*pod, len(rigs))
+		all := make([][]*pod, len(parties))
 		var err error
-		for i, r := range rigs {
+		for i, r := range parties {
 			if err == nil {
 				all[i], err = r.makePods(ctx, b)
 			}
 		}
-		for _, r := range rigs {
+		for _, r := range parties {
 			if err == nil {
 				// The runtime asks some 50 ms after gVisor has taken a namespace; what neighpin does with a pod that has started is over then.
 				err = r.rest(ctx, 10*time.Millisecond)
 			}
 		}
 		for i := range kinds * batch {
-			for j := range rigs {
-				at := (j + i + round) % len(rigs)
+			for j := range parties {
+				at := (j + i + round) % len(parties)
 				if err == nil {
-					err = rigs[at].measureOne(ctx, all[at][i], (i+round+j)%2 == 0)
+					err = parties[at].measureOne(ctx, all[at][i], laps, (i+round+j)%2 == 0)
 				}
 			}
 		}
-		for i, r := range rigs {
+		for i, r := range parties {
 			err = errors.Join(err, r.removePods(context.WithoutCancel(ctx), b, all[i]))
 		}
 		if err != nil {
@@ -167,9 +176,9 @@ func takeTurns(ctx context.Context, env bench.Env, b bed, rigs []*rig, rounds in
 }
 
 // report makes rows of what was measured, and checks that it was done.
-func report(ctx context.Context, rigs []*rig) (result bench.Result, err error) {
+func report(ctx context.Context, parties []*party, laps int) (result bench.Result, err error) {
 	var own []string
-	for _, r := range rigs {
+	for _, r := range parties {
 		all, err := r.daemon.Handled(ctx, r.metricsAddress())
 		if err != nil {
 			return result, err
@@ -185,22 +194,23 @@ func report(ctx context.Context, rigs []*rig) (result bench.Result, err error) {
 	result.Chart = &bench.Chart{XLabel: "sandboxes known (the leftmost: none)", YLabel: "p50 of a round trip, µs", LogX: true}
 	for _, event := range events() {
 		for kind := range kinds {
-			add(&result, rigs, event, kind)
+			add(&result, parties, event, kind)
 		}
 	}
 	result.Notes = []string{
 		"known sandboxes are selected ones of gVisor's that neighpin has taken over from records and that the runtime has told it of; " +
 			"their records are real ones, copied, but in the place of their namespaces are files: what a handler does for another pod looks at neither",
+		fmt.Sprintf("every pod is one that has just started, and both plugins are asked about it %d times, in turns; the handlers do the same each time", laps),
 		"of the round trip, neighpin's own handlers of RunPodSandbox and CreateContainer take, on average in µs: " + strings.Join(own, "; "),
 	}
 	return result, nil
 }
 
 // add adds the rows of one event of one kind of pods, and compares the worst of them with the bars.
-func add(result *bench.Result, rigs []*rig, event string, kind int) {
+func add(result *bench.Result, parties []*party, event string, kind int) {
 	worst := map[string]bench.Ratio{"p50": {Bar: barP50}, "p99": {Bar: barP99}}
 	ours, other := bench.Line{Name: event + ", " + kindName(kind)}, bench.Line{Name: event + ", " + kindName(kind) + ", empty plugin"}
-	for _, r := range rigs {
+	for _, r := range parties {
 		s := r.series[kind][event]
 		row := bench.NewRow(fmt.Sprintf("%s, %s, %d known", event, kindName(kind), r.known), s.ours)
 		empty := bench.NewRow("", s.other).Latency

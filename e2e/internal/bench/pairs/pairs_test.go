@@ -8,16 +8,12 @@ import (
 	"testing"
 
 	"github.com/neighpin/neighpin/e2e/internal/bench"
-	"github.com/neighpin/neighpin/e2e/internal/bench/podstart"
-	"github.com/neighpin/neighpin/e2e/internal/enclosure"
+	"github.com/neighpin/neighpin/e2e/internal/bench/rig"
 )
 
 // TestMain runs the tests in an enclosure, and the nodes, each of which is this program in one inside that.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == Child {
-		os.Exit(RunChild())
-	}
-	os.Exit(enclosure.Main(podstart.Prepare, m.Run))
+	os.Exit(rig.Main(rig.Children{Child: func([]string) int { return RunChild() }}, m.Run))
 }
 
 // The nodes themselves check that pods are pinned in time, or not at all.

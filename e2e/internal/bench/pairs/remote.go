@@ -4,49 +4,35 @@ package pairs
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"os/exec"
 	"time"
 
+	"github.com/neighpin/neighpin/e2e/internal/bench/rig"
 	"github.com/neighpin/neighpin/e2e/internal/enclosure"
 )
 
 // remote is a node as this process sees it. It serves one goroutine.
 type remote struct {
-	name    string
-	cmd     *exec.Cmd
-	stdin   io.WriteCloser
-	orders  *json.Encoder
-	answers *json.Decoder
+	name  string
+	child *rig.Child
 }
 
 // startRemote starts a node and does not wait for it.
 func startRemote(ctx context.Context, name string) (*remote, error) {
-	r := &remote{name: name, cmd: enclosure.Command(ctx, Child)}
-	r.cmd.Stderr = os.Stderr
-	r.cmd.WaitDelay = 10 * time.Second
-	out, err := r.cmd.StdoutPipe()
-	if err == nil {
-		r.stdin, err = r.cmd.StdinPipe()
-	}
-	if err == nil {
-		err = r.cmd.Start()
-	}
+	cmd := enclosure.Command(ctx, Child)
+	cmd.WaitDelay = 10 * time.Second
+	child, err := rig.StartChild("node "+name, cmd)
 	if err != nil {
-		return nil, fmt.Errorf("start node %s: %w", name, err)
+		return nil, err
 	}
-	r.orders, r.answers = json.NewEncoder(r.stdin), json.NewDecoder(out)
-	return r, nil
+	return &remote{name, child}, nil
 }
 
 // do has the node follow an order.
 func (r *remote) do(o order) (a answer, err error) {
-	if err = r.orders.Encode(o); err == nil {
-		err = r.answers.Decode(&a)
+	if err = r.child.Send(o); err == nil {
+		err = r.child.Receive(&a)
 	}
 	if err == nil && a.Err != "" {
 		err = errors.New(a.Err)
@@ -58,12 +44,7 @@ func (r *remote) do(o order) (a answer, err error) {
 }
 
 // close ends the node with all that is on it.
-func (r *remote) close() error {
-	if err := errors.Join(r.stdin.Close(), r.cmd.Wait()); err != nil {
-		return fmt.Errorf("end node %s: %w", r.name, err)
-	}
-	return nil
-}
+func (r *remote) close() error { return r.child.Close(nil) }
 
 // both has both nodes follow an order at the same time.
 func both(nodes [2]*remote, o order) error {

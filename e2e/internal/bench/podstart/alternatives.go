@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/e2e/internal/await"
+	"github.com/neighpin/neighpin/e2e/internal/bench/rig"
 )
 
 // pollInterval is the pause of a plugin that waits for an answer by looking again.
@@ -202,7 +203,7 @@ const conf = `{"cniVersion":"1.0.0","name":"bench","type":"cni-pin","prevResult"
 func chained(plugin string) func(context.Context, string) error {
 	return func(ctx context.Context, path string) error {
 		cmd := exec.CommandContext(ctx, plugin)
-		cmd.Env = []string{"CNI_COMMAND=ADD", "CNI_CONTAINERID=bench", "CNI_NETNS=" + path, "CNI_IFNAME=" + podLink, "CNI_PATH=/opt/cni/bin"}
+		cmd.Env = []string{"CNI_COMMAND=ADD", "CNI_CONTAINERID=bench", "CNI_NETNS=" + path, "CNI_IFNAME=" + rig.PodLink, "CNI_PATH=/opt/cni/bin"}
 		cmd.Stdin = strings.NewReader(conf)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("run the CNI plugin: %w\n%s", err, out)

@@ -11,18 +11,14 @@ import (
 	"path/filepath"
 
 	"github.com/vishvananda/netlink"
-	handle "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/neighpin/neighpin/e2e/internal/bench/rig"
 	"github.com/neighpin/neighpin/pkg/netns"
 )
 
-// PodLink is the link of every pod.
-const PodLink = "eth0"
-
 // What every pod's network looks like.
 const (
-	podLink  = PodLink
 	folder   = "/run/neighpin-bench"
 	gateway4 = "10.97.0.1"
 	gateway6 = "fd97::1"
@@ -60,12 +56,10 @@ func (b *Bed) Close() error {
 
 // Pod is a network namespace that nobody has used yet.
 type Pod struct {
-	Path  string
+	*rig.Space
 	bed   *Bed
-	ns    *netns.NS
-	inner *netlink.Handle // of the namespace
-	index int             // of its link
-	host  netlink.Link    // the other end
+	index int          // of its link
+	host  netlink.Link // the other end
 }
 
 // NewPod makes one.
@@ -76,69 +70,44 @@ func (b *Bed) NewPod() (*Pod, error) {
 // NewPodAt makes one whose namespace is mounted at that path, in a folder that is there.
 func (b *Bed) NewPodAt(path string) (_ *Pod, err error) {
 	b.made++
-	p := &Pod{bed: b, Path: path}
-	if err := os.WriteFile(p.Path, nil, 0o600); err != nil {
-		return nil, fmt.Errorf("make the namespace's file: %w", err)
-	}
-	// Do brings its thread back.
-	err = b.self.Do(func() error {
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return err
-		}
-		return unix.Mount("/proc/thread-self/ns/net", p.Path, "", unix.MS_BIND, "")
-	})
+	space, err := rig.NewSpace(b.self, path)
 	if err != nil {
-		return nil, fmt.Errorf("make network namespace %s: %w", p.Path, err)
+		return nil, err
 	}
-	if p.ns, err = netns.Open(p.Path); err == nil {
-		p.inner, err = netlink.NewHandleAt(handle.NsHandle(p.ns.FD()), unix.NETLINK_ROUTE)
-	}
-	if err == nil {
-		err = p.furnish(b.made)
-	}
-	if err != nil {
+	p := &Pod{Space: space, bed: b}
+	if err := p.furnish(b.made); err != nil {
 		return nil, errors.Join(fmt.Errorf("furnish %s: %w", p.Path, err), p.Remove())
 	}
 	return p, nil
 }
 
-// furnish gives the pod a veth, addresses and routes. Nothing is sent on its own: no search for duplicate addresses or routers.
+// furnish gives the pod a veth, addresses and routes, and the host's end the gateways' addresses.
 func (p *Pod) furnish(number int) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = fmt.Sprintf("pod%d", number)
-	veth := netlink.NewVeth(attrs)
-	veth.PeerName, veth.PeerNamespace = podLink, netlink.NsFd(p.ns.FD())
-	if err := p.bed.links.LinkAdd(veth); err != nil {
+	if err := p.bed.links.LinkAdd(p.Veth(attrs)); err != nil {
 		return fmt.Errorf("add veth: %w", err)
-	}
-	if err := p.ns.Do(func() error {
-		conf := "/proc/sys/net/ipv6/conf/" + podLink + "/"
-		return errors.Join(os.WriteFile(conf+"accept_dad", []byte("0"), 0o644), os.WriteFile(conf+"router_solicitations", []byte("0"), 0o644))
-	}); err != nil {
-		return fmt.Errorf("quiet the pod: %w", err)
 	}
 	var err error
 	if p.host, err = p.bed.links.LinkByName(attrs.Name); err != nil {
 		return fmt.Errorf("find the host's end: %w", err)
 	}
-	eth0, err := p.inner.LinkByName(podLink)
+	eth0, err := p.Link()
 	if err != nil {
-		return fmt.Errorf("find the pod's end: %w", err)
+		return err
 	}
 	p.index = eth0.Attrs().Index
 	pod4, pod6 := net.IPv4(10, 97, byte(1+number>>8), byte(number)), net.ParseIP(fmt.Sprintf("fd97::1:%x", number))
+	gateway4, gateway6 := net.ParseIP(gateway4), net.ParseIP(gateway6)
 	return errors.Join(
-		address(p.bed.links, p.host, gateway4, 32), address(p.bed.links, p.host, gateway6, 128),
-		p.bed.links.LinkSetUp(p.host), p.inner.LinkSetUp(eth0),
-		address(p.inner, eth0, pod4.String(), 32), address(p.inner, eth0, pod6.String(), 128),
-		direct(p.bed.links, p.host.Attrs().Index, pod4, pod6), direct(p.inner, p.index, net.ParseIP(gateway4).To4(), net.ParseIP(gateway6)),
-		p.inner.RouteAdd(&netlink.Route{LinkIndex: p.index, Gw: net.ParseIP(gateway4).To4()}),
-		p.inner.RouteAdd(&netlink.Route{LinkIndex: p.index, Gw: net.ParseIP(gateway6)}),
+		address(p.bed.links, p.host, gateway4, 32), address(p.bed.links, p.host, gateway6, 128), p.bed.links.LinkSetUp(p.host),
+		rig.Furnish(p.Links, eth0, rig.Single(pod4, gateway4), rig.Single(pod6, gateway6)),
+		direct(p.bed.links, p.host.Attrs().Index, pod4, pod6),
 	)
 }
 
-func address(h *netlink.Handle, link netlink.Link, ip string, bits int) error {
-	addr := &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP(ip), Mask: net.CIDRMask(bits, bits)}, Flags: unix.IFA_F_NODAD}
+func address(h *netlink.Handle, link netlink.Link, ip net.IP, bits int) error {
+	addr := &netlink.Addr{IPNet: &net.IPNet{IP: ip, Mask: net.CIDRMask(bits, bits)}, Flags: unix.IFA_F_NODAD}
 	if err := h.AddrAdd(link, addr); err != nil {
 		return fmt.Errorf("add address %s: %w", ip, err)
 	}
@@ -158,7 +127,7 @@ func direct(h *netlink.Handle, index int, ips ...net.IP) error {
 
 // Check says what is wrong with the pod's entries, if it is pinned otherwise than it should be.
 func (p *Pod) Check() error {
-	list, err := p.inner.NeighList(p.index, unix.AF_UNSPEC)
+	list, err := p.Links.NeighList(p.index, unix.AF_UNSPEC)
 	if err != nil {
 		return fmt.Errorf("list the pod's neighbors: %w", err)
 	}
@@ -180,7 +149,7 @@ func (p *Pod) Check() error {
 
 // clear removes the pod's entries.
 func (p *Pod) clear() error {
-	list, err := p.inner.NeighList(p.index, unix.AF_UNSPEC)
+	list, err := p.Links.NeighList(p.index, unix.AF_UNSPEC)
 	if err != nil {
 		return fmt.Errorf("list the pod's neighbors: %w", err)
 	}
@@ -188,7 +157,7 @@ func (p *Pod) clear() error {
 		if n.State != unix.NUD_PERMANENT {
 			continue
 		}
-		if err := p.inner.NeighDel(&n); err != nil {
+		if err := p.Links.NeighDel(&n); err != nil {
 			return fmt.Errorf("remove the entry for %s: %w", n.IP, err)
 		}
 	}
@@ -201,15 +170,5 @@ func (p *Pod) Remove() error {
 	if p.host != nil {
 		errs = append(errs, p.bed.links.LinkDel(p.host))
 	}
-	if p.inner != nil {
-		p.inner.Close()
-	}
-	if p.ns != nil {
-		errs = append(errs, p.ns.Close())
-	}
-	errs = append(errs, unix.Unmount(p.Path, unix.MNT_DETACH), os.Remove(p.Path))
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("remove %s: %w", p.Path, err)
-	}
-	return nil
+	return errors.Join(append(errs, p.Space.Remove())...)
 }

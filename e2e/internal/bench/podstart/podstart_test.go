@@ -4,24 +4,16 @@ package podstart
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"strings"
 	"testing"
 
-	"github.com/neighpin/neighpin/e2e/internal/enclosure"
+	"github.com/neighpin/neighpin/e2e/internal/bench/rig"
 )
 
 // TestMain runs the tests in an enclosure, and the program whose calls are counted, which is this one.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == Child {
-		if err := RunChild(context.Background(), os.Args[2:]); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	os.Exit(enclosure.Main(Prepare, m.Run))
+	os.Exit(rig.Main(rig.Children{Child: rig.Reporting(RunChild)}, m.Run))
 }
 
 func newBed(t *testing.T) *Bed {
@@ -65,7 +57,7 @@ func TestEveryContenderDoesTheJob(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = product.Close() })
-	plugin := Plugin()
+	plugin := rig.Plugin()
 	for _, c := range []struct {
 		contender
 		asks bool
@@ -97,12 +89,12 @@ func TestTheCheckSeesAWrongAddress(t *testing.T) {
 		if err := naive(ctx, path); err != nil {
 			return err
 		}
-		list, err := defaultGateways(pod.inner)
+		list, err := defaultGateways(pod.Links)
 		if err != nil {
 			return err
 		}
 		list[0].HardwareAddr = []byte{2, 0, 0, 0, 0, 1}
-		return pod.inner.NeighSet(&list[0])
+		return pod.Links.NeighSet(&list[0])
 	}}
 	if err := measureOne(t.Context(), pod, wrong, &series{}); err == nil || !strings.Contains(err.Error(), "02:00:00:00:00:01") {
 		t.Errorf("the round ended with %v", err)

@@ -9,12 +9,11 @@ import (
 	"testing"
 
 	"github.com/neighpin/neighpin/e2e/internal/bench"
-	"github.com/neighpin/neighpin/e2e/internal/bench/podstart"
-	"github.com/neighpin/neighpin/e2e/internal/enclosure"
+	"github.com/neighpin/neighpin/e2e/internal/bench/rig"
 )
 
 // TestMain runs the tests in an enclosure.
-func TestMain(m *testing.M) { os.Exit(enclosure.Main(podstart.Prepare, m.Run)) }
+func TestMain(m *testing.M) { os.Exit(rig.Main(nil, m.Run)) }
 
 // Every pod's table is read after each round.
 func TestAllPodsFollowTheirGateway(t *testing.T) {

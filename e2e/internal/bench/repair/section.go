@@ -58,7 +58,7 @@ func run(ctx context.Context, env bench.Env, pods, rounds int) (result bench.Res
 	if err != nil {
 		return result, err
 	}
-	defer r.nri.Stop()
+	defer r.Close()
 	if err := s.move(address(0)); err != nil {
 		return result, err
 	}
@@ -71,12 +71,12 @@ func run(ctx context.Context, env bench.Env, pods, rounds int) (result bench.Res
 	if err := d.recorded(ctx, address(0).String(), pods); err != nil {
 		return result, err
 	}
-	r.settle()
+	r.Settle()
 	m := &measurement{segment: s, runtime: r, daemon: d}
 	if env.Profiles != "" {
 		var profile sync.WaitGroup
 		profile.Go(func() {
-			if err := d.profile(ctx, filepath.Join(env.Profiles, "repair-neighpin.pprof"), profileSeconds); err != nil {
+			if err := d.Save(ctx, fmt.Sprintf("/debug/pprof/profile?seconds=%d", profileSeconds), filepath.Join(env.Profiles, "repair-neighpin.pprof")); err != nil {
 				env.Say("no profile: %v", err)
 			}
 		})
@@ -123,7 +123,7 @@ func (m *measurement) round(ctx context.Context, to net.HardwareAddr) error {
 		return err
 	}
 	looked, looksErr := m.daemon.looks(ctx)
-	before, err := m.daemon.processor()
+	before, err := m.daemon.Processor()
 	if err := errors.Join(looksErr, err); err != nil {
 		return errors.Join(err, w.Close())
 	}
@@ -135,7 +135,7 @@ func (m *measurement) round(ctx context.Context, to net.HardwareAddr) error {
 		whole, err = w.repaired(neighbor.HardwareAddr(to.String()), len(m.segment.pods)*len(gateways()))
 	}
 	busy, trafficErr := traffic.end()
-	after, usedErr := m.daemon.processor()
+	after, usedErr := m.daemon.Processor()
 	if err := errors.Join(err, trafficErr, usedErr, w.Close()); err != nil {
 		return err
 	}

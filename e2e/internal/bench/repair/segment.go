@@ -10,15 +10,13 @@ import (
 	"path/filepath"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
-	handle "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/neighpin/neighpin/e2e/internal/bench/rig"
 	"github.com/neighpin/neighpin/pkg/netns"
 )
 
 const (
-	podLink    = "eth0"
 	bridgeLink = "br0"
 	routerLink = "router" // the link beside the bridge that holds the gateways' addresses
 	// linkGroup has all links that are made here, so that one request removes them.
@@ -44,10 +42,9 @@ type segment struct {
 
 // pod is a namespace with a link to the bridge.
 type pod struct {
-	name, path string
-	ns         *netns.NS
-	inner      *netlink.Handle
-	index      int
+	*rig.Space
+	name  string
+	index int
 }
 
 // newSegment makes a bridge with so many pods.
@@ -113,56 +110,30 @@ func (s *segment) furnish() (netlink.Link, error) {
 
 // add makes a pod.
 func (s *segment) add(number int, bridge netlink.Link) error {
-	p := &pod{name: fmt.Sprintf("pod%d", number)}
-	p.path = filepath.Join(s.folder, p.name)
-	if err := os.WriteFile(p.path, nil, 0o600); err != nil {
-		return fmt.Errorf("make the namespace's file: %w", err)
-	}
-	s.pods = append(s.pods, p)
-	// Do brings its thread back.
-	err := s.self.Do(func() error {
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return err
-		}
-		return unix.Mount("/proc/thread-self/ns/net", p.path, "", unix.MS_BIND, "")
-	})
+	name := fmt.Sprintf("pod%d", number)
+	own, err := rig.NewSpace(s.self, filepath.Join(s.folder, name))
 	if err != nil {
-		return fmt.Errorf("make network namespace %s: %w", p.path, err)
-	}
-	if p.ns, err = netns.Open(p.path); err != nil {
 		return err
 	}
-	if p.inner, err = netlink.NewHandleAt(handle.NsHandle(p.ns.FD()), unix.NETLINK_ROUTE); err != nil {
-		return fmt.Errorf("open a netlink socket in %s: %w", p.path, err)
-	}
+	p := &pod{Space: own, name: name}
+	s.pods = append(s.pods, p)
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.Group, attrs.MasterIndex = "port"+p.name[len("pod"):], linkGroup, bridge.Attrs().Index
-	veth := netlink.NewVeth(attrs)
-	veth.PeerName, veth.PeerNamespace = podLink, netlink.NsFd(p.ns.FD())
+	attrs.Name, attrs.Group, attrs.MasterIndex = fmt.Sprintf("port%d", number), linkGroup, bridge.Attrs().Index
+	veth := p.Veth(attrs)
 	if err := s.links.LinkAdd(veth); err != nil {
 		return fmt.Errorf("add %s: %w", attrs.Name, err)
 	}
-	return errors.Join(s.links.LinkSetUp(veth), p.furnish(number))
-}
-
-// furnish gives a pod addresses and routes, as a CNI plugin does. Nothing is sent on its own: no search for duplicate addresses or
-// routers.
-func (p *pod) furnish(number int) error {
-	eth0, err := p.inner.LinkByName(podLink)
+	eth0, err := p.Link()
 	if err != nil {
-		return fmt.Errorf("find the pod's link: %w", err)
+		return err
 	}
 	p.index = eth0.Attrs().Index
-	errs := []error{p.ns.Do(func() error {
-		conf := "/proc/sys/net/ipv6/conf/" + podLink + "/"
-		return errors.Join(os.WriteFile(conf+"accept_dad", []byte("0"), 0o644), os.WriteFile(conf+"router_solicitations", []byte("0"), 0o644))
-	}), p.inner.LinkSetUp(eth0)}
-	for i, own := range []net.IP{net.IPv4(10, 89, byte(1+number>>8), byte(number)).To4(), net.ParseIP(fmt.Sprintf("fd89::1:%x", number))} {
+	var families []rig.Family
+	for i, ip := range []net.IP{net.IPv4(10, 89, byte(1+number>>8), byte(number)).To4(), net.ParseIP(fmt.Sprintf("fd89::1:%x", number))} {
 		gateway := gateways()[i]
-		errs = append(errs, p.inner.AddrAdd(eth0, &netlink.Addr{IPNet: &net.IPNet{IP: own, Mask: gateway.Mask}, Flags: unix.IFA_F_NODAD}),
-			p.inner.RouteAdd(&netlink.Route{LinkIndex: p.index, Gw: gateway.IP}))
+		families = append(families, rig.Family{Own: net.IPNet{IP: ip, Mask: gateway.Mask}, Gateway: gateway.IP})
 	}
-	return errors.Join(errs...)
+	return errors.Join(s.links.LinkSetUp(veth), rig.Furnish(p.Links, eth0, families...))
 }
 
 // move gives the gateways another address.
@@ -176,7 +147,7 @@ func (s *segment) move(address net.HardwareAddr) error {
 // check reads every pod's table and says what is wrong, if any pod has another permanent entry than the two of the gateways with that address.
 func (s *segment) check(address net.HardwareAddr) error {
 	for _, p := range s.pods {
-		list, err := p.inner.NeighList(p.index, unix.AF_UNSPEC)
+		list, err := p.Links.NeighList(p.index, unix.AF_UNSPEC)
 		if err != nil {
 			return fmt.Errorf("list the neighbors of %s: %w", p.name, err)
 		}
@@ -205,30 +176,13 @@ func (s *segment) Close() error {
 	var errs []error
 	if s.links != nil {
 		s.links.Close()
-		errs = append(errs, s.self.Do(removeLinks))
+		errs = append(errs, rig.RemoveLinks(s.self, linkGroup))
 	}
 	for _, p := range s.pods {
-		if p.inner != nil {
-			p.inner.Close()
-		}
-		if p.ns != nil {
-			errs = append(errs, p.ns.Close(), unix.Unmount(p.path, unix.MNT_DETACH))
-		}
-		errs = append(errs, os.Remove(p.path))
+		errs = append(errs, p.Remove())
 	}
 	if s.self != nil {
 		errs = append(errs, s.self.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// removeLinks removes all links of the group at once: each by itself takes the kernel milliseconds.
-func removeLinks() error {
-	request := nl.NewNetlinkRequest(unix.RTM_DELLINK, unix.NLM_F_ACK)
-	request.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-	request.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(linkGroup)))
-	if _, err := request.Execute(unix.NETLINK_ROUTE, 0); err != nil && !errors.Is(err, unix.ENODEV) {
-		return fmt.Errorf("remove all links: %w", err)
-	}
-	return nil
 }

@@ -13,16 +13,17 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/containerd/nri/pkg/api"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/e2e/internal/await"
+	"github.com/neighpin/neighpin/e2e/internal/bench/rig"
 	"github.com/neighpin/neighpin/pkg/netns"
 )
 
 // What every pod's network looks like: as Calico makes it, the gateway is an address that no link has.
 const (
-	podLink  = "eth0"
 	gateway4 = "169.254.1.1"
 	gateway6 = "fd00:169::1"
 )
@@ -34,33 +35,38 @@ const makers = 2
 type cluster struct {
 	node   *netns.NS
 	folder string // a tmpfs with a file for each pod's namespace
+	aside  string // another one, where they are made
+	hidden []*pod // that are only there
 	pods   []*pod
 }
 
 // pod is one network namespace.
 type pod struct {
 	number int
-	path   string
+	path   string           // where it is known
+	made   string           // where it was made
 	lladdr net.HardwareAddr // of the host's end, which is what is true of both gateways
 }
 
 // newCluster makes a namespace for a node, and the folder in which its pods' are.
 func newCluster(folder string) (_ *cluster, err error) {
-	c := &cluster{folder: filepath.Join(folder, "netns")}
+	c := &cluster{folder: filepath.Join(folder, "netns"), aside: filepath.Join(folder, "made")}
 	own := filepath.Join(folder, "node")
 	self, err := netns.Self()
 	if err != nil {
 		return nil, err
 	}
 	defer self.Close()
-	if err := os.MkdirAll(c.folder, 0o755); err != nil {
-		return nil, fmt.Errorf("make the folder of namespaces: %w", err)
-	}
-	if err := unix.Mount("tmpfs", c.folder, "tmpfs", 0, ""); err != nil {
-		return nil, fmt.Errorf("mount a tmpfs for namespaces: %w", err)
+	for _, folder := range []string{c.folder, c.aside} {
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			return nil, fmt.Errorf("make the folder of namespaces: %w", err)
+		}
+		if err := unix.Mount("tmpfs", folder, "tmpfs", 0, ""); err != nil {
+			return nil, fmt.Errorf("mount a tmpfs for namespaces: %w", err)
+		}
 	}
 	if err := self.Do(func() error {
-		if err := enterNew(own); err != nil {
+		if err := rig.Enter(own); err != nil {
 			return err
 		}
 		loopback, err := netlink.LinkByName("lo")
@@ -78,26 +84,10 @@ func newCluster(folder string) (_ *cluster, err error) {
 	return c, errors.Join(unix.Unmount(own, unix.MNT_DETACH), os.Remove(own))
 }
 
-// enterNew puts the calling thread into a new namespace, mounted at a path. Its links get no addresses of their own and
-// send nothing, of which ten thousand would be heard.
-func enterNew(path string) error {
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		return fmt.Errorf("make the namespace's file: %w", err)
-	}
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("make a network namespace: %w", err)
-	}
-	if err := unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("mount the namespace at %s: %w", path, err)
-	}
-	const none = "1" // IN6_ADDR_GEN_MODE_NONE
-	return os.WriteFile("/proc/sys/net/ipv6/conf/default/addr_gen_mode", []byte(none), 0o644)
-}
-
-// grow makes pods until there are that many.
-func (c *cluster) grow(ctx context.Context, count int) error {
-	first := len(c.pods)
-	pods := make([]*pod, max(0, count-first))
+// make makes that many pods, which nobody sees yet. A daemon that runs hears of every namespace, and while somebody does so the kernel
+// goes through the numbers of all of them for each of its messages: nine thousand pods took a minute and a half.
+func (c *cluster) make(ctx context.Context, count int) error {
+	c.hidden = make([]*pod, count)
 	var next atomic.Int64
 	errs := make([]error, makers)
 	var all sync.WaitGroup
@@ -111,34 +101,49 @@ func (c *cluster) grow(ctx context.Context, count int) error {
 				defer outside.Close()
 				for ctx.Err() == nil {
 					at := int(next.Add(1)) - 1
-					if at >= len(pods) {
+					if at >= count {
 						return nil
 					}
-					p, err := c.newPod(outside, first+at)
+					p, err := c.newPod(outside, at)
 					if err != nil {
-						return fmt.Errorf("make pod %d: %w", first+at, err)
+						return fmt.Errorf("make pod %d: %w", at, err)
 					}
-					pods[at] = p
+					c.hidden[at] = p
 				}
 				return ctx.Err()
 			})
 		})
 	}
 	all.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return err
+	return errors.Join(errs...)
+}
+
+// show has pods appear where neighpin looks, as a runtime mounts them there, until there are that many, and returns the new ones.
+func (c *cluster) show(count int) (shown []*pod, err error) {
+	for _, p := range c.hidden[:count-len(c.pods)] {
+		if err := os.WriteFile(p.path, nil, 0o600); err != nil {
+			return nil, fmt.Errorf("make the namespace's file: %w", err)
+		}
+		if err := unix.Mount(p.made, p.path, "", unix.MS_BIND, ""); err != nil {
+			return nil, fmt.Errorf("mount the namespace of pod %d: %w", p.number, err)
+		}
+		if err := unix.Unmount(p.made, unix.MNT_DETACH); err != nil {
+			return nil, fmt.Errorf("unmount the namespace of pod %d where it was made: %w", p.number, err)
+		}
+		c.pods, shown = append(c.pods, p), append(shown, p)
 	}
-	c.pods = append(c.pods, pods...)
-	return nil
+	c.hidden = c.hidden[len(shown):]
+	return shown, nil
 }
 
 // newPod makes one; the calling thread is in its namespace afterwards.
 func (c *cluster) newPod(outside *netlink.Handle, number int) (*pod, error) {
+	name := fmt.Sprintf("cni-6e0f2c7a-8b1d-4f2e-9c3a-%012d", number)
 	p := &pod{
-		number: number, path: filepath.Join(c.folder, fmt.Sprintf("cni-6e0f2c7a-8b1d-4f2e-9c3a-%012d", number)),
+		number: number, path: filepath.Join(c.folder, name), made: filepath.Join(c.aside, name),
 		lladdr: net.HardwareAddr{2, 0x9e, 0, byte(number >> 16), byte(number >> 8), byte(number)},
 	}
-	if err := enterNew(p.path); err != nil {
+	if err := rig.Enter(p.made); err != nil {
 		return nil, err
 	}
 	links, err := netlink.NewHandle(unix.NETLINK_ROUTE)
@@ -147,33 +152,33 @@ func (c *cluster) newPod(outside *netlink.Handle, number int) (*pod, error) {
 	}
 	defer links.Close()
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name = podLink
+	attrs.Name = rig.PodLink
 	veth := netlink.NewVeth(attrs)
 	veth.PeerName, veth.PeerNamespace, veth.PeerHardwareAddr = fmt.Sprintf("pod%d", number), netlink.NsFd(c.node.FD()), p.lladdr
 	if err := links.LinkAdd(veth); err != nil {
 		return nil, fmt.Errorf("add veth: %w", err)
 	}
-	link, err := links.LinkByName(podLink)
+	link, err := links.LinkByName(rig.PodLink)
 	if err != nil {
 		return nil, fmt.Errorf("find the pod's link: %w", err)
 	}
 	other := netlink.NewLinkAttrs()
 	other.Index = link.Attrs().ParentIndex
-	if err := errors.Join(links.LinkSetUp(link), outside.LinkSetUp(&netlink.Device{LinkAttrs: other})); err != nil {
-		return nil, fmt.Errorf("set the pod's link up: %w", err)
+	end := &netlink.Device{LinkAttrs: other}
+	// Links get no addresses of their own and send nothing, of which ten thousand would be heard. The setting is told by netlink: the files
+	// of all namespaces' settings are in one bucket of the kernel's cache of names (fs/proc/proc_sysctl.c, proc_sys_compare).
+	const none = 1 // IN6_ADDR_GEN_MODE_NONE
+	if err := errors.Join(links.LinkSetIP6AddrGenMode(link, none), outside.LinkSetIP6AddrGenMode(end, none), outside.LinkSetUp(end)); err != nil {
+		return nil, fmt.Errorf("set the host's end up: %w", err)
 	}
-	for _, family := range []struct{ own, gateway net.IP }{
-		{net.IPv4(10, byte(100+number>>16), byte(number>>8), byte(number)).To4(), net.ParseIP(gateway4).To4()},
-		{net.ParseIP(fmt.Sprintf("fd00:97::%x", number+1)), net.ParseIP(gateway6)},
-	} {
-		address := &netlink.Addr{IPNet: netlink.NewIPNet(family.own), Flags: unix.IFA_F_NODAD}
-		direct := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: netlink.NewIPNet(family.gateway), Scope: netlink.SCOPE_LINK}
-		if err := errors.Join(links.AddrAdd(link, address), links.RouteAdd(direct),
-			links.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Gw: family.gateway})); err != nil {
-			return nil, fmt.Errorf("give the pod an address and routes: %w", err)
-		}
-	}
-	return p, nil
+	return p, rig.Furnish(links, link,
+		rig.Single(net.IPv4(10, byte(100+number>>16), byte(number>>8), byte(number)), net.ParseIP(gateway4)),
+		rig.Single(net.ParseIP(fmt.Sprintf("fd00:97::%x", number+1)), net.ParseIP(gateway6)))
+}
+
+// sandbox is NRI's word for it.
+func (p *pod) sandbox() *api.PodSandbox {
+	return rig.Sandbox(fmt.Sprintf("%064x", 0x5eed<<40+p.number), p.number, handler, p.path)
 }
 
 // teardown bounds the removal of ten thousand namespaces, which the kernel does in its own time.
@@ -181,7 +186,7 @@ const teardown = time.Minute
 
 // remove takes all of it away, and returns when the kernel has: what comes next is not to meet that work.
 func (c *cluster) remove() error {
-	err := errors.Join(unix.Unmount(c.folder, unix.MNT_DETACH), os.RemoveAll(filepath.Dir(c.folder)))
+	err := errors.Join(unix.Unmount(c.folder, unix.MNT_DETACH), unix.Unmount(c.aside, unix.MNT_DETACH), os.RemoveAll(filepath.Dir(c.folder)))
 	if c.node == nil {
 		return err
 	}

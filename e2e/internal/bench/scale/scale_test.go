@@ -7,11 +7,10 @@ import (
 	"testing"
 
 	"github.com/neighpin/neighpin/e2e/internal/bench"
-	"github.com/neighpin/neighpin/e2e/internal/bench/podstart"
-	"github.com/neighpin/neighpin/e2e/internal/enclosure"
+	"github.com/neighpin/neighpin/e2e/internal/bench/rig"
 )
 
-func TestMain(m *testing.M) { os.Exit(enclosure.Main(podstart.Prepare, m.Run)) }
+func TestMain(m *testing.M) { os.Exit(rig.Main(nil, m.Run)) }
 
 // Every step checks what neighpin knows and what it has pinned; of the figures only those are asserted that do not depend
 // on the machine.

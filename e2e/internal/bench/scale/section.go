@@ -8,9 +8,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
+	"github.com/containerd/nri/pkg/api"
+
 	"github.com/neighpin/neighpin/e2e/internal/bench"
+	"github.com/neighpin/neighpin/e2e/internal/bench/rig"
 	"github.com/neighpin/neighpin/e2e/internal/setup"
 )
 
@@ -53,15 +57,20 @@ func run(ctx context.Context, env bench.Env, counts []int) (result bench.Result,
 		return result, err
 	}
 	defer func() { err = errors.Join(err, c.remove()) }()
-	r, err := startRuntime(filepath.Join(home, "nri.sock"))
+	count, began := counts[len(counts)-1], time.Now()
+	if err := c.make(ctx, count); err != nil {
+		return result, err
+	}
+	env.Say("%d pods made in %.1f s", count, time.Since(began).Seconds())
+	r, err := rig.StartRuntime(filepath.Join(home, "nri.sock"), "benchmark", "v1.0.0")
 	if err != nil {
 		return result, err
 	}
-	defer r.stop()
+	defer r.Close()
 	b := &bed{env: env, program: programs.Neighpin(), cluster: c, runtime: r}
 	defer func() {
 		if b.daemon != nil {
-			b.daemon.kill()
+			err = errors.Join(err, b.daemon.Close())
 		}
 	}()
 	for _, step := range []func(context.Context) error{b.begin, func(ctx context.Context) error { return b.grow(ctx, counts) }, b.restart, b.takeOver} {
@@ -77,7 +86,7 @@ type bed struct {
 	env     bench.Env
 	program string
 	cluster *cluster
-	runtime *runtime
+	runtime *rig.Runtime
 	daemon  *daemon
 
 	base                size // without sandboxes
@@ -105,32 +114,28 @@ type fresh struct {
 
 // start starts the daemon and waits until it is ready and at rest.
 func (b *bed) start(ctx context.Context) (f fresh, err error) {
-	b.runtime.expect()
+	b.runtime.Expect()
 	began := time.Now()
-	if b.daemon, err = startDaemon(b.program, home, b.cluster); err != nil {
+	if b.daemon, err = startDaemon(b.program, home, b.runtime.Socket, b.cluster); err != nil {
 		return f, err
 	}
-	if err := b.daemon.ready(ctx); err != nil {
+	if err := b.daemon.Ready(ctx); err != nil {
 		return f, err
 	}
 	f.ready = time.Since(began)
-	if f.cpu, err = b.daemon.processor(); err != nil {
+	if f.cpu, err = b.daemon.Processor(); err != nil {
 		return f, err
 	}
-	if f.synchronized, err = b.runtime.synchronized(ctx); err != nil {
+	if f.synchronized, err = b.runtime.Synchronized(ctx); err != nil {
 		return f, err
 	}
 	return f, b.daemon.rest(ctx)
 }
 
-func (b *bed) end(ctx context.Context) error {
+func (b *bed) end() error {
 	d := b.daemon
 	b.daemon = nil
-	if err := d.stop(ctx); err != nil {
-		d.kill()
-		return err
-	}
-	return nil
+	return d.Close()
 }
 
 // begin measures the daemon without sandboxes.
@@ -147,27 +152,27 @@ func (b *bed) begin(ctx context.Context) error {
 // grow starts pods and measures at each of the counts.
 func (b *bed) grow(ctx context.Context, counts []int) error {
 	for _, count := range counts {
-		known, began := len(b.cluster.pods), time.Now()
-		if err := b.cluster.grow(ctx, count); err != nil {
+		began := time.Now()
+		shown, err := b.cluster.show(count)
+		if err != nil {
 			return err
 		}
-		s, made := stage{count: count}, time.Now()
-		for _, p := range b.cluster.pods[known:] {
-			took, err := b.runtime.start(ctx, p)
+		s := stage{count: count}
+		for _, p := range shown {
+			took, err := b.startPod(ctx, p)
 			if err != nil {
 				return err
 			}
 			s.starts = append(s.starts, took)
 		}
-		started := time.Now()
+		started := time.Since(began)
 		if err := b.daemon.settled(ctx, b.cluster.pods); err != nil {
 			return err
 		}
-		b.env.Say("%d pods: made in %.1f s, started in %.1f s", count-known, made.Sub(began).Seconds(), started.Sub(made).Seconds())
+		b.env.Say("%d pods started in %.1f s", len(shown), started.Seconds())
 		if err := b.repair(ctx, &s); err != nil {
 			return err
 		}
-		var err error
 		if count == counts[len(counts)-1] {
 			if s.idle, err = b.idle(ctx); err != nil {
 				return err
@@ -182,20 +187,34 @@ func (b *bed) grow(ctx context.Context, counts []int) error {
 	return nil
 }
 
+// startPod relays a pod's start and that of its first container, and returns how long the plugin took.
+func (b *bed) startPod(ctx context.Context, p *pod) (time.Duration, error) {
+	word := p.sandbox()
+	ran, err := b.runtime.Run(ctx, word)
+	if err != nil {
+		return 0, fmt.Errorf("relay the start of pod %d: %w", p.number, err)
+	}
+	created, _, err := b.runtime.Create(ctx, word, &api.Container{Id: "c" + word.Id[1:], PodSandboxId: word.Id, Name: "main"})
+	if err != nil {
+		return 0, fmt.Errorf("relay the creation of pod %d's container: %w", p.number, err)
+	}
+	return ran + created, nil
+}
+
 // repair takes pins away, from one pod after the other, and measures how they come back.
 func (b *bed) repair(ctx context.Context, s *stage) error {
 	if err := b.daemon.rest(ctx); err != nil {
 		return err
 	}
 	rounds := b.env.Rounds(100, 40)
-	before, err := b.daemon.processor()
+	before, err := b.daemon.Processor()
 	if err != nil {
 		return err
 	}
 	for i := range rounds {
 		took, err := b.cluster.pods[i*len(b.cluster.pods)/rounds].repaired(ctx)
 		if err != nil {
-			return b.daemon.explain(err)
+			return b.daemon.Explain(err)
 		}
 		s.repairs = append(s.repairs, took)
 	}
@@ -203,7 +222,7 @@ func (b *bed) repair(ctx context.Context, s *stage) error {
 	if err := b.daemon.rest(ctx); err != nil {
 		return err
 	}
-	after, err := b.daemon.processor()
+	after, err := b.daemon.Processor()
 	s.cpu = (after - before) / time.Duration(rounds)
 	return err
 }
@@ -231,11 +250,15 @@ func (b *bed) takeOver(ctx context.Context) error {
 
 func (b *bed) again(ctx context.Context, f *fresh, how string) (err error) {
 	if b.daemon != nil {
-		if err := b.end(ctx); err != nil {
+		if err := b.end(); err != nil {
 			return err
 		}
 	}
-	b.runtime.tell(b.cluster.pods)
+	var known []*api.PodSandbox
+	for _, p := range b.cluster.pods {
+		known = append(known, p.sandbox())
+	}
+	b.runtime.Tell(known, nil)
 	began := time.Now()
 	if *f, err = b.start(ctx); err != nil {
 		return err
@@ -250,9 +273,9 @@ func (b *bed) again(ctx context.Context, f *fresh, how string) (err error) {
 		return err
 	}
 	if b.env.Profiles != "" {
-		err = b.daemon.saveHeap(ctx, filepath.Join(b.env.Profiles, "scale-heap.pprof"))
+		err = b.daemon.Save(ctx, "/debug/pprof/heap?gc=1", filepath.Join(b.env.Profiles, "scale-heap-"+strings.ReplaceAll(how, " ", "-")+".pprof"))
 	}
 	b.env.Say("%s: ready after %.2f s, of which it had a processor for %.2f s, synchronized in %.0f ms, at rest after %.1f s", how,
 		f.ready.Seconds(), f.cpu.Seconds(), 1e3*f.synchronized.Seconds(), time.Since(began).Seconds())
-	return errors.Join(err, b.end(ctx))
+	return errors.Join(err, b.end())
 }

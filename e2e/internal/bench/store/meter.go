@@ -98,17 +98,6 @@ func (c *client) in(ctx context.Context) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, "containerd-namespace", criNamespace)
 }
 
-// processTime is the processor's time that a process has had (clock_getcpuclockid(3); MAKE_PROCESS_CPUCLOCK in the kernel's
-// include/linux/posix-timers_types.h).
-func processTime(pid int) (time.Duration, error) {
-	const cpuClockSched = 2
-	var t unix.Timespec
-	if err := unix.ClockGettime(int32(^pid)<<3|cpuClockSched, &t); err != nil {
-		return 0, fmt.Errorf("read the processor's time of process %d: %w", pid, err)
-	}
-	return time.Duration(t.Nano()), nil
-}
-
 // usage is what has been spent so far.
 type usage struct {
 	at             time.Time
@@ -118,11 +107,11 @@ type usage struct {
 
 // use reads the counters.
 func (w *world) use() (usage, error) {
-	theirs, err := processTime(w.containerd)
+	theirs, err := node.Ran(w.containerd)
 	if err != nil {
 		return usage{}, err
 	}
-	ours, err := processTime(unix.Getpid())
+	ours, err := node.Ran(unix.Getpid())
 	return usage{at: time.Now(), theirs: theirs, ours: ours, sent: w.traffic.sent.Load(), received: w.traffic.received.Load()}, err
 }
 

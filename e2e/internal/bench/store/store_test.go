@@ -12,12 +12,11 @@ import (
 	"time"
 
 	"github.com/neighpin/neighpin/e2e/internal/bench"
-	"github.com/neighpin/neighpin/e2e/internal/bench/podstart"
-	"github.com/neighpin/neighpin/e2e/internal/enclosure"
+	"github.com/neighpin/neighpin/e2e/internal/bench/rig"
 )
 
 // TestMain runs the tests in an enclosure.
-func TestMain(m *testing.M) { os.Exit(enclosure.Main(podstart.Prepare, m.Run)) }
+func TestMain(m *testing.M) { os.Exit(rig.Main(nil, m.Run)) }
 
 // Each way is checked for where it leads while it is measured; here it is seen that all were gone, and what they asked for.
 func TestEveryWayLeadsToTheOwner(t *testing.T) {

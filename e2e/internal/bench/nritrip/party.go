@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/nri/pkg/api"
 
 	"github.com/neighpin/neighpin/e2e/internal/await"
+	"github.com/neighpin/neighpin/e2e/internal/bench/rig"
 	"github.com/neighpin/neighpin/e2e/internal/node"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
@@ -20,16 +21,16 @@ import (
 // home is where everything of this section is; an enclosure's /run is its own.
 const home = "/run/nritrip"
 
-// rig is a neighpin that knows a number of sandboxes, and an empty plugin beside it, each with a runtime of its own.
-type rig struct {
+// party is a neighpin that knows a number of sandboxes, and an empty plugin beside it, each with a runtime of its own.
+type party struct {
 	known  int
 	number int
 	folder string // where namespaces of its pods appear
 	state  string // neighpin's
 
-	ours, other *runtime
+	ours, other *rig.Runtime
 	daemon      *node.Daemon
-	empty       *emptyProcess
+	empty       *rig.Child
 
 	made   int
 	series [kinds]map[string]*series
@@ -47,10 +48,10 @@ const (
 
 func kindName(kind int) string { return [...]string{"selected", "not selected"}[kind] }
 
-// startRig starts both plugins. Of each of the records there are copies under other ids, so many that known sandboxes are there:
+// startParty starts both plugins. Of each of the records there are copies under other ids, so many that known sandboxes are there:
 // neighpin finds them in its state folder, and is told of the same by the runtime, as after its restart on a full node.
-func startRig(ctx context.Context, n *node.Node, number, known int, records []sandbox.Record) (_ *rig, err error) {
-	r := &rig{known: known, number: number}
+func startParty(ctx context.Context, n *node.Node, number, known int, records []sandbox.Record) (_ *party, err error) {
+	r := &party{known: known, number: number}
 	base := filepath.Join(home, fmt.Sprintf("known-%d", known))
 	r.folder, r.state = filepath.Join(base, "netns"), filepath.Join(base, "state")
 	for i := range r.series {
@@ -68,16 +69,17 @@ func startRig(ctx context.Context, n *node.Node, number, known int, records []sa
 	if err != nil {
 		return nil, err
 	}
-	if r.ours, err = startRuntime(filepath.Join(base, "ours.sock"), pods); err != nil {
+	for side, runtime := range map[string]**rig.Runtime{"ours": &r.ours, "other": &r.other} {
+		// It says that it is the release that is measured elsewhere: neighpin's answers depend on that.
+		if *runtime, err = rig.StartRuntime(filepath.Join(base, side+".sock"), "containerd", "v2.4.0"); err != nil {
+			return nil, err
+		}
+		(*runtime).Tell(pods, nil)
+	}
+	if r.daemon, err = startDaemon(n, r.state, r.folder, r.ours.Socket, "--metrics-address", r.metricsAddress()); err != nil {
 		return nil, err
 	}
-	if r.other, err = startRuntime(filepath.Join(base, "other.sock"), pods); err != nil {
-		return nil, err
-	}
-	if r.daemon, err = startDaemon(n, r.state, r.folder, r.ours.socket, "--metrics-address", r.metricsAddress()); err != nil {
-		return nil, err
-	}
-	r.empty, err = startEmpty(ctx, r.other.socket)
+	r.empty, err = startEmpty(ctx, r.other.Socket)
 	return r, err
 }
 
@@ -88,12 +90,12 @@ func startDaemon(n *node.Node, state, folder, socket string, args ...string) (*n
 	})
 }
 
-func (r *rig) metricsAddress() string { return fmt.Sprintf("127.0.0.1:%d", 19300+r.number) }
+func (r *party) metricsAddress() string { return fmt.Sprintf("127.0.0.1:%d", 19300+r.number) }
 
 // know writes records of known sandboxes and returns the runtime's words for them. In the place of each one's namespace is an empty
 // file, since ten thousand namespaces take a minute to make: neighpin takes that for one that comes or goes, and keeps the sandbox
 // because the other end of its link is there, which it shares with its pattern.
-func (r *rig) know(records []sandbox.Record) (pods []*api.PodSandbox, err error) {
+func (r *party) know(records []sandbox.Record) (pods []*api.PodSandbox, err error) {
 	folder, err := sandbox.OpenRecords(r.state)
 	if err != nil {
 		return nil, err
@@ -104,7 +106,7 @@ func (r *rig) know(records []sandbox.Record) (pods []*api.PodSandbox, err error)
 	}
 	for i := range r.known {
 		rec := records[i%len(records)]
-		rec.NetNS.Path = filepath.Join(namespaces, "cni-"+newID())
+		rec.NetNS.Path = filepath.Join(namespaces, "cni-"+rig.NewID())
 		if err := os.WriteFile(rec.NetNS.Path, nil, 0o600); err != nil {
 			return nil, fmt.Errorf("make a file in the place of a namespace: %w", err)
 		}
@@ -119,12 +121,12 @@ func (r *rig) know(records []sandbox.Record) (pods []*api.PodSandbox, err error)
 }
 
 // settle returns when both plugins are in their runtimes' lists, neighpin knows what it is to know, and is at rest.
-func (r *rig) settle(ctx context.Context) error {
+func (r *party) settle(ctx context.Context) error {
 	if err := r.daemon.Ready(ctx); err != nil {
 		return err
 	}
-	r.ours.settle()
-	r.other.settle()
+	r.ours.Settle()
+	r.other.Settle()
 	if err := r.rest(ctx, 200*time.Millisecond); err != nil {
 		return err
 	}
@@ -140,7 +142,7 @@ func (r *rig) settle(ctx context.Context) error {
 
 // rest waits until neighpin has had almost no processor for a while: it compares what it took over, and nobody tells when that is
 // over.
-func (r *rig) rest(ctx context.Context, pause time.Duration) error {
+func (r *party) rest(ctx context.Context, pause time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	last := time.Duration(-1)
@@ -159,12 +161,13 @@ func (r *rig) rest(ctx context.Context, pause time.Duration) error {
 }
 
 // finish ends the plugins and checks that each was asked as often as the other.
-func (r *rig) finish(ctx context.Context) error {
+func (r *party) finish(ctx context.Context) error {
 	ours, err := r.daemon.Handled(ctx, r.metricsAddress())
 	if err != nil {
 		return err
 	}
-	calls, err := r.empty.stop()
+	var calls map[string]int
+	err = r.empty.Close(&calls)
 	r.empty = nil
 	if err != nil {
 		return err
@@ -182,18 +185,17 @@ func (r *rig) finish(ctx context.Context) error {
 }
 
 // close ends what is left.
-func (r *rig) close() error {
+func (r *party) close() error {
 	var errs []error
 	if r.empty != nil {
-		_, err := r.empty.stop()
-		errs = append(errs, err)
+		errs = append(errs, r.empty.Close(nil))
 	}
 	if r.daemon != nil {
 		errs = append(errs, r.daemon.Kill())
 	}
-	for _, rt := range []*runtime{r.ours, r.other} {
+	for _, rt := range []*rig.Runtime{r.ours, r.other} {
 		if rt != nil {
-			rt.stop()
+			errs = append(errs, rt.Close())
 		}
 	}
 	return errors.Join(errs...)
