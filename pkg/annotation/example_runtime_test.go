@@ -16,11 +16,6 @@ import (
 	"github.com/neighpin/neighpin/pkg/netns"
 )
 
-// What stands between the two marks is shown in docs/runtime-authors.md, word for
-// word; TestDocsShowTheExample holds them together.
-
-// docs:begin
-
 // neighborsOf reads what was pinned in the pod's network namespace. The value is
 // the annotation's, or the content of the live file.
 func neighborsOf(value string, pod *netns.NS) ([]neighbor.Neighbor, error) {
@@ -96,25 +91,16 @@ func networkPath(config specs.Spec) string {
 	return config.Linux.Namespaces[i].Path
 }
 
-// docs:end
-
-func ExampleParse() {
-	value := `{"version":1,"cookie":4711,"capturedAt":"2026-11-22T00:18:00.5Z","neighbors":[` +
-		`{"dst":"10.88.0.1","dev":"eth0","lladdr":"0a:58:0a:58:00:01","state":["PERMANENT"],"source":"peer"}]}`
-	pinned, err := annotation.Parse(value)
+// An OCI runtime that builds a network namespace of its own takes the neighbors
+// along that were pinned in the pod's.
+func Example_runtime() {
+	own, err := netns.Open("/run/myruntime/own") // links, addresses and routes are set up
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	for _, e := range pinned.Neighbors {
-		fmt.Printf("%s is at %s on %s\n", e.Dst, e.LLAddr, e.Dev)
+	defer own.Close()
+	if err := pinFromConfig(context.Background(), "/run/myruntime/bundle/config.json", own); err != nil {
+		fmt.Println("starting without pinned neighbors:", err)
 	}
-	// Output: 10.88.0.1 is at 0a:58:0a:58:00:01 on eth0
-}
-
-func ExampleParse_refusal() {
-	_, err := annotation.Parse(`{"version":1,"cookie":4711,"capturedAt":"2026-11-22T00:18:00.5Z","neighbors":[` +
-		`{"dst":"10.88.0.1","dev":"eth0","lladdr":"ff:ff:ff:ff:ff:ff","state":["PERMANENT"],"source":"peer"}]}`)
-	fmt.Println(err)
-	// Output: parse annotation io.neighpin.neighbors: neighbors[0].lladdr: want a unicast address, got the group address ff:ff:ff:ff:ff:ff
 }

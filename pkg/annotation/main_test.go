@@ -8,4 +8,4 @@ import (
 	"github.com/neighpin/neighpin/internal/nstest"
 )
 
-func TestMain(m *testing.M) { nstest.Main(m) }
+func TestMain(m *testing.M) { nstest.MainInside(m) }

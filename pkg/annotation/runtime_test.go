@@ -74,6 +74,32 @@ func TestARuntimeAppliesTheAnnotationInItsOwnNamespace(t *testing.T) {
 	})
 }
 
+// What is captured of a pod says the same as its tables, and a runtime can use it.
+func TestARuntimeCapturesThePodsGatewaysItself(t *testing.T) {
+	host, pod, own := nstest.Own(t), nstest.New(t), nstest.New(t)
+	pod.Veth("eth0", host, "veth0")
+	pod.IP("addr add 10.88.0.2/24 dev eth0", "addr add fd00:88::2/64 dev eth0 nodad",
+		"route add default via 10.88.0.1", "route add default via fe80::1 dev eth0")
+	value, err := capture(t.Context(), pod.NS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := pod.Output("neigh", "show", "nud", "permanent"); got != "" {
+		t.Errorf("capturing has pinned: %s", got)
+	}
+	pod.IP("link set eth0 netns " + own.Ref())
+	own.IP("link set eth0 up", "addr add 10.88.0.2/24 dev eth0", "addr add fd00:88::2/64 dev eth0 nodad")
+	if err := pinFromConfig(t.Context(), writeConfig(t, pod, value), own.NS); err != nil {
+		t.Fatal(err)
+	}
+	pinned := own.Output("neigh", "show", "nud", "permanent")
+	for _, gateway := range []string{"10.88.0.1", "fe80::1"} {
+		if want := gateway + " dev eth0 lladdr " + host.MAC("veth0"); !strings.Contains(pinned, want) {
+			t.Errorf("have %q, want %q in it", pinned, want)
+		}
+	}
+}
+
 // A runtime that lets the kernel do the networking keeps its table open and pins
 // again what the live file says.
 func TestATableThatIsKeptOpenFollowsTheLiveFile(t *testing.T) {
@@ -107,10 +133,10 @@ func TestDocsShowTheExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(source), "// docs:begin\n")
-	code, _, ok := strings.Cut(rest, "// docs:end\n")
+	_, rest, _ := strings.Cut(string(source), "\n)\n") // the imports
+	code, _, ok := strings.Cut(rest, "// An OCI runtime")
 	if !ok {
-		t.Fatal("the marks are missing in example_runtime_test.go")
+		t.Fatal("example_runtime_test.go does not end with the example itself")
 	}
 	page, err := os.ReadFile("../../docs/runtime-authors.md")
 	if err != nil {
