@@ -30,7 +30,7 @@ func (c exitCode) Error() string { return "exit code " + strconv.Itoa(int(c)) }
 // runtimeOptions are the wrapper's and the hook's, called by a name.
 func runtimeOptions(c config.Runtime, name string) oci.Options {
 	return oci.Options{
-		Name: name, Runtimes: c.Runtimes, Enforce: c.Enforce, Annotate: c.Annotate,
+		Name: name, Runtimes: c.Runtimes, Enforce: c.Enforce, Annotate: c.Annotate, ExcludeNamespaces: c.ExcludeNamespaces,
 		MaxNeighbors: c.MaxNeighbors, StateDir: c.StateDir,
 	}
 }

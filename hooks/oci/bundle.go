@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -119,6 +120,8 @@ const (
 	podNamespace = "io.kubernetes.cri.sandbox-namespace"
 	podUID       = "io.kubernetes.cri.sandbox-uid"
 	podHandler   = "io.containerd.cri.runtime-handler"
+
+	crioNamespace = "io.kubernetes.cri-o.Namespace"
 )
 
 // role says what a container is to the namespace that it names.
@@ -140,6 +143,23 @@ func (s *spec) managed() (byContainerd, byCRIO bool) {
 	_, byContainerd = s.Annotations[containerdType]
 	_, byCRIO = s.Annotations[crioType]
 	return byContainerd, byCRIO
+}
+
+// excluded tells whether the container is of a Kubernetes namespace that one of the
+// globs names. It goes by the engine's own key, and by none where it is not sure
+// which engine's that is: a pod must not get around its pins by writing the other.
+func (s *spec) excluded(globs []string) bool {
+	var namespace string
+	switch byContainerd, byCRIO := s.managed(); {
+	case byContainerd && !byCRIO:
+		namespace = s.word(podNamespace)
+	case byCRIO && !byContainerd:
+		namespace = s.word(crioNamespace)
+	}
+	return namespace != "" && slices.ContainsFunc(globs, func(glob string) bool {
+		matches, err := filepath.Match(glob, namespace)
+		return err == nil && matches
+	})
 }
 
 // role also returns the sandbox's id, empty where the engine names none.

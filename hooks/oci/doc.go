@@ -59,6 +59,9 @@ type Options struct {
 	Enforce bool
 	// Annotate puts the annotation into the bundle.
 	Annotate bool
+	// ExcludeNamespaces are globs (path.Match) of Kubernetes namespaces whose pods are
+	// neither pinned nor annotated nor refused.
+	ExcludeNamespaces []string
 	// MaxNeighbors is the limit of pins of one sandbox.
 	MaxNeighbors int
 	// StateDir holds the records.

@@ -54,6 +54,9 @@ func (w *worker) hook(s state) error {
 	if err != nil {
 		return err
 	}
+	if b.excluded(w.ExcludeNamespaces) {
+		return nil
+	}
 	kind, path, err := b.network()
 	switch {
 	case err != nil || kind == networkHost:

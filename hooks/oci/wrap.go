@@ -102,10 +102,13 @@ func (w *worker) restore(ctx context.Context, c call) error {
 	return err
 }
 
-// subject is false for a container that has no namespace at a path: it uses the
-// host's network, or one that the runtime makes and somebody else connects
-// later.
+// subject is false for a container that is left alone: one of an excluded namespace,
+// or one that has no network namespace at a path, since it uses the host's network, or
+// one that the runtime makes and somebody else connects later.
 func (w *worker) subject(id string, of *spec) (subject, bool, error) {
+	if of.excluded(w.ExcludeNamespaces) {
+		return subject{}, false, nil
+	}
 	kind, path, err := of.network()
 	if err != nil || kind != networkGiven {
 		return subject{}, false, err

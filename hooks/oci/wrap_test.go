@@ -257,3 +257,50 @@ func TestMessagesGoToStandardErrorWithoutALog(t *testing.T) {
 		t.Errorf("a log that cannot be written: %+v", got)
 	}
 }
+
+// The wrapper's list is its own, and goes by what the engine says of a pod, not the pod.
+func TestPodsOfAnExcludedNamespaceAreLeftAlone(t *testing.T) {
+	containerd := map[string]string{containerdType: "sandbox", podNamespace: "kube-system"}
+	crio := map[string]string{crioType: "sandbox", crioNamespace: "kube-system"}
+	for name, tc := range map[string]struct {
+		annotations map[string]string
+		want        int
+	}{
+		"containerd":                {containerd, 0},
+		"CRI-O":                     {crio, 0},
+		"of another namespace":      {map[string]string{containerdType: "sandbox", podNamespace: "shop"}, 2},
+		"of an engine without pods": {map[string]string{podNamespace: "kube-system"}, 2},
+		"of CRI-O, by the pod's own word": {map[string]string{
+			crioType: "sandbox", crioNamespace: "shop", podNamespace: "kube-system"}, 2},
+		"of both engines": {map[string]string{
+			crioType: "sandbox", crioNamespace: "shop", containerdType: "sandbox", podNamespace: "kube-system"}, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ns, _ := newPod(t)
+			b := newBed(t)
+			b.options.Enforce, b.options.ExcludeNamespaces = true, []string{"monitoring", "kube-*"}
+			bundle := newBundle(t, ns.Mount(), tc.annotations)
+			before, _ := readConfig(t, bundle)
+			if got := b.begin(cmdCreate, bundle, "abc"); !ran(got) || permanent(ns) != tc.want {
+				t.Errorf("%+v with %d pins, want %d; said %v", got, permanent(ns), tc.want, b.messages())
+			}
+			if now, _ := readConfig(t, bundle); (now == before) != (tc.want == 0) {
+				t.Errorf("the bundle became %s", now)
+			}
+		})
+	}
+}
+
+// Left alone means that nothing is refused either.
+func TestAnExcludedPodWithoutATruthIsNotRefused(t *testing.T) {
+	b := newBed(t)
+	b.options.Enforce, b.options.ExcludeNamespaces = true, []string{"shop"}
+	bundle := newBundle(t, newSegment(t).Mount(), map[string]string{containerdType: "sandbox", podNamespace: "shop"})
+	if got := b.begin(cmdCreate, bundle, "abc"); !ran(got) || len(b.messages()) != 0 {
+		t.Errorf("%+v, said %v", got, b.messages())
+	}
+	b.options.ExcludeNamespaces = nil
+	if got := b.begin(cmdCreate, bundle, "abc"); ran(got) {
+		t.Error("it runs without its pins when it is not excluded")
+	}
+}

@@ -26,11 +26,12 @@ const (
 // Runtime is the file of the wrapper and the hook, documented in
 // docs/oci.md.
 type Runtime struct {
-	Runtimes     map[string]string `json:"runtimes"`
-	Enforce      bool              `json:"enforce"`
-	Annotate     bool              `json:"annotate"`
-	MaxNeighbors int               `json:"maxNeighbors"`
-	StateDir     string            `json:"stateDir"`
+	Runtimes          map[string]string `json:"runtimes"`
+	Enforce           bool              `json:"enforce"`
+	Annotate          bool              `json:"annotate"`
+	ExcludeNamespaces []string          `json:"excludeNamespaces"`
+	MaxNeighbors      int               `json:"maxNeighbors"`
+	StateDir          string            `json:"stateDir"`
 }
 
 func defaultRuntime() Runtime {
@@ -72,6 +73,11 @@ func (c Runtime) Validate() error {
 	}
 	if !ownFolder(c.StateDir) {
 		errs = append(errs, fmt.Errorf("stateDir: %q, want the absolute path of a folder of its own, such as %s", c.StateDir, DefaultStateDir))
+	}
+	for _, glob := range c.ExcludeNamespaces {
+		if _, err := filepath.Match(glob, ""); err != nil || glob == "" {
+			errs = append(errs, fmt.Errorf("excludeNamespaces: %q, want a glob such as kube-*", glob))
+		}
 	}
 	for name, path := range c.Runtimes {
 		if path == "" || !filepath.IsAbs(path) && filepath.Base(path) != path {

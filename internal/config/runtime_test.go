@@ -30,6 +30,8 @@ func TestRuntimeConfiguration(t *testing.T) {
 		"enforce: [":                    "parse configuration " + file,
 		"maxNeighbors: 0":               "maxNeighbors: 0",
 		"stateDir: run":                 `stateDir: "run"`,
+		"excludeNamespaces: ['[']":      "excludeNamespaces",
+		"excludeNamespaces: ['']":       "excludeNamespaces",
 		"runtimes: {a: b/c}":            "runtimes: a",
 		"runtimes: {a: ''}":             "runtimes: a",
 		"enforce: true\nx: 1":           "x",
@@ -49,7 +51,7 @@ func TestEveryKeyOfTheRuntimeIsDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"runtimes", "enforce", "annotate", "maxNeighbors", "stateDir"} {
+	for _, key := range []string{"runtimes", "enforce", "annotate", "excludeNamespaces", "maxNeighbors", "stateDir"} {
 		if !strings.Contains(string(page), "| `"+key+"` |") {
 			t.Errorf("docs/oci.md has no row for the key %q", key)
 		}
