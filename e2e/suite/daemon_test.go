@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -152,7 +153,7 @@ func checkPinned(ctx context.Context, d told, pod *node.Pod, containers ...*node
 	}
 	bed.figures.add(pod, sandbox.Timing)
 	if sandbox.Timing.Verdict != "inTime" {
-		return fmt.Errorf("pod %s: verdict %+v", pod.Name, sandbox.Timing)
+		return fmt.Errorf("pod %s: verdict %q with a margin of %g ms; expected inTime", pod.Name, sandbox.Timing.Verdict, sandbox.Timing.MarginMs)
 	}
 	if err := checkRecord(pod, sandbox); err != nil {
 		return err
@@ -184,7 +185,7 @@ func checkRecord(pod *node.Pod, sandbox node.Sandbox) error {
 		return fmt.Errorf("recorded: %w", err)
 	}
 	if len(sandbox.Skipped) != 0 {
-		return fmt.Errorf("pod %s: skipped %+v", pod.Name, sandbox.Skipped)
+		return fmt.Errorf("pod %s: skipped %+v; expected none", pod.Name, sandbox.Skipped)
 	}
 	return nil
 }
@@ -195,13 +196,12 @@ func checkTrue(pod *node.Pod, neighbors map[netip.Addr]string) error {
 	if err != nil {
 		return err
 	}
-	if len(neighbors) != len(gateways) {
-		return fmt.Errorf("pod %s: %v, want the gateways %v", pod.Name, neighbors, gateways)
-	}
+	expected := map[string]string{}
 	for _, gateway := range gateways {
-		if neighbors[gateway] != mac {
-			return fmt.Errorf("pod %s: %v, want %s at %s", pod.Name, neighbors, gateway, mac)
-		}
+		expected[gateway.String()] = mac
+	}
+	if lines := differences(byText(neighbors), expected); len(lines) > 0 {
+		return errors.New(disagree(fmt.Sprintf("pod %s, gateways", pod.Name), lines))
 	}
 	return nil
 }

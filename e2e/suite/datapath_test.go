@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
-	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -136,7 +135,7 @@ func (r *rowRun) sysctlsKept(t *testing.T) {
 		return
 	}
 	if err != nil || len(changed) != 0 {
-		t.Errorf("settings have changed since the CNI was done: %v\n%s", err, strings.Join(changed, "\n"))
+		t.Errorf("pod %s: settings have changed since the CNI was done: %v\n%s", r.pod.Name, err, strings.Join(changed, "\n"))
 	}
 }
 
@@ -160,6 +159,8 @@ func (r *rowRun) sysctlsChanged() ([]string, error) {
 // truth is what a gateway has to be pinned to, and by whose word.
 type truth struct{ lladdr, source string }
 
+func (t truth) String() string { return t.lladdr + " (" + t.source + ")" }
+
 // at is the key of a gateway on another link than eth0.
 func at(dst, dev string) string { return dst + " " + dev }
 
@@ -168,7 +169,7 @@ func at(dst, dev string) string { return dst + " " + dev }
 func (r *rowRun) pinned(t *testing.T, want map[string]truth) {
 	t.Helper()
 	if r.sandbox.Timing.Verdict != "inTime" {
-		t.Errorf("timing %+v, error %q; want it in time", r.sandbox.Timing, r.sandbox.Error)
+		t.Errorf("pod %s: verdict %q with a margin of %g ms, error %q; expected inTime", r.pod.Name, r.sandbox.Timing.Verdict, r.sandbox.Timing.MarginMs, r.sandbox.Error)
 	}
 	r.recorded(t, want)
 	plain := map[string]string{}
@@ -176,29 +177,36 @@ func (r *rowRun) pinned(t *testing.T, want map[string]truth) {
 		dst, _, _ = strings.Cut(dst, " ")
 		plain[dst] = truth.lladdr
 	}
-	if got := r.used(t); !reflect.DeepEqual(got, plain) {
-		t.Errorf("the pod's stack has %v, want %v", got, plain)
-	}
-	if got := r.annotated(t, r.container); !reflect.DeepEqual(got, plain) {
-		t.Errorf("annotated %v, want %v", got, plain)
-	}
+	r.agree(t, "its network stack", r.used(t), plain)
+	r.agree(t, "its annotation", r.annotated(t, r.container), plain)
 }
 
 // recorded checks the gateways that the status lists.
 func (r *rowRun) recorded(t *testing.T, want map[string]truth) {
 	t.Helper()
-	got := map[string]truth{}
+	got, expected := map[string]string{}, map[string]string{}
 	for _, n := range r.sandbox.Neighbors {
 		key := n.Dst
 		if n.Dev != "eth0" {
 			key = at(n.Dst, n.Dev)
 		}
-		got[key] = truth{n.LLAddr, n.Source}
+		got[key] = truth{n.LLAddr, n.Source}.String()
 	}
-	if len(got) != len(r.sandbox.Neighbors) || !reflect.DeepEqual(got, want) {
-		t.Errorf("recorded %+v, want %v", r.sandbox.Neighbors, want)
+	for gateway, truth := range want {
+		expected[gateway] = truth.String()
 	}
-	t.Logf("recorded %+v, skipped %+v, %+v", r.sandbox.Neighbors, r.sandbox.Skipped, r.sandbox.Timing)
+	if len(got) != len(r.sandbox.Neighbors) {
+		t.Errorf("pod %s: a gateway is recorded twice: %+v", r.pod.Name, r.sandbox.Neighbors)
+	}
+	r.agree(t, "the pins of its record", got, expected)
+}
+
+// agree compares what is known of each gateway.
+func (r *rowRun) agree(t *testing.T, of string, seen, expected map[string]string) {
+	t.Helper()
+	if lines := differences(seen, expected); len(lines) > 0 {
+		t.Error(disagree(fmt.Sprintf("pod %s, gateways in %s", r.pod.Name, of), lines))
+	}
 }
 
 // skipped checks the gateways that are not pinned: the reason by address.
@@ -208,9 +216,10 @@ func (r *rowRun) skipped(t *testing.T, want map[string]string) {
 	for _, s := range r.sandbox.Skipped {
 		got[s.Dst] = s.Reason
 	}
-	if len(got) != len(r.sandbox.Skipped) || !reflect.DeepEqual(got, want) {
-		t.Errorf("skipped %+v, want %v", r.sandbox.Skipped, want)
+	if len(got) != len(r.sandbox.Skipped) {
+		t.Errorf("pod %s: a gateway is skipped twice: %+v", r.pod.Name, r.sandbox.Skipped)
 	}
+	r.agree(t, "what its record skips", got, want)
 }
 
 // used are the permanent neighbors of the stack that the pod uses: gVisor's copies, or the kernel's entries.
@@ -286,7 +295,7 @@ func (r *rowRun) try(t *testing.T, targets ...string) error {
 		return err
 	}
 	if got := strings.Count(out, " connected "); got != len(targets) {
-		return fmt.Errorf("connected to %d of %d targets:\n%s", got, len(targets), out)
+		return fmt.Errorf("pod %s connected to %d of %d targets:\n%s", r.pod.Name, got, len(targets), out)
 	}
 	return nil
 }
@@ -295,7 +304,7 @@ func (r *rowRun) try(t *testing.T, targets ...string) error {
 func (r *rowRun) silent(t *testing.T, gateways ...string) {
 	t.Helper()
 	if asked := r.asked(gateways...); len(asked) != 0 {
-		t.Errorf("the pod asked for its gateways:\n%s", wire.Format(asked))
+		t.Errorf("pod %s asked for its gateways; expected nobody to ask for %s:\n%s", r.pod.Name, strings.Join(gateways, " or "), wire.Format(asked))
 	}
 	if len(r.wire.Messages(wire.Query{Link: r.pod.HostLink, Since: r.begin})) == 0 {
 		t.Errorf("the capture recorded nothing at all on %s; the silence proves nothing", r.pod.HostLink)

@@ -3,6 +3,7 @@
 package suite
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"testing"
@@ -33,7 +34,7 @@ func setHostMAC(t *testing.T, pod *node.Pod, mac string) {
 // awaitLive waits until the live file, as the container sees it, has that MAC for two gateways and nothing else.
 func awaitLive(t *testing.T, container *node.Container, mac string) {
 	t.Helper()
-	err := await.Within(t.Context(), 10*time.Second, "the live file to say "+mac, func() error {
+	err := await.Within(t.Context(), 10*time.Second, fmt.Sprintf("the live file in pod %s to have both gateways at %s", container.Pod.Name, mac), func() error {
 		text, err := liveText(container)
 		if err != nil {
 			return err
@@ -42,8 +43,12 @@ func awaitLive(t *testing.T, container *node.Container, mac string) {
 		if err != nil {
 			return err
 		}
-		if len(a.Neighbors) != 2 || a.Neighbors[0].LLAddr != mac || a.Neighbors[1].LLAddr != mac {
-			return fmt.Errorf("it says %s", text)
+		seen := map[string]string{}
+		for _, n := range a.Neighbors {
+			seen[n.Dst] = n.LLAddr
+		}
+		if lines := differences(seen, both(mac)); len(lines) > 0 {
+			return errors.New(disagree("gateways in it", lines))
 		}
 		return nil
 	})

@@ -101,7 +101,7 @@ func keepLogs(t *testing.T) {
 	})
 }
 
-// runPod runs a pod and removes it at the end of the test.
+// runPod runs a pod and removes it at the end of the test; of one that fails the pod is described.
 func runPod(t *testing.T, spec node.PodSpec) *node.Pod {
 	t.Helper()
 	pod, err := bed.RunPod(t.Context(), spec)
@@ -109,6 +109,9 @@ func runPod(t *testing.T, spec node.PodSpec) *node.Pod {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(portrait(pod))
+		}
 		if err := pod.Remove(context.Background()); err != nil {
 			t.Error(err)
 		}
@@ -134,7 +137,7 @@ func connect(t *testing.T, container *node.Container) {
 		t.Fatal(err)
 	}
 	if got := strings.Count(out, " connected "); got != len(node.Targets()) {
-		t.Fatalf("connected to %d of %d targets:\n%s", got, len(node.Targets()), out)
+		t.Fatalf("pod %s connected to %d of %d targets:\n%s", container.Pod.Name, got, len(node.Targets()), out)
 	}
 }
 

@@ -84,7 +84,7 @@ func TestStartedAfterThePods(t *testing.T) {
 	}
 	for _, sandbox := range status.Sandboxes {
 		if sandbox.ID == gvisor.ID && sandbox.Timing.Verdict == "inTime" {
-			t.Errorf("gVisor read its namespace before neighpin was there, yet the verdict is %+v", sandbox.Timing)
+			t.Errorf("pod %s: gVisor read its namespace before neighpin was there, yet the verdict is %q with a margin of %g ms", gvisor.Name, sandbox.Timing.Verdict, sandbox.Timing.MarginMs)
 		}
 	}
 }

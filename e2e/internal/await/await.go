@@ -37,7 +37,7 @@ func Every(ctx context.Context, pause time.Duration, what string, check func() e
 
 // Within is Condition with a deadline of its own.
 func Within(ctx context.Context, limit time.Duration, what string, check func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w after %s", context.DeadlineExceeded, limit))
 	defer cancel()
 	return Condition(ctx, what, check)
 }
