@@ -43,6 +43,7 @@ func steps() []step {
 		{"node without NRI: not ready, said, not restarted", testWithoutNRI, true},
 		{"uninstalled, nothing is left in the cluster", testUninstall, false},
 		{"after unpin --all and their pods' end, nothing is left on the nodes", testUnpin, true},
+		{"tutorial is followed word for word, on the empty cluster", testTutorial, true},
 	}
 }
 
@@ -73,19 +74,7 @@ func TestKubernetes(t *testing.T) {
 // prepare gives the cluster what a user's has: the image, the RuntimeClass and a namespace for pods.
 func (b *bed) prepare(t *testing.T, m Materials) {
 	t.Helper()
-	values, err := byHelm{}.values(b, object{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	rendered, err := b.kube.HelmOutput(b.ctx, values, "template", app, filepath.Join(b.deploy, "helm", "neighpin"), "--values", "-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := imageLine.FindAllStringSubmatch(rendered, -1)
-	if len(found) != 1 {
-		t.Fatalf("the chart names the images %q, want one", found)
-	}
-	image := strings.Trim(found[0][1], `"`)
+	image := b.chartsImage(t)
 	if err := ProductImage(b.ctx, b.own.docker, m, image, testVersion); err != nil {
 		t.Fatal(err)
 	}
@@ -94,6 +83,20 @@ func (b *bed) prepare(t *testing.T, m Materials) {
 	}
 	b.kubectl(t, "apply", "--filename", b.runtimeClassFile())
 	b.namespaces(t)
+}
+
+// chartsImage is the image that the chart names, with its tag.
+func (b *bed) chartsImage(t *testing.T) string {
+	t.Helper()
+	rendered, err := b.kube.HelmOutput(b.ctx, "", "template", app, filepath.Join(b.deploy, "helm", "neighpin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := imageLine.FindAllStringSubmatch(rendered, -1)
+	if len(found) != 1 {
+		t.Fatalf("the chart names the images %q, want one", found)
+	}
+	return strings.Trim(found[0][1], `"`)
 }
 
 // testVersion is what the tests' image says of itself.
