@@ -49,6 +49,10 @@ func (o Op) String() string {
 type Event struct {
 	Path string // the directory as given to NewWatcher, cleaned, and the file's name
 	Op   Op
+	// New, with Added, tells that the file was made, or moved there, while the directory was watched.
+	// One that was found by listing the directory, at the start or after
+	// events were lost, may be older.
+	New bool
 }
 
 // Watcher reports the files that come and go in directories where runtimes keep
@@ -191,22 +195,22 @@ func (w *Watcher) handle(ctx context.Context, ev fsnotify.Event) bool {
 	}
 	switch {
 	case ev.Has(fsnotify.Create):
-		return w.add(ctx, ev.Name)
+		return w.add(ctx, Event{Path: ev.Name, Op: Added, New: true})
 	case ev.Has(fsnotify.Remove), ev.Has(fsnotify.Rename):
 		return w.remove(ctx, ev.Name)
 	}
 	return true
 }
 
-func (w *Watcher) add(ctx context.Context, path string) bool {
-	if _, dup := w.known[path]; dup {
+func (w *Watcher) add(ctx context.Context, ev Event) bool {
+	if _, dup := w.known[ev.Path]; dup {
 		return true
 	}
-	if info, err := os.Stat(path); err != nil || info.IsDir() {
+	if info, err := os.Stat(ev.Path); err != nil || info.IsDir() {
 		return true // gone again, or nothing that a namespace is mounted on
 	}
-	w.known[path] = struct{}{}
-	return w.send(ctx, Event{Path: path, Op: Added})
+	w.known[ev.Path] = struct{}{}
+	return w.send(ctx, ev)
 }
 
 func (w *Watcher) remove(ctx context.Context, path string) bool {
@@ -258,7 +262,7 @@ func (w *Watcher) list(ctx context.Context) bool {
 		}
 	}
 	for _, path := range slices.Sorted(maps.Keys(there)) {
-		if !w.add(ctx, path) {
+		if !w.add(ctx, Event{Path: path, Op: Added}) {
 			return false
 		}
 	}

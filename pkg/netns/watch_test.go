@@ -36,6 +36,23 @@ func TestWatcherListsThenFollows(t *testing.T) {
 	expect(t, w, "removed "+dir+"/cni-2", "removed "+dir+"/before")
 }
 
+func TestWatcherTellsWhatWasMadeWhileItWatched(t *testing.T) {
+	dir := t.TempDir()
+	touch(t, dir, "before")
+	w := watch(t, dir)
+	if ev := next(t, w); ev.New {
+		t.Errorf("%+v, and it was there", ev)
+	}
+	touch(t, dir, "after")
+	if ev := next(t, w); !ev.New || ev.Op != netns.Added {
+		t.Errorf("%+v, and it was made now", ev)
+	}
+	remove(t, dir+"/before")
+	if ev := next(t, w); ev.New {
+		t.Errorf("%+v", ev)
+	}
+}
+
 func TestWatcherWaitsForItsDirectory(t *testing.T) {
 	root := t.TempDir()
 	dir := filepath.Join(root, "a", "b", "netns")

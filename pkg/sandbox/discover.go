@@ -30,12 +30,19 @@ const (
 // search is what discover knows of namespaces whose sandbox is not known yet. They can
 // be all that a node has, at the start: nothing is done with all of them for each.
 type search struct {
-	pending   map[string]time.Time // namespace path to when it was seen
-	names     byFile[string]       // paths of pending
-	order     []string             // the paths in the order they were seen; some are not pending any more
-	reported  map[string]bool      // those of pending that have been reported
-	ahead     []named              // records that came before their namespace was heard of
+	pending   map[string]sighting // by the namespace's path
+	names     byFile[string]      // paths of pending
+	order     []string            // the paths in the order they were seen; some are not pending any more
+	reported  map[string]bool     // those of pending that have been reported
+	ahead     []named             // records that came before their namespace was heard of
 	refreshed time.Time
+}
+
+// sighting is when a namespace was seen first.
+type sighting struct {
+	at time.Time
+	// made tells that its file was made then: nothing in it is older.
+	made bool
 }
 
 // named is a record that names a namespace which is not pending.
@@ -53,7 +60,7 @@ const (
 )
 
 func newSearch() search {
-	return search{pending: make(map[string]time.Time), names: newByFile[string](), reported: make(map[string]bool)}
+	return search{pending: make(map[string]sighting), names: newByFile[string](), reported: make(map[string]bool)}
 }
 
 // listing is what the store has answered.
@@ -93,7 +100,7 @@ func (e *Engine) discover() {
 			case netns.Added:
 				e.appeared(event.Path)
 				if e.opts.Store != nil {
-					find.add(event.Path)
+					find.add(event.Path, event.New)
 					find.ahead = slices.DeleteFunc(find.ahead, func(n named) bool { return e.named(&find, n.record) })
 				}
 			case netns.Removed:
@@ -134,8 +141,8 @@ func (e *Engine) pause(find *search) time.Duration {
 }
 
 // add begins the search for a namespace's owner.
-func (find *search) add(path string) {
-	find.pending[path] = time.Now()
+func (find *search) add(path string, made bool) {
+	find.pending[path] = sighting{time.Now(), made}
 	find.names.add(path, path)
 	find.order = append(find.order, path)
 }
@@ -151,7 +158,7 @@ func (find *search) drop(path string) {
 func (find *search) youngest() time.Time {
 	for last := len(find.order) - 1; last >= 0; last-- {
 		if seen, ok := find.pending[find.order[last]]; ok {
-			return seen
+			return seen.at
 		}
 		find.order = find.order[:last]
 	}
@@ -189,7 +196,7 @@ func (e *Engine) answered(find *search, answer listing) {
 		// A known sandbox is not listed again, but its namespace is.
 		if e.hasOwner(path) {
 			find.drop(path)
-		} else if time.Since(seen) > ownerDeadline && !find.reported[path] {
+		} else if time.Since(seen.at) > ownerDeadline && !find.reported[path] {
 			find.reported[path] = true
 			e.report(Event{Kind: KindUnidentified, Path: path})
 		}
@@ -201,18 +208,21 @@ func (e *Engine) answered(find *search, answer listing) {
 }
 
 // named begins the life of the sandbox whose record it is, if that names a pending
-// namespace.
+// namespace. Where CNI has finished by then, the pod may have run for long, and is one
+// that is taken over; not so where its namespace was made a moment ago.
 func (e *Engine) named(find *search, rec containerd.Record) bool {
 	path := find.path(rec)
 	if path == "" {
 		return false
 	}
+	seen := find.pending[path]
 	find.drop(path)
 	id := identify(rec)
 	id.NetNSPath = path
 	ctx, cancel := context.WithTimeout(e.ctx, callTimeout)
 	defer cancel()
-	if s := e.begin(ctx, id, rec.NetworkReady); s != nil && rec.NetworkReady {
+	adopted := rec.NetworkReady && (!seen.made || time.Since(seen.at) > ownerDeadline)
+	if s := e.begin(ctx, id, adopted); s != nil && rec.NetworkReady {
 		s.barrier.open()
 	}
 	return true

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/containerd"
+	"github.com/neighpin/neighpin/pkg/hoststate"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
 )
@@ -99,7 +100,9 @@ type Engine struct {
 	guard     *guard
 	pulse     *pulse
 	watchHost func() (hostWatcher, error)
-	probe     func(context.Context, *netns.NS, []neighbor.Ask, neighbor.ProbeOptions) ([]neighbor.Answer, error)
+	// setReturnPath is hoststate's, but in a test that has it fail.
+	setReturnPath func(context.Context, []hoststate.Address, []hoststate.Entry) ([]hoststate.Entry, error)
+	probe         func(context.Context, *netns.NS, []neighbor.Ask, neighbor.ProbeOptions) ([]neighbor.Answer, error)
 
 	tending  chan struct{} // held while the host is looked at; see tend
 	mourning chan struct{} // held while it is found out who has ended; see mournLater
@@ -136,7 +139,7 @@ func New(opts Options) (*Engine, error) {
 	}
 	e := &Engine{
 		opts: opts, host: host, records: records,
-		roster: newRoster(), selector: opts.Selector, pulse: newPulse(), watchHost: watchHost, probe: neighbor.Probe,
+		roster: newRoster(), selector: opts.Selector, pulse: newPulse(), watchHost: watchHost, setReturnPath: hoststate.SetReturnPath, probe: neighbor.Probe,
 		tending: make(chan struct{}, tenders), mourning: make(chan struct{}, tenders),
 	}
 	e.guard, e.results = newGuard(e), newResults()

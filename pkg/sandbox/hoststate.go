@@ -4,6 +4,7 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -32,6 +33,10 @@ const (
 	// leaveTimeout bounds taking the way back away, which also a daemon that
 	// stops still does.
 	leaveTimeout = time.Second
+	// tendPause is how long after a failure the next try comes; each failure more
+	// doubles it, up to the last one.
+	tendPause        = 200 * time.Millisecond
+	longestTendPause = 20 * time.Second
 	// tenders work on the host at once, so that many starts do not crowd it.
 	tenders = 4
 )
@@ -80,29 +85,49 @@ func (e *Engine) tendLater(s *sandbox) {
 	e.wg.Go(func() { e.tend(s) })
 }
 
-// tend does what is to be done on the host for a sandbox. It is looked at once in
-// its life; the way back is made right each time.
+// tend does what is to be done on the host for a sandbox. What fails is told once, and
+// tried again, unless somebody else's word stands against it.
 func (e *Engine) tend(s *sandbox) {
+	for pause := tendPause; ; pause *= 2 {
+		err := e.tendOnce(s)
+		if err == nil || e.ctx.Err() != nil {
+			return
+		}
+		if pause == tendPause {
+			e.report(Event{Kind: KindHostState, Record: s.record(), Err: err})
+		}
+		if errors.Is(err, neighbor.ErrForeign) || pause > longestTendPause {
+			return
+		}
+		select {
+		case <-time.After(pause):
+		case <-e.ctx.Done():
+			return
+		}
+	}
+}
+
+// tendOnce is one try. The host is looked at once in the sandbox's life; the way back
+// is made right each time.
+func (e *Engine) tendOnce(s *sandbox) (err error) {
 	select {
 	case e.tending <- struct{}{}:
 	case <-e.ctx.Done():
-		return
+		return nil
 	}
 	defer func() { <-e.tending }()
 	s.host.Lock()
 	defer s.host.Unlock()
 	if s.left {
-		return
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(e.ctx, tendTimeout)
 	defer cancel()
 	changed := e.lookAround(ctx, s)
 	if e.opts.ReturnPath {
 		rec := s.record()
-		entries, err := hoststate.SetReturnPath(ctx, rec.Addresses, rec.ReturnPath)
-		if err != nil && e.ctx.Err() == nil {
-			e.report(Event{Kind: KindHostState, Record: rec, Err: err})
-		}
+		var entries []hoststate.Entry
+		entries, err = e.setReturnPath(ctx, rec.Addresses, rec.ReturnPath)
 		if !slices.Equal(entries, rec.ReturnPath) {
 			s.update(func(r *Record) { r.ReturnPath = entries })
 			changed = true
@@ -111,6 +136,7 @@ func (e *Engine) tend(s *sandbox) {
 	if changed {
 		e.save(s)
 	}
+	return err
 }
 
 // lookAround looks for what others left, and tells.

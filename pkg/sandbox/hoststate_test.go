@@ -3,14 +3,20 @@
 package sandbox
 
 import (
+	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/neighpin/neighpin/pkg/hoststate"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
 )
+
+var errRefused = errors.New("the kernel refuses for a moment")
 
 const pod4 = "10.88.0.2"
 
@@ -282,4 +288,33 @@ func (n *node) awaitStale() {
 		rec, err := n.engine.records.Load(podID)
 		return err == nil && len(rec.Stale) > 0
 	})
+}
+
+// Where the kernel refuses for a moment, the way back comes a moment later, and the failure is told once.
+func TestWayBackThatFailedIsSetLater(t *testing.T) {
+	n := newNodeWith(t, func(n *node) { n.returnPath = true })
+	n.engine.Close()
+	n.engine = n.prepared()
+	failures := atomic.Int32{}
+	n.engine.setReturnPath = func(ctx context.Context, addresses []hoststate.Address, known []hoststate.Entry) ([]hoststate.Entry, error) {
+		if failures.Add(1) <= 2 {
+			return known, errRefused
+		}
+		return hoststate.SetReturnPath(ctx, addresses, known)
+	}
+	if err := n.engine.Start(); err != nil {
+		t.Fatal(err)
+	}
+	n.newPod("runsc", typeGVisor).listed().cni().ready()
+	n.eventually("the way back", func() bool { return len(n.record().ReturnPath) == 3 })
+	if told := n.log.last(KindHostState); n.log.count(KindHostState) != 1 || !errors.Is(told.Err, errRefused) {
+		t.Errorf("told %d times, last %v", n.log.count(KindHostState), told.Err)
+	}
+}
+
+// On a busy node a pod is found only when CNI has finished: its namespace was made before our eyes all the same.
+func TestWayBackOfAPodThatWasFoundLate(t *testing.T) {
+	n := newNodeWith(t, func(n *node) { n.returnPath = true })
+	n.newPod("runsc", typeGVisor).cni().ready() // in no list before
+	n.eventually("the way back", func() bool { return len(n.record().ReturnPath) == 3 })
 }

@@ -329,6 +329,7 @@ func (l *life) missed(err error) error {
 	}
 	s.update(func(r *Record) { r.note(KindAdopted, "after its runtime had taken it") })
 	l.engine.report(Event{Kind: KindAdopted, Record: rec})
+	l.engine.tendLater(s) // that process may not have come to it
 	l.conclude(Unproven, 0) // unless the record has a verdict
 	return nil
 }

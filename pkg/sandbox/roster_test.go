@@ -96,16 +96,16 @@ func TestSeveralSandboxesMayHaveOneFile(t *testing.T) {
 func TestTheYoungestNamespaceIsFoundWithoutGoingThroughAll(t *testing.T) {
 	find := newSearch()
 	for i := range 1000 {
-		find.add(fmt.Sprintf("/run/netns/%d", i))
+		find.add(fmt.Sprintf("/run/netns/%d", i), true)
 	}
-	youngest := find.pending["/run/netns/999"]
+	youngest := find.pending["/run/netns/999"].at
 	if got := find.youngest(); !got.Equal(youngest) {
 		t.Errorf("%v, want %v", got, youngest)
 	}
 	for i := range 999 {
 		find.drop(fmt.Sprintf("/run/netns/%d", 999-i))
 	}
-	if got := find.youngest(); !got.Equal(find.pending["/run/netns/0"]) || len(find.order) != 1 {
+	if got := find.youngest(); !got.Equal(find.pending["/run/netns/0"].at) || len(find.order) != 1 {
 		t.Errorf("%v, and %d are remembered", got, len(find.order))
 	}
 	find.drop("/run/netns/0")
