@@ -37,7 +37,7 @@ func TestTheCasesForOtherReadersAreThoseOfThisOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	if *update {
-		if err := os.WriteFile(casesFile, b.Bytes(), 0o644); err != nil { //nolint:gosec // a document
+		if err := os.WriteFile(casesFile, b.Bytes(), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
