@@ -3,13 +3,11 @@
 package suite
 
 import (
-	"archive/tar"
 	"bytes"
 	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/e2e/internal/node"
+	"github.com/neighpin/neighpin/e2e/internal/tarball"
 )
 
 // story is what scripts read from `neighpin show -o json`.
@@ -302,22 +301,16 @@ func unpack(t *testing.T, data []byte) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := map[string]string{}
-	for r := tar.NewReader(zip); ; {
-		header, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return files
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, name, _ := strings.Cut(header.Name, "/")
-		files[name] = string(text)
+	entries, err := tarball.Read(zip)
+	if err != nil {
+		t.Fatal(err)
 	}
+	files := map[string]string{}
+	for _, entry := range entries {
+		_, name, _ := strings.Cut(entry.Header.Name, "/")
+		files[name] = string(entry.Data)
+	}
+	return files
 }
 
 func TestASupportBundleHasTheNodeAndNoSecretOfItsPods(t *testing.T) {

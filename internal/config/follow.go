@@ -132,11 +132,11 @@ func (f *Follower) Follow(ctx context.Context, signals <-chan os.Signal) {
 			arm()
 			soon()
 		case <-timer.C:
-			if waits = false; !f.read(false) {
+			if waits = false; !f.read(noticed) {
 				soon()
 			}
 		case <-signals:
-			f.read(true)
+			f.read(asked)
 		}
 	}
 }
@@ -203,25 +203,33 @@ func (l look) same(other look) bool {
 	return os.SameFile(l.info, other.info) && l.info.Size() == other.info.Size() && l.info.ModTime().Equal(other.info.ModTime())
 }
 
+// reason is why the file is read.
+type reason int
+
+const (
+	noticed reason = iota // it seems to have changed, or it is time to look
+	asked                 // somebody sent a signal, and waits for a word
+)
+
 // read reads the file and puts what it says in force; what cannot be meant leaves
 // everything as it is. What was said once is said again only to who asked. It
 // returns false when the file was being written, which counts only for who did not.
-func (f *Follower) read(asked bool) (done bool) {
+func (f *Follower) read(why reason) (done bool) {
 	before := f.look()
 	config, err := f.load()
 	quiet := before.settled(f.settle, f.empty) && before.same(f.look()) // however long reading took
-	if !asked && !quiet {
+	if why != asked && !quiet {
 		return false
 	}
-	if err == nil && !asked && reflect.DeepEqual(config, f.wanted) && f.Status().OK {
+	if err == nil && why != asked && reflect.DeepEqual(config, f.wanted) && f.Status().OK {
 		return true
 	}
-	f.take(config, err, asked)
+	f.take(config, err, why)
 	return true
 }
 
 // take puts a configuration that was read in force, or says why not.
-func (f *Follower) take(config Config, err error, asked bool) {
+func (f *Follower) take(config Config, err error, why reason) {
 	next, later := f.current.with(config)
 	if err == nil {
 		err = next.Validate()
@@ -230,7 +238,7 @@ func (f *Follower) take(config Config, err error, asked bool) {
 		err = f.apply(next)
 	}
 	if err != nil {
-		f.refuse(err, asked)
+		f.refuse(err, why)
 		return
 	}
 	changed := differing(f.current, next)
@@ -260,13 +268,13 @@ func (f *Follower) load() (Config, error) {
 }
 
 // refuse says why the configuration that was read is not taken over.
-func (f *Follower) refuse(err error, asked bool) {
+func (f *Follower) refuse(err error, why reason) {
 	f.mu.Lock()
 	known := f.status.Error == err.Error()
 	f.status.OK, f.status.Error = false, err.Error()
 	since := f.status.LoadedAt
 	f.mu.Unlock()
-	if !known || asked {
+	if !known || why == asked {
 		f.log.WithError(err).Errorf("configuration not taken over: the one that was read at %s stays in force; mend the file, and it is read again by itself", since.Format(time.RFC3339))
 	}
 }

@@ -139,7 +139,7 @@ func TestContainerdTakesTheArchiveAndRunsTheImage(t *testing.T) {
 	}
 	ctr("images", "import", first())
 	ctr("images", "import", "--all-platforms", "--digests", first()) // as kind load image-archive does
-	digest, err := unpack(t, first()).Digest()
+	digest, err := layoutIn(t, first()).Digest()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +174,7 @@ func TestARegistryGetsEveryArchitecture(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := unpack(t, first()).Digest()
+	want, err := layoutIn(t, first()).Digest()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,11 +3,9 @@
 package product_test
 
 import (
-	"archive/tar"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +21,7 @@ import (
 	"github.com/neighpin/neighpin/e2e/internal/parts"
 	"github.com/neighpin/neighpin/e2e/internal/product"
 	"github.com/neighpin/neighpin/e2e/internal/setup"
+	"github.com/neighpin/neighpin/e2e/internal/tarball"
 	"github.com/neighpin/neighpin/e2e/kind"
 )
 
@@ -113,8 +112,8 @@ func runBuilder(ctx context.Context, checkout string, env []string, args ...stri
 	return nil
 }
 
-// unpack reads an archive as an OCI image layout, and the one index in it.
-func unpack(t *testing.T, path string) v1.ImageIndex {
+// layoutIn reads an archive as an OCI image layout, and the one index in it.
+func layoutIn(t *testing.T, path string) v1.ImageIndex {
 	t.Helper()
 	file, err := os.Open(path)
 	if err != nil {
@@ -122,20 +121,13 @@ func unpack(t *testing.T, path string) v1.ImageIndex {
 	}
 	defer file.Close()
 	dir := t.TempDir()
-	for reader := tar.NewReader(file); ; {
-		header, err := reader.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		content, err := io.ReadAll(reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		target := filepath.Join(dir, filepath.FromSlash(header.Name))
-		if err := errors.Join(os.MkdirAll(filepath.Dir(target), 0o755), os.WriteFile(target, content, 0o600)); err != nil {
+	entries, err := tarball.Read(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		target := filepath.Join(dir, filepath.FromSlash(entry.Header.Name))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(target), 0o755), os.WriteFile(target, entry.Data, 0o600)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -186,7 +178,7 @@ func filesFor(t *testing.T, arch string) map[string]file {
 	if files, ok := unpacked.Load(arch); ok {
 		return files.(map[string]file)
 	}
-	files := contents(t, imageFor(t, unpack(t, first()), arch))
+	files := contents(t, imageFor(t, layoutIn(t, first()), arch))
 	unpacked.Store(arch, files)
 	return files
 }

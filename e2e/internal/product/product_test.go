@@ -9,7 +9,6 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -25,6 +24,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 
 	"github.com/neighpin/neighpin/e2e/internal/product"
+	"github.com/neighpin/neighpin/e2e/internal/tarball"
 )
 
 // most is how large an image may be, unpacked.
@@ -72,7 +72,7 @@ func TestTwoBuildsGiveOneDigest(t *testing.T) {
 // digests are those of an archive's index and its images.
 func digests(t *testing.T, path string) string {
 	t.Helper()
-	raw, err := unpack(t, path).RawManifest()
+	raw, err := layoutIn(t, path).RawManifest()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +207,7 @@ func covers(files map[string]file, modules []string) error {
 func TestLabelsAndCommandAreSet(t *testing.T) {
 	o := mustOptions(t)
 	for _, arch := range product.Architectures() {
-		file, err := imageFor(t, unpack(t, first()), arch).ConfigFile()
+		file, err := imageFor(t, layoutIn(t, first()), arch).ConfigFile()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -246,21 +246,16 @@ func contents(t *testing.T, image v1.Image) map[string]file {
 	flat := mutate.Extract(image)
 	defer flat.Close()
 	files := map[string]file{}
-	for reader := tar.NewReader(flat); ; {
-		header, err := reader.Next()
-		if errors.Is(err, io.EOF) {
-			return files
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		content, err := io.ReadAll(reader)
-		if err != nil {
-			t.Fatal(err)
-		}
+	entries, err := tarball.Read(flat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		header := entry.Header
 		files[strings.Trim(header.Name, "/")] = file{
 			dir: header.Typeflag == tar.TypeDir, mode: header.Mode & 0o7777, owner: fmt.Sprintf("%d:%d", header.Uid, header.Gid),
-			modified: header.ModTime, content: content,
+			modified: header.ModTime, content: entry.Data,
 		}
 	}
+	return files
 }
