@@ -19,7 +19,7 @@ import (
 
 	"github.com/neighpin/neighpin/internal/config"
 	"github.com/neighpin/neighpin/internal/status"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // bundleTimeout bounds the whole work.
@@ -124,7 +124,7 @@ func (a *app) bundle(ctx context.Context, w io.Writer, conf config.Config, stori
 		data, err := status.Detail(ctx, conf.StateDir, what)
 		out.add(name, data, err)
 	}
-	kept, err := sandbox.RecordsIn(conf.StateDir).List()
+	kept, err := record.In(conf.StateDir).List()
 	out.add("records", nil, err)
 	for _, rec := range kept {
 		object("records/"+rec.ID+".json", rec, nil)
@@ -156,9 +156,9 @@ func (a *app) bundle(ctx context.Context, w io.Writer, conf config.Config, stori
 }
 
 // worstFirst are some of the sandboxes: those with problems, then the youngest.
-func worstFirst(records []sandbox.Record, limit int) []sandbox.Record {
+func worstFirst(records []record.Record, limit int) []record.Record {
 	sorted := slices.Clone(records)
-	slices.SortStableFunc(sorted, func(a, b sandbox.Record) int {
+	slices.SortStableFunc(sorted, func(a, b record.Record) int {
 		if good, other := status.AsItShouldBe(a), status.AsItShouldBe(b); good != other {
 			if good {
 				return 1

@@ -46,7 +46,7 @@ func unpack(t *testing.T, data []byte) map[string]string {
 // No daemon answers, and one record is broken: the rest is there all the same, and
 // what is missing is named.
 func TestABundleHasWhatCouldBeCollectedAndNamesTheRest(t *testing.T) {
-	state := saved(t, record("good", "shop", "web"), troubled("bad", "shop", hostile))
+	state := saved(t, recorded("good", "shop", "web"), troubled("bad", "shop", hostile))
 	if err := os.WriteFile(filepath.Join(state, "sandboxes", "half.json"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}

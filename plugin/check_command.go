@@ -16,7 +16,7 @@ import (
 	"github.com/neighpin/neighpin/pkg/annotation"
 	"github.com/neighpin/neighpin/pkg/containerd"
 	"github.com/neighpin/neighpin/pkg/preflight"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // checkTimeout bounds a check: containerd may be there and not answer.
@@ -70,7 +70,7 @@ func (a *app) check(ctx context.Context, conf config.Config) (preflight.Report, 
 		NetNSDirs: conf.NetNSDirs, StateDir: conf.StateDir, NRISocket: conf.NRISocket, ContainerdSocket: conf.ContainerdSocket,
 		Enforce: conf.Enforce, Learn: conf.Learned == config.LearnedProbe, Observe: conf.Observe, Annotation: annotation.Key,
 		Selects: func(handler, runtimeType string) bool {
-			return conf.Selector().Select(sandbox.Identity{Handler: handler, Runtime: runtimeType, NetNSPath: "any"}).Pin
+			return conf.Selector().Select(record.Identity{Handler: handler, Runtime: runtimeType, NetNSPath: "any"}).Pin
 		},
 	}
 	if conf.ContainerdSocket != "" {

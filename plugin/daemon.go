@@ -27,6 +27,7 @@ import (
 	"github.com/neighpin/neighpin/pkg/events"
 	"github.com/neighpin/neighpin/pkg/metrics"
 	"github.com/neighpin/neighpin/pkg/observe"
+	"github.com/neighpin/neighpin/pkg/record"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
@@ -257,7 +258,9 @@ func (d *daemon) state() metrics.State {
 	nri := d.connector.State()
 	state := metrics.State{NRIConnected: nri.Connected, NRISynchronized: nri.Synchronized, ConfigOK: true, ConfigLoadedAt: d.started}
 	if engine != nil {
-		state.Engine, state.Sandboxes, state.Storeless = engine.Overview(), engine.Sandboxes(), d.store == nil
+		status := engine.Overview()
+		state.StoreConnected, state.Storeless, state.Listening = status.StoreConnected, d.store == nil, status.Listening
+		state.HostMessages, state.Looks, state.Sandboxes = status.HostMessages, status.Looks, engine.Sandboxes()
 	}
 	if follower != nil {
 		loaded := follower.Status()
@@ -265,7 +268,7 @@ func (d *daemon) state() metrics.State {
 	}
 	if observer != nil {
 		totals := observer.Totals()
-		state.Observed = &sandbox.Observed{Gateways: totals.Gateways, Others: totals.Others}
+		state.Observed = &record.Observed{Gateways: totals.Gateways, Others: totals.Others}
 	}
 	return state
 }

@@ -7,12 +7,12 @@ import (
 
 	"github.com/neighpin/neighpin/internal/config"
 	"github.com/neighpin/neighpin/pkg/events"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // reporter is what the engine reports to: the metrics, the log behind them, and,
 // where that is asked for, the pods' Events.
-func (d *daemon) reporter(conf config.Config) sandbox.Reporter {
+func (d *daemon) reporter(conf config.Config) record.Reporter {
 	if !conf.Events {
 		return d.metrics
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/neighpin/neighpin/pkg/hoststate"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // hostStateCommand is what the daemon does with hostState, by hand.
@@ -76,7 +76,7 @@ func parseIPs(texts []string) (list []netip.Addr, err error) {
 // addresses are those of the records, or, of those given, also such that no record
 // has.
 func (a *app) addresses(stateDir string, wanted []netip.Addr) []hoststate.Address {
-	list, err := sandbox.RecordsIn(stateDir).Addresses()
+	list, err := record.In(stateDir).Addresses()
 	if err != nil {
 		// Of some sandboxes, perhaps: no reason not to look for the others.
 		fmt.Fprintf(a.stderr, "neighpin: warning: %v\n", err)

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/neighpin/neighpin/internal/status"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 func (a *app) listCommand() *cobra.Command {
@@ -34,11 +34,11 @@ func (a *app) listCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			records = slices.DeleteFunc(records, func(rec sandbox.Record) bool {
+			records = slices.DeleteFunc(records, func(rec record.Record) bool {
 				return namespace != "" && rec.Namespace != namespace || troubled && status.AsItShouldBe(rec)
 			})
 			if records == nil {
-				records = []sandbox.Record{}
+				records = []record.Record{}
 			}
 			now := time.Now()
 			err = a.print(output, records, func(w io.Writer) {
@@ -61,7 +61,7 @@ func (a *app) listCommand() *cobra.Command {
 	return cmd
 }
 
-func printList(w io.Writer, records []sandbox.Record, now time.Time) {
+func printList(w io.Writer, records []record.Record, now time.Time) {
 	fmt.Fprintln(w, "NAMESPACE\tNAME\tHANDLER\tPINNED\tTIMING\tMARGIN\tREPINS\tSTATUS\tAGE")
 	for _, rec := range records {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d/%d\t%s\t%s\t%d\t%s\t%s\n", orNone(quoteOdd(rec.Namespace)), orNone(quoteOdd(rec.Name)),
@@ -70,7 +70,7 @@ func printList(w io.Writer, records []sandbox.Record, now time.Time) {
 	}
 }
 
-func printWide(w io.Writer, records []sandbox.Record, now time.Time) {
+func printWide(w io.Writer, records []record.Record, now time.Time) {
 	fmt.Fprintln(w, "NAMESPACE\tNAME\tHANDLER\tGATEWAY\tDEV\tLLADDR\tSOURCE\tTIMING\tMARGIN\tREPINS\tSTATUS\tAGE\tSANDBOX\tNETNS")
 	for _, rec := range records {
 		row := func(gateway, dev, lladdr, source, status string) {

@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // hostile is a name that clears a screen, sets a title, breaks a table and turns the
@@ -20,36 +20,36 @@ import (
 const hostile = "a\x1b[2J\x1b]0;owned\a\tb\n\u009b31m\u202e"
 
 // saved writes records as a daemon would have, of sandboxes that are gone.
-func saved(t *testing.T, records ...sandbox.Record) (stateDir string) {
+func saved(t *testing.T, records ...record.Record) (stateDir string) {
 	t.Helper()
 	stateDir = t.TempDir()
 	for _, rec := range records {
-		if err := sandbox.RecordsIn(stateDir).Save(rec); err != nil {
+		if err := record.In(stateDir).Save(rec); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return stateDir
 }
 
-func record(id, namespace, name string) sandbox.Record {
+func recorded(id, namespace, name string) record.Record {
 	at := time.Now().Add(-3 * time.Hour).UTC()
-	return sandbox.Record{
-		ID: id, Namespace: namespace, Name: name, Handler: "runsc", Runtime: "io.containerd.runsc.v1", Phase: sandbox.Started, Taken: true,
-		NetNS: sandbox.NetNS{Path: "/var/run/netns/gone-" + id, Cookie: 4711},
+	return record.Record{
+		ID: id, Namespace: namespace, Name: name, Handler: "runsc", Runtime: "io.containerd.runsc.v1", Phase: record.Started, Taken: true,
+		NetNS: record.NetNS{Path: "/var/run/netns/gone-" + id, Cookie: 4711},
 		Neighbors: []neighbor.Neighbor{{Dst: netip.MustParseAddr("10.0.0.1"), Dev: "eth0", LLAddr: "02:00:00:00:00:01", Family: "inet",
 			State: []string{"PERMANENT"}, Source: neighbor.SourcePeer}},
-		CapturedAt: at, Timing: sandbox.Timing{Verdict: sandbox.InTime, MarginMs: 61.5, PinnedAt: at},
-		History: []sandbox.Moment{{At: at, What: sandbox.KindFound, Text: "new"}},
+		CapturedAt: at, Timing: record.Timing{Verdict: record.InTime, MarginMs: 61.5, PinnedAt: at},
+		History: []record.Moment{{At: at, What: record.KindFound, Text: "new"}},
 	}
 }
 
-func troubled(id, namespace, name string) sandbox.Record {
-	rec := record(id, namespace, name)
+func troubled(id, namespace, name string) record.Record {
+	rec := recorded(id, namespace, name)
 	rec.Skipped = []neighbor.Skipped{{Dst: netip.MustParseAddr("10.0.0.2"), Dev: hostile, Reason: neighbor.ReasonPeerGone, Message: hostile}}
-	rec.Stale = []sandbox.Stale{{Dst: netip.MustParseAddr("10.0.0.1"), Dev: "eth0", Copied: "02:00:00:00:00:01", LLAddr: "02:00:00:00:00:02"}}
-	rec.Doubts = []sandbox.Doubt{{Dst: netip.MustParseAddr("10.0.0.3"), Dev: "eth0", Reason: sandbox.ReasonConflict, Claims: []neighbor.HardwareAddr{"02:00:00:00:00:03"}}}
-	rec.Timing.Verdict, rec.Error = sandbox.Late, hostile
-	rec.History = append(rec.History, sandbox.Moment{At: rec.CapturedAt.Add(time.Second), What: sandbox.KindFailed, Text: hostile, Times: 4})
+	rec.Stale = []record.Stale{{Dst: netip.MustParseAddr("10.0.0.1"), Dev: "eth0", Copied: "02:00:00:00:00:01", LLAddr: "02:00:00:00:00:02"}}
+	rec.Doubts = []record.Doubt{{Dst: netip.MustParseAddr("10.0.0.3"), Dev: "eth0", Reason: record.ReasonConflict, Claims: []neighbor.HardwareAddr{"02:00:00:00:00:03"}}}
+	rec.Timing.Verdict, rec.Error = record.Late, hostile
+	rec.History = append(rec.History, record.Moment{At: rec.CapturedAt.Add(time.Second), What: record.KindFailed, Text: hostile, Times: 4})
 	return rec
 }
 
@@ -64,7 +64,7 @@ func isCalm(t *testing.T, what string, got outcome) {
 }
 
 func TestListShowsALineForEachSandbox(t *testing.T) {
-	state := saved(t, record("a1", "shop", "web"), troubled("a2", "shop", hostile), record("a3", "other", "web"))
+	state := saved(t, recorded("a1", "shop", "web"), troubled("a2", "shop", hostile), recorded("a3", "other", "web"))
 	got := neighpin(nil, "list", "--state-dir", state)
 	lines := strings.Split(strings.TrimSpace(got.stdout), "\n")
 	if got.code != exitOK || len(lines) != 4 || !strings.Contains(got.stderr, "from its records") {
@@ -96,12 +96,12 @@ func TestListShowsALineForEachSandbox(t *testing.T) {
 }
 
 func TestListForPrograms(t *testing.T) {
-	state := saved(t, record("a1", "shop", "web"), troubled("a2", "shop", hostile))
+	state := saved(t, recorded("a1", "shop", "web"), troubled("a2", "shop", hostile))
 	for form, decode := range map[string]func([]byte, any) error{
 		"json": json.Unmarshal, "yaml": func(data []byte, v any) error { return yaml.Unmarshal(data, v) },
 	} {
 		got := neighpin(nil, "list", "-o", form, "--state-dir", state)
-		var records []sandbox.Record
+		var records []record.Record
 		if err := decode([]byte(got.stdout), &records); err != nil || len(records) != 2 || !strings.HasPrefix(records[1].Name, "a\x1b[2J") || form == "json" && records[1].Name != hostile || records[0].History[0].Text != "new" {
 			t.Errorf("%s: %v, %+v", form, err, records)
 		}

@@ -16,7 +16,7 @@ import (
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // netnsTimeout bounds the work of one command in a namespace.
@@ -69,8 +69,8 @@ func (a *app) namespaceCommands() []*cobra.Command {
 type inside struct {
 	ns      *netns.NS
 	table   *neighbor.Table
-	records *sandbox.Records
-	known   []sandbox.Record // of the sandboxes that have the namespace
+	records *record.Dir
+	known   []record.Record // of the sandboxes that have the namespace
 }
 
 // owned are the entries that neighpin made in the namespace, by record.
@@ -132,7 +132,7 @@ func (a *app) within(ctx context.Context, path, stateDir string, work func(conte
 		return Report{}, err
 	}
 	defer func() { _ = table.Close() }()
-	records := sandbox.RecordsIn(stateDir)
+	records := record.In(stateDir)
 	known, err := records.ByCookie(ns.Cookie())
 	if err != nil {
 		// Of other namespaces, perhaps: no reason not to look at this one.
@@ -163,17 +163,17 @@ func pin(ctx context.Context, in *inside) (Report, error) {
 	if found.HandedOver {
 		return report, errors.New("a runtime has taken the namespace's addresses and routes; there is nothing left to pin")
 	}
-	written, err := sandbox.Write(ctx, in.table, found)
+	written, err := in.table.Write(ctx, found)
 	report.Neighbors, report.Skipped = written.Neighbors, written.Skipped
 	if len(report.Neighbors) == 0 {
 		return report, err
 	}
 	now := time.Now().UTC()
-	rec := sandbox.Record{
-		ID:    sandbox.ByHandID(in.ns.Cookie()),
-		NetNS: sandbox.NetNS{Path: in.ns.Path(), Cookie: in.ns.Cookie()},
-		Phase: sandbox.Started, Neighbors: report.Neighbors, Skipped: report.Skipped,
-		CapturedAt: now, Timing: sandbox.Timing{Verdict: sandbox.Unproven, PinnedAt: now},
+	rec := record.Record{
+		ID:    record.ByHandID(in.ns.Cookie()),
+		NetNS: record.NetNS{Path: in.ns.Path(), Cookie: in.ns.Cookie()},
+		Phase: record.Started, Neighbors: report.Neighbors, Skipped: report.Skipped,
+		CapturedAt: now, Timing: record.Timing{Verdict: record.Unproven, PinnedAt: now},
 	}
 	return report, errors.Join(err, in.records.Save(rec))
 }
@@ -185,7 +185,7 @@ func unpin(ctx context.Context, in *inside) (Report, error) {
 		return report, err
 	}
 	for _, rec := range in.known {
-		if rec.ID == sandbox.ByHandID(in.ns.Cookie()) {
+		if rec.ID == record.ByHandID(in.ns.Cookie()) {
 			err = errors.Join(err, in.records.Delete(rec.ID))
 			continue
 		}
@@ -206,7 +206,7 @@ func verify(ctx context.Context, in *inside) (Report, error) {
 		// they were there when the runtime read them, which the record tells.
 		report.Verdict = verdictHandedOver
 		for _, rec := range in.known {
-			if rec.Timing.Verdict == sandbox.InTime {
+			if rec.Timing.Verdict == record.InTime {
 				return report, nil
 			}
 		}

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/neighpin/neighpin/internal/nstest"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // newPod makes a namespace as ptp would; its other end is in a second one.
@@ -89,8 +89,8 @@ func TestVerifyOfANamespaceThatARuntimeHasTaken(t *testing.T) {
 	if got := neighpin(nil, args...); got.code != exitNotPinned || report(t, got).Verdict != verdictHandedOver {
 		t.Errorf("without a record: %+v", got)
 	}
-	rec := sandbox.Record{ID: "abc", NetNS: sandbox.NetNS{Path: path, Cookie: ns.Cookie()}, Timing: sandbox.Timing{Verdict: sandbox.InTime}}
-	if err := sandbox.RecordsIn(state).Save(rec); err != nil {
+	rec := record.Record{ID: "abc", NetNS: record.NetNS{Path: path, Cookie: ns.Cookie()}, Timing: record.Timing{Verdict: record.InTime}}
+	if err := record.In(state).Save(rec); err != nil {
 		t.Fatal(err)
 	}
 	if got := neighpin(nil, args...); got.code != exitOK || report(t, got).Verdict != verdictHandedOver {

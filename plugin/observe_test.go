@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/internal/status"
+	"github.com/neighpin/neighpin/pkg/record"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
@@ -76,8 +77,8 @@ func rightless(t *testing.T, fn func()) {
 
 func TestTheStatusShowsWhatWasObserved(t *testing.T) {
 	var table strings.Builder
-	printStatus(&table, status.Status{Observe: &status.Observe{Counting: true}, Sandboxes: []sandbox.Record{
-		{Namespace: "shop", Name: "web", Observed: &sandbox.Observed{Gateways: 3, Others: 5}}, {Namespace: "shop", Name: "db"},
+	printStatus(&table, status.Status{Observe: &status.Observe{Counting: true}, Sandboxes: []record.Record{
+		{Namespace: "shop", Name: "web", Observed: &record.Observed{Gateways: 3, Others: 5}}, {Namespace: "shop", Name: "db"},
 	}})
 	for _, want := range []string{"what pods ask for: counted\n", "asked for pinned gateways: 3, for others: 5\n"} {
 		if strings.Count(table.String(), want) != 1 {

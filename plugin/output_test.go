@@ -15,20 +15,20 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // Every byte but a few may stand in a link's name, and whoever owns a pod's namespace gives it: no form of output hands
 // one on that a terminal acts on, and none fails for it.
 func TestNoNameReachesTheTerminalAsACommand(t *testing.T) {
 	const evil = "a\x1b[2J\x7f\u202e\u009b31m\r\n\tb\xff\u2028\ufeff\U000e0041\x00"
-	rec := sandbox.Record{
+	rec := record.Record{
 		ID: evil, Namespace: evil, Name: evil, UID: evil, Handler: evil, Runtime: evil, Refused: evil, Error: evil,
-		NetNS: sandbox.NetNS{Path: evil}, HostState: &sandbox.HostState{Error: evil},
+		NetNS: record.NetNS{Path: evil}, HostState: &record.HostState{Error: evil},
 		Neighbors: []neighbor.Neighbor{{Dst: netip.MustParseAddr("10.0.0.1"), Dev: evil}},
 		Skipped:   []neighbor.Skipped{{Dst: netip.MustParseAddr("10.0.0.2"), Dev: evil, Message: evil}},
-		Stale:     []sandbox.Stale{{Dev: evil}}, Doubts: []sandbox.Doubt{{Dev: evil}},
-		History: []sandbox.Moment{{What: sandbox.Kind(evil), Text: evil}},
+		Stale:     []record.Stale{{Dev: evil}}, Doubts: []record.Doubt{{Dev: evil}},
+		History: []record.Moment{{What: record.Kind(evil), Text: evil}},
 	}
 	story := Story{
 		Record: rec, Unread: []string{evil}, Ends: []neighbor.ShownLink{{Name: evil, Kind: evil}},
@@ -39,8 +39,8 @@ func TestNoNameReachesTheTerminalAsACommand(t *testing.T) {
 	var table bytes.Buffer
 	w := tabwriter.NewWriter(&table, 0, 8, 2, ' ', 0)
 	printStory(w, story)
-	printList(w, []sandbox.Record{rec}, time.Now())
-	printWide(w, []sandbox.Record{rec}, time.Now())
+	printList(w, []record.Record{rec}, time.Now())
+	printWide(w, []record.Record{rec}, time.Now())
 	if err := w.Flush(); err != nil {
 		t.Fatal(err)
 	}

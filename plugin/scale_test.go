@@ -11,7 +11,7 @@ import (
 	"github.com/neighpin/neighpin/internal/eventlog"
 	"github.com/neighpin/neighpin/internal/figures"
 	"github.com/neighpin/neighpin/pkg/neighbor"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // What a pod's start and end, and a change of its gateway's address, write into the log as it is by default.
@@ -21,18 +21,18 @@ func TestTheLogGrowsAsTheDocumentSays(t *testing.T) {
 		{Dst: netip.MustParseAddr("169.254.1.1"), LLAddr: "ee:ee:ee:ee:ee:ee", Dev: "eth0", Source: neighbor.SourcePeer},
 		{Dst: netip.MustParseAddr("fe80::ecee:eeff:feee:eeee"), LLAddr: "ee:ee:ee:ee:ee:ee", Dev: "eth0", Source: neighbor.SourcePeer},
 	}
-	rec := sandbox.Record{
+	rec := record.Record{
 		ID: strings.Repeat("5a", 32), Namespace: "shop", Name: "web-6c8f9d7b5-x7k2p", UID: "4c3f7d52-5d0e-4b8e-9a43-000000000001", Handler: "runsc",
-		Neighbors: neighbors, Timing: sandbox.Timing{Verdict: sandbox.InTime, MarginMs: 61.5},
+		Neighbors: neighbors, Timing: record.Timing{Verdict: record.InTime, MarginMs: 61.5},
 	}
 	var out strings.Builder
 	r := eventlog.New(newLogger(&out, config.Default()))
-	for _, kind := range []sandbox.Kind{sandbox.KindPinned, sandbox.KindTiming, sandbox.KindReleased} {
-		r.Report(sandbox.Event{Kind: kind, Record: rec})
+	for _, kind := range []record.Kind{record.KindPinned, record.KindTiming, record.KindReleased} {
+		r.Report(record.Event{Kind: kind, Record: rec})
 	}
 	life := out.Len()
 	out.Reset()
-	r.Report(sandbox.Event{Kind: sandbox.KindStale, Record: rec, Changes: []sandbox.Change{
+	r.Report(record.Event{Kind: record.KindStale, Record: rec, Changes: []record.Change{
 		{Dst: neighbors[0].Dst, Dev: "eth0", Was: "ee:ee:ee:ee:ee:ee", Now: "02:00:00:00:00:01"}, {Dst: neighbors[1].Dst, Dev: "eth0", Was: "ee:ee:ee:ee:ee:ee", Now: "02:00:00:00:00:01"},
 	}})
 	doc := figures.Read(t, "../docs/scale.md")

@@ -16,7 +16,7 @@ import (
 	"github.com/neighpin/neighpin/internal/status"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // maxShown bounds what is read of a namespace, of each kind.
@@ -27,7 +27,7 @@ type Story struct {
 	// Problems are what keeps it from being as it should be, in a word each.
 	Problems []string `json:"problems"`
 	// Record is what neighpin has noted; its history is in it.
-	Record sandbox.Record `json:"record"`
+	Record record.Record `json:"record"`
 	// Copied is what the runtime has in a stack of its own, by the record.
 	Copied []neighbor.Neighbor `json:"copied,omitempty"`
 	// Now is what the namespace holds at this moment, and what would be pinned.
@@ -94,14 +94,14 @@ func (a *app) showCommand() *cobra.Command {
 
 // choose finds the one sandbox that is meant: by the pod's namespace and name, by its
 // name alone, by the sandbox's id or the beginning of it.
-func choose(records []sandbox.Record, what string) (sandbox.Record, error) {
-	for _, matches := range []func(sandbox.Record) bool{
-		func(rec sandbox.Record) bool { return rec.ID == what },
-		func(rec sandbox.Record) bool { return rec.Namespace+"/"+rec.Name == what },
-		func(rec sandbox.Record) bool { return rec.Name == what },
-		func(rec sandbox.Record) bool { return what != "" && strings.HasPrefix(rec.ID, what) },
+func choose(records []record.Record, what string) (record.Record, error) {
+	for _, matches := range []func(record.Record) bool{
+		func(rec record.Record) bool { return rec.ID == what },
+		func(rec record.Record) bool { return rec.Namespace+"/"+rec.Name == what },
+		func(rec record.Record) bool { return rec.Name == what },
+		func(rec record.Record) bool { return what != "" && strings.HasPrefix(rec.ID, what) },
 	} {
-		var found []sandbox.Record
+		var found []record.Record
 		for _, rec := range records {
 			if matches(rec) {
 				found = append(found, rec)
@@ -117,13 +117,13 @@ func choose(records []sandbox.Record, what string) (sandbox.Record, error) {
 		for _, rec := range found {
 			names = append(names, fmt.Sprintf("%s %s", podName(rec), quoteOdd(rec.ID)))
 		}
-		return sandbox.Record{}, fmt.Errorf("find sandbox %q: %d match, name one by its id: %s", what, len(found), strings.Join(names, ", "))
+		return record.Record{}, fmt.Errorf("find sandbox %q: %d match, name one by its id: %s", what, len(found), strings.Join(names, ", "))
 	}
-	return sandbox.Record{}, fmt.Errorf("find sandbox %q: none of %d on this node is meant; neighpin list shows them, and a pod that is not selected is not listed", what, len(records))
+	return record.Record{}, fmt.Errorf("find sandbox %q: none of %d on this node is meant; neighpin list shows them, and a pod that is not selected is not listed", what, len(records))
 }
 
 // tell collects the story. What cannot be read is named in it.
-func tell(ctx context.Context, rec sandbox.Record) Story {
+func tell(ctx context.Context, rec record.Record) Story {
 	story := Story{Record: rec, Problems: status.Problems(rec)}
 	if story.Problems == nil {
 		story.Problems = []string{}
@@ -152,7 +152,7 @@ func tell(ctx context.Context, rec sandbox.Record) Story {
 }
 
 // present reads the sandbox's namespace, if it still is the one that was recorded.
-func present(ctx context.Context, host *netns.Host, rec sandbox.Record) (*Present, error) {
+func present(ctx context.Context, host *netns.Host, rec record.Record) (*Present, error) {
 	table, err := neighbor.OpenAt(host, rec.NetNS.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("namespace %s is gone", rec.NetNS.Path)
@@ -168,7 +168,7 @@ func present(ctx context.Context, host *netns.Host, rec sandbox.Record) (*Presen
 	if now.Contents, err = table.Contents(ctx, maxShown); err != nil {
 		return nil, err
 	}
-	found, err := table.Resolve(ctx, neighbor.Query{Known: rec.Neighbors, Limit: maxByHand, Running: rec.Phase == sandbox.Started})
+	found, err := table.Resolve(ctx, neighbor.Query{Known: rec.Neighbors, Limit: maxByHand, Running: rec.Phase == record.Started})
 	if err != nil {
 		return now, err
 	}
@@ -178,7 +178,7 @@ func present(ctx context.Context, host *netns.Host, rec sandbox.Record) (*Presen
 }
 
 // endsOf reads the other ends of the sandbox's links, in the host's namespace.
-func endsOf(ctx context.Context, rec sandbox.Record) ([]neighbor.ShownLink, error) {
+func endsOf(ctx context.Context, rec record.Record) ([]neighbor.ShownLink, error) {
 	if len(rec.Ends) == 0 {
 		return nil, nil
 	}

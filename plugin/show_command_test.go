@@ -9,11 +9,11 @@ import (
 	"testing"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 func TestShowFindsTheSandboxThatIsMeant(t *testing.T) {
-	state := saved(t, record("abc1", "shop", "web"), record("abd2", "shop", "db"), record("e3", "other", "web"), record("f4", "shop", "web"))
+	state := saved(t, recorded("abc1", "shop", "web"), recorded("abd2", "shop", "db"), recorded("e3", "other", "web"), recorded("f4", "shop", "web"))
 	for what, want := range map[string]string{
 		"other/web": "Sandbox:               e3", "db": "Sandbox:               abd2", "abd": "Sandbox:               abd2", "abc1": "Sandbox:               abc1",
 	} {
@@ -58,10 +58,10 @@ func TestShowTellsWhatIsWrongAndIsCalmAboutIt(t *testing.T) {
 // A real namespace: what it holds is read as it is, and nothing in it changes.
 func TestShowReadsTheNamespaceAsItIsNow(t *testing.T) {
 	ns, outside := newPod(t)
-	rec := record("a1", "shop", "web")
+	rec := recorded("a1", "shop", "web")
 	rec.Taken, rec.Neighbors[0].Dst = false, netip.MustParseAddr("10.88.0.1")
 	rec.Neighbors[0].LLAddr = neighbor.HardwareAddr(outside.MAC("veth0"))
-	rec.NetNS = sandbox.NetNS{Path: ns.Mount(), Cookie: ns.Cookie()}
+	rec.NetNS = record.NetNS{Path: ns.Mount(), Cookie: ns.Cookie()}
 	state := saved(t, rec)
 	before := ns.Output("neigh", "show", "nud", "all")
 	got := neighpin(nil, "show", "shop/web", "-o", "json", "--state-dir", state)

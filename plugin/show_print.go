@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 const timeForm = "2006-01-02 15:04:05.000 MST"
@@ -68,7 +68,7 @@ func printHead(w io.Writer, story Story) {
 	status := "as it should be"
 	if len(story.Problems) > 0 {
 		status = strings.Join(story.Problems, ", ")
-	} else if rec.Phase == sandbox.Starting {
+	} else if rec.Phase == record.Starting {
 		status = "starting"
 	}
 	line("Status", status)
@@ -188,7 +188,7 @@ func printPresent(w io.Writer, now *Present) {
 	}
 }
 
-func printHistory(w io.Writer, history []sandbox.Moment) {
+func printHistory(w io.Writer, history []record.Moment) {
 	if len(history) == 0 {
 		return
 	}

@@ -13,13 +13,13 @@ import (
 	"github.com/neighpin/neighpin/hooks/nri"
 	"github.com/neighpin/neighpin/internal/config"
 	"github.com/neighpin/neighpin/internal/status"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // snapshot collects the status of the daemon's parts.
 func (d *daemon) snapshot(conf config.Config) status.Status {
 	told := d.outline(conf)
-	told.Sandboxes = slices.AppendSeq([]sandbox.Record{}, told.Records)
+	told.Sandboxes = slices.AppendSeq([]record.Record{}, told.Records)
 	return told
 }
 

@@ -10,7 +10,7 @@ import (
 
 	"github.com/neighpin/neighpin/internal/config"
 	"github.com/neighpin/neighpin/internal/status"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // printStatus prints the daemon's connections, then a table with a line for each
@@ -55,7 +55,7 @@ func printConnections(w io.Writer, told status.Status) {
 
 // printGateways prints a sandbox's lines of the table: its gateways, and what is
 // wrong about one of them.
-func printGateways(w io.Writer, rec sandbox.Record) {
+func printGateways(w io.Writer, rec record.Record) {
 	tail := fmt.Sprintf("%s\t%s\t%d", rec.Timing.Verdict, margin(rec.Timing), rec.Repins)
 	row := func(gateway, lladdr any, dev string, source string) {
 		fmt.Fprintf(w, "%s\t%v\t%v\t%s\t%s\t%s\n", podAndHandler(rec), gateway, lladdr, dev, source, tail)
@@ -78,7 +78,7 @@ func printGateways(w io.Writer, rec sandbox.Record) {
 }
 
 // printRemarks prints what else there is to say of a sandbox, a line each.
-func printRemarks(w io.Writer, rec sandbox.Record) {
+func printRemarks(w io.Writer, rec record.Record) {
 	line := func(format string, args ...any) {
 		fmt.Fprintf(w, "%s\t%s\n", podAndHandler(rec), fmt.Sprintf(format, args...))
 	}
@@ -99,7 +99,7 @@ func printRemarks(w io.Writer, rec sandbox.Record) {
 }
 
 // podAndHandler begins each line about a sandbox.
-func podAndHandler(rec sandbox.Record) string {
+func podAndHandler(rec record.Record) string {
 	return quoteOdd(rec.Namespace+"/"+rec.Name) + "\t" + quoteOdd(rec.Handler)
 }
 

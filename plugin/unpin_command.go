@@ -14,6 +14,7 @@ import (
 	"github.com/neighpin/neighpin/pkg/hoststate"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
+	"github.com/neighpin/neighpin/pkg/record"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
@@ -25,7 +26,7 @@ type Undone struct {
 	ID        string              `json:"id"`
 	Namespace string              `json:"namespace"`
 	Name      string              `json:"name"`
-	NetNS     sandbox.NetNS       `json:"netns"`
+	NetNS     record.NetNS        `json:"netns"`
 	Released  []neighbor.Neighbor `json:"released"`
 	// ReturnPath are entries on the host.
 	ReturnPath []hoststate.Entry `json:"returnPath,omitempty"`
@@ -74,7 +75,7 @@ func undoAll(ctx context.Context, stateDir string) ([]Undone, error) {
 		return undone, err
 	}
 	defer func() { _ = host.Close() }()
-	all, err := sandbox.RecordsIn(stateDir).UndoAll(ctx, host)
+	all, err := sandbox.UndoAll(ctx, record.In(stateDir), host)
 	for _, u := range all {
 		rec := u.Record
 		if u.Released == nil {

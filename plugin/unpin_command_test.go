@@ -14,7 +14,7 @@ import (
 
 	"github.com/neighpin/neighpin/internal/nstest"
 	"github.com/neighpin/neighpin/internal/status"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // Two namespaces are pinned; one is gone and its name given to another by the time of the uninstallation.
@@ -69,7 +69,7 @@ func TestUnpinAllRefusesWhileTheDaemonRuns(t *testing.T) {
 	t.Cleanup(func() { _ = os.RemoveAll(state) })
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	server, err := status.Serve(state, status.Answers{Status: func() status.Status { return status.Status{Sandboxes: []sandbox.Record{}} }, Alive: fine}, log)
+	server, err := status.Serve(state, status.Answers{Status: func() status.Status { return status.Status{Sandboxes: []record.Record{}} }, Alive: fine}, log)
 	if err != nil {
 		t.Fatal(err)
 	}

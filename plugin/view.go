@@ -9,18 +9,18 @@ import (
 	"time"
 
 	"github.com/neighpin/neighpin/internal/status"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // sandboxes are those that the daemon knows, or, where none answers, those of its
 // records: these are what was written last, and nobody keeps them true.
-func (a *app) sandboxes(ctx context.Context, stateDir string) ([]sandbox.Record, error) {
+func (a *app) sandboxes(ctx context.Context, stateDir string) ([]record.Record, error) {
 	told, err := status.Ask(ctx, stateDir)
 	if err == nil {
 		return told.Sandboxes, nil
 	}
 	fmt.Fprintf(a.stderr, "neighpin: warning: %v; what follows is from its records\n", err)
-	records, err := sandbox.RecordsIn(stateDir).List()
+	records, err := record.In(stateDir).List()
 	if err != nil && len(records) > 0 {
 		fmt.Fprintf(a.stderr, "neighpin: warning: %v\n", err)
 		err = nil
@@ -29,11 +29,11 @@ func (a *app) sandboxes(ctx context.Context, stateDir string) ([]sandbox.Record,
 }
 
 // word is the state of a sandbox as a column has it.
-func word(rec sandbox.Record) string {
+func word(rec record.Record) string {
 	if list := status.Problems(rec); len(list) > 0 {
 		return strings.Join(list, ",")
 	}
-	if rec.Phase == sandbox.Starting {
+	if rec.Phase == record.Starting {
 		return "Starting"
 	}
 	return "OK"
@@ -57,7 +57,7 @@ func age(since, now time.Time) string {
 	return fmt.Sprintf("%dd", d/day)
 }
 
-func margin(t sandbox.Timing) string {
+func margin(t record.Timing) string {
 	if t.MarginMs == 0 {
 		return "-"
 	}
@@ -73,7 +73,7 @@ func orNone(text string) string {
 }
 
 // podName is namespace/name for a terminal.
-func podName(rec sandbox.Record) string {
+func podName(rec record.Record) string {
 	if rec.Name == "" {
 		return "by hand"
 	}

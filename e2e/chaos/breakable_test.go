@@ -19,10 +19,13 @@ import (
 // lays changed copies of its sources over them (go build -overlay).
 const brokenFile = "/run/np/broken"
 
-// brokenSource is the one source that the product does not have.
+// cutFolders are those of the packages that repair, whose sources are searched for the places to cut.
+var cutFolders = []string{"pkg/sandbox", "pkg/neighbor"}
+
+// brokenSource is the one source that the product does not have, in each of cutFolders after its package's name.
 const brokenSource = `// SPDX-License-Identifier: Apache-2.0
 
-package sandbox
+package %s
 
 import "os"
 
@@ -32,7 +35,7 @@ func broken(path string) bool {
 }
 `
 
-// cut is one place where a repair path can be cut: in pkg/sandbox, where the code reads was, it is made to read now, in which %s stands for
+// cut is one place where a repair path can be cut: where the code reads was, it is made to read now, in which %s stands for
 // the question whether the path is broken.
 type cut struct{ path, was, now string }
 
@@ -50,14 +53,14 @@ var cuts = []cut{
 	{lifeNudges, "case <-l.nudge:\n", "case <-l.nudge:\n\t\tif %s { return false, nil }\n"},
 	{handOver, "if lives {\n\t\te.guard.take(s)", "if lives && !%s {\n\t\te.guard.take(s)"},
 	{comparison, "g.mark(w, slow)", "if !%s { g.mark(w, slow) }"},
-	{withdrawal, "_, releaseErr := table.Release(ctx, untrue)", "if %s { untrue = nil }\n\t_, releaseErr := table.Release(ctx, untrue)"},
+	{withdrawal, "_, releaseErr := t.Release(ctx, untrue)", "if %s { untrue = nil }\n\t_, releaseErr := t.Release(ctx, untrue)"},
 	{replacement, "; old || !n.Permanent() {", "; old && !%s || !n.Permanent() {"},
 	{routeless, "if len(known) == 0 {\n\t\treturn nil, nil\n\t}\n\tnow, err", "if len(known) == 0 || %s {\n\t\treturn known, nil\n\t}\n\tnow, err"},
 	{staleness, "reason neighbor.Reason) {\n\tsince := time.Now().UTC()", "reason neighbor.Reason) {\n\tif %s { return }\n\tsince := time.Now().UTC()"},
 	{correction, "return c.correct(ctx, now.Outdated)", "if %s { return nil }\n\treturn c.correct(ctx, now.Outdated)"},
 	{retry, "g.postpone(w, firstRetry<<w.failures)", "if !%s { g.postpone(w, firstRetry<<w.failures) }"},
 	{forgetting, "func (e *Engine) forget(s *sandbox) {\n", "func (e *Engine) forget(s *sandbox) {\n\tif %s { return }\n"},
-	{remains, "case rec.Gone(e.ctx):\n\t\te.removeRecord(s)\n\tcase rec.byHand", "case rec.Gone(e.ctx):\n\t\tif !%s { e.removeRecord(s) }\n\tcase rec.byHand"},
+	{remains, "case rec.Gone(e.ctx):\n\t\te.removeRecord(s)\n\tcase rec.ByHand", "case rec.Gone(e.ctx):\n\t\tif !%s { e.removeRecord(s) }\n\tcase rec.ByHand"},
 }
 
 // breakable is the program that buildBreakable makes; by the name neighpin-... it would be a runtime's wrapper.
@@ -77,7 +80,7 @@ func buildBreakable(ctx context.Context, programs setup.Programs) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	overlay, err := cutSources(filepath.Join(root, "pkg", "sandbox"), dir)
+	overlay, err := cutSources(root, dir)
 	if err != nil {
 		return fmt.Errorf("break neighpin: %w", err)
 	}
@@ -98,22 +101,11 @@ func buildBreakable(ctx context.Context, programs setup.Programs) error {
 	return nil
 }
 
-// cutSources writes changed copies of the sources in from to a folder and says which is laid over which.
-func cutSources(from, to string) (overlay map[string]string, err error) {
-	paths, err := filepath.Glob(filepath.Join(from, "*.go"))
+// cutSources writes changed copies of the sources under root to a folder and says which is laid over which.
+func cutSources(root, to string) (overlay map[string]string, err error) {
+	sources, err := readSources(root)
 	if err != nil {
 		return nil, err
-	}
-	sources := map[string]string{}
-	for _, path := range paths {
-		if strings.HasSuffix(path, "_test.go") {
-			continue
-		}
-		data, err := os.ReadFile(path)
-		if err != nil {
-			return nil, err
-		}
-		sources[path] = string(data)
 	}
 	changed := map[string]bool{}
 	for _, c := range cuts {
@@ -129,14 +121,38 @@ func cutSources(from, to string) (overlay map[string]string, err error) {
 			return nil, fmt.Errorf("cut %q: %q is in the sources %d times, want once", c.path, c.was, found)
 		}
 	}
-	added := filepath.Join(from, "broken.go")
-	sources[added], changed[added] = brokenSource, true
+	for _, folder := range cutFolders {
+		added := filepath.Join(root, folder, "broken.go")
+		sources[added], changed[added] = fmt.Sprintf(brokenSource, filepath.Base(folder)), true
+	}
 	overlay = map[string]string{}
 	for path := range changed {
-		overlay[path] = filepath.Join(to, filepath.Base(path))
+		overlay[path] = filepath.Join(to, filepath.Base(filepath.Dir(path))+"_"+filepath.Base(path))
 		if err := os.WriteFile(overlay[path], []byte(sources[path]), 0o644); err != nil {
 			return nil, err
 		}
 	}
 	return overlay, nil
+}
+
+// readSources reads the sources of cutFolders, by their paths.
+func readSources(root string) (map[string]string, error) {
+	sources := map[string]string{}
+	for _, folder := range cutFolders {
+		paths, err := filepath.Glob(filepath.Join(root, folder, "*.go"))
+		if err != nil {
+			return nil, err
+		}
+		for _, path := range paths {
+			if strings.HasSuffix(path, "_test.go") {
+				continue
+			}
+			data, err := os.ReadFile(path)
+			if err != nil {
+				return nil, err
+			}
+			sources[path] = string(data)
+		}
+	}
+	return sources, nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/neighpin/neighpin/internal/nstest"
 	"github.com/neighpin/neighpin/pkg/annotation"
+	"github.com/neighpin/neighpin/pkg/record"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
@@ -114,7 +115,7 @@ func TestLiveFileIsMountedReadOnly(t *testing.T) {
 		!slices.Contains(mounts[0].Options, "ro") {
 		t.Fatalf("mounts %v", mounts)
 	}
-	data, err := os.ReadFile(filepath.Join(mounts[0].Source, sandbox.LiveFileName))
+	data, err := os.ReadFile(filepath.Join(mounts[0].Source, record.LiveFileName))
 	if err != nil || string(data) != adjusted.GetAnnotations()[annotation.Key] {
 		t.Errorf("the file says %q, %v; the annotation %q", data, err, adjusted.GetAnnotations()[annotation.Key])
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/neighpin/neighpin/pkg/annotation"
+	"github.com/neighpin/neighpin/pkg/record"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
@@ -94,7 +95,7 @@ func (h *handlers) abort(err error) {
 // nothing: a sandbox that is not listed may be one that is being created.
 func (h *handlers) Synchronize(ctx context.Context, pods []*api.PodSandbox, containers []*api.Container) ([]*api.ContainerUpdate, error) {
 	defer h.observed("Synchronize", time.Now(), nil)
-	ids := make([]sandbox.Identity, 0, len(pods))
+	ids := make([]record.Identity, 0, len(pods))
 	for _, pod := range pods {
 		ids = append(ids, identify(pod))
 	}
@@ -165,8 +166,8 @@ func same(a, b string) bool {
 
 // identify translates NRI's pod. One on the host's network has no network
 // namespace with a path.
-func identify(pod *api.PodSandbox) sandbox.Identity {
-	id := sandbox.Identity{
+func identify(pod *api.PodSandbox) record.Identity {
+	id := record.Identity{
 		ID: pod.GetId(), Name: pod.GetName(), Namespace: pod.GetNamespace(), UID: pod.GetUid(),
 		Handler: pod.GetRuntimeHandler(), Annotations: pod.GetAnnotations(),
 	}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/neighpin/neighpin/internal/nstest"
 	"github.com/neighpin/neighpin/pkg/containerd"
+	"github.com/neighpin/neighpin/pkg/record"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
@@ -200,7 +201,7 @@ func (p *plugin) count(hook string) int {
 
 type silent struct{}
 
-func (silent) Report(sandbox.Event) {}
+func (silent) Report(record.Event) {}
 
 // runcStore stands in for containerd's sandbox store: every sandbox that NRI
 // tells of is runc's. It does not list any, so that NRI is the only way in.

@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/netns"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // Exit codes of [Wrap] and [Hook].
@@ -76,7 +76,7 @@ type worker struct {
 	Options
 	host *netns.Host
 	// records is nil where the state directory cannot be used.
-	records *sandbox.Records
+	records *record.Dir
 	say     teller
 }
 
@@ -86,7 +86,7 @@ func (w *worker) ready() (err error) {
 	if w.host, err = netns.NewHost(); err != nil {
 		return err
 	}
-	if w.records, err = sandbox.OpenRecords(w.StateDir); err != nil {
+	if w.records, err = record.Open(w.StateDir); err != nil {
 		w.records = nil
 		w.say.warn("no record is kept: %v", err)
 	}

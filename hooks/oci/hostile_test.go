@@ -8,7 +8,7 @@ import (
 
 	"github.com/neighpin/neighpin/pkg/annotation"
 	"github.com/neighpin/neighpin/pkg/neighbor"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // The kubelet creates a refused container again and again. CRI-O's sandbox without
@@ -33,13 +33,13 @@ func TestTheDaemonsRecordAdmitsNothing(t *testing.T) {
 	ns := newSegment(t)
 	b := newBed(t)
 	path := ns.Mount()
-	records, err := sandbox.OpenRecords(b.options.StateDir)
+	records, err := record.Open(b.options.StateDir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := records.Save(sandbox.Record{
-		ID: "pod", NetNS: sandbox.NetNS{Path: path, Cookie: ns.Cookie()}, Phase: sandbox.Starting,
-		Timing: sandbox.Timing{Verdict: sandbox.Pending},
+	if err := records.Save(record.Record{
+		ID: "pod", NetNS: record.NetNS{Path: path, Cookie: ns.Cookie()}, Phase: record.Starting,
+		Timing: record.Timing{Verdict: record.Pending},
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"github.com/neighpin/neighpin/internal/nstest"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 func TestMain(m *testing.M) { nstest.Main(m) }
@@ -152,8 +152,8 @@ func (b *bed) messages() map[string]string {
 	return found
 }
 
-func (b *bed) record(id string) (sandbox.Record, error) {
-	return sandbox.RecordsIn(b.options.StateDir).Load(id)
+func (b *bed) record(id string) (record.Record, error) {
+	return record.In(b.options.StateDir).Load(id)
 }
 
 func ran(o outcome) bool { return o.path != "" }

@@ -15,7 +15,7 @@ import (
 	"github.com/neighpin/neighpin/pkg/annotation"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // subject is a container and the namespace that is its network.
@@ -46,7 +46,7 @@ func (s subject) recordID(cookie uint64) string {
 			return id
 		}
 	}
-	return sandbox.ByHandID(cookie)
+	return record.ByHandID(cookie)
 }
 
 // plain tells whether a text is made of what ids and names of Kubernetes are made
@@ -81,21 +81,21 @@ func (r *refusal) Error() string {
 // where apply is given. An error, which may be a *refusal, does not mean that
 // nothing was pinned: the record says what was. The record is empty for the
 // host's namespace, which is left alone.
-func (w *worker) pin(ctx context.Context, s subject, apply *annotation.Annotation) (sandbox.Record, error) {
+func (w *worker) pin(ctx context.Context, s subject, apply *annotation.Annotation) (record.Record, error) {
 	table, err := neighbor.OpenAt(w.host, s.path)
 	if errors.Is(err, netns.ErrHost) {
 		w.say.warn("nothing is pinned for %s: %v", s.name(), err)
-		return sandbox.Record{}, nil
+		return record.Record{}, nil
 	}
 	if err != nil {
-		return sandbox.Record{}, err
+		return record.Record{}, err
 	}
 	defer func() { _ = table.Close() }()
 
 	old, recorded, running := w.recorded(s, table.Cookie())
 	found, err := table.Resolve(ctx, neighbor.Query{Known: old.Neighbors, Limit: w.MaxNeighbors, Running: running})
 	if err != nil {
-		return sandbox.Record{}, err
+		return record.Record{}, err
 	}
 	if found.HandedOver {
 		// Taken before, as by a container that was there before this one.
@@ -107,7 +107,7 @@ func (w *worker) pin(ctx context.Context, s subject, apply *annotation.Annotatio
 		return old, err
 	}
 	found = applied(found, apply)
-	written, err := sandbox.Write(ctx, table, found)
+	written, err := table.Write(ctx, found)
 	rec := w.record(s, table.Cookie(), written)
 	if !recorded || len(written.New) > 0 || !slices.EqualFunc(old.Neighbors, written.Neighbors, neighbor.Neighbor.Same) {
 		w.save(rec)
@@ -139,12 +139,8 @@ func applied(found neighbor.Resolution, a *annotation.Annotation) neighbor.Resol
 			// It is not here yet, and will be ours.
 			source = neighbor.SourceLearned
 		}
-		family := neighbor.FamilyInet6
-		if s.Dst.Is4() {
-			family = neighbor.FamilyInet
-		}
 		found.Neighbors = append(found.Neighbors, neighbor.Neighbor{
-			Dst: s.Dst, Dev: s.Dev, LLAddr: neighbor.HardwareAddr(a.Neighbors[at].LLAddr), Family: family, Source: source,
+			Dst: s.Dst, Dev: s.Dev, LLAddr: neighbor.HardwareAddr(a.Neighbors[at].LLAddr), Family: neighbor.FamilyOf(s.Dst), Source: source,
 		})
 	}
 	found.Skipped = skipped
@@ -165,40 +161,40 @@ func unknown(r neighbor.Reason) bool {
 // pinned there before: this wrapper, the daemon, or somebody by hand. It is the
 // subject's own record, or that of another who began there before: then programs
 // may run there.
-func (w *worker) recorded(s subject, cookie uint64) (rec sandbox.Record, own, running bool) {
+func (w *worker) recorded(s subject, cookie uint64) (rec record.Record, own, running bool) {
 	if w.records == nil {
-		return sandbox.Record{}, false, s.running
+		return record.Record{}, false, s.running
 	}
-	for _, id := range []string{s.recordID(cookie), sandbox.ByHandID(cookie)} {
+	for _, id := range []string{s.recordID(cookie), record.ByHandID(cookie)} {
 		if rec, err := w.records.Load(id); err == nil && rec.NetNS.Cookie == cookie {
 			return rec, rec.ID == s.recordID(cookie), s.running
 		}
 	}
 	if byContainerd, byCRIO := s.spec.managed(); byContainerd != byCRIO {
-		return sandbox.Record{}, false, s.running // its engine says that nobody was there
+		return record.Record{}, false, s.running // its engine says that nobody was there
 	}
 	// Records that cannot be read are of others.
 	if all, _ := w.records.ByCookie(cookie); len(all) > 0 {
 		return all[0], false, true
 	}
-	return sandbox.Record{}, false, s.running
+	return record.Record{}, false, s.running
 }
 
 // record is what the subject's record says if nobody else keeps one.
-func (w *worker) record(s subject, cookie uint64, written sandbox.Written) sandbox.Record {
+func (w *worker) record(s subject, cookie uint64, written neighbor.Written) record.Record {
 	now := time.Now().UTC()
-	rec := sandbox.Record{
+	rec := record.Record{
 		ID:   s.recordID(cookie),
 		Name: s.spec.word(podName), Namespace: s.spec.word(podNamespace), UID: s.spec.word(podUID),
 		Handler: s.spec.word(podHandler),
-		NetNS:   sandbox.NetNS{Path: s.path, Cookie: cookie}, Phase: sandbox.Started,
+		NetNS:   record.NetNS{Path: s.path, Cookie: cookie}, Phase: record.Started,
 		Neighbors: written.Neighbors, Skipped: written.Skipped, CapturedAt: now, Annotated: w.Annotate,
 		// In line, before the runtime ran: but nobody watches the pins from here
 		// until it reads them.
-		Timing: sandbox.Timing{Verdict: sandbox.Unproven, PinnedAt: now},
+		Timing: record.Timing{Verdict: record.Unproven, PinnedAt: now},
 	}
 	if len(rec.Neighbors) == 0 {
-		rec.Timing = sandbox.Timing{Verdict: sandbox.Nothing}
+		rec.Timing = record.Timing{Verdict: record.Nothing}
 	}
 	return rec
 }
@@ -207,12 +203,12 @@ func (w *worker) record(s subject, cookie uint64, written sandbox.Written) sandb
 // same sandbox stays, but for the neighbors. The record of another namespace that
 // is still there stays as it is: not every engine keeps its users from naming
 // another's sandbox.
-func (w *worker) save(rec sandbox.Record) {
+func (w *worker) save(rec record.Record) {
 	if w.records == nil {
 		return
 	}
 	others := false
-	err := w.records.Merge(rec, func(old, rec sandbox.Record) sandbox.Record {
+	err := w.records.Merge(rec, func(old, rec record.Record) record.Record {
 		if old.NetNS.Cookie != rec.NetNS.Cookie {
 			if others = netns.Exists(old.NetNS.Path, old.NetNS.Cookie); others {
 				return old
@@ -233,7 +229,7 @@ func (w *worker) save(rec sandbox.Record) {
 
 // attend pins for the container that its namespace belongs to, and looks up what
 // stands there for one that joins. The record is empty where nothing is known.
-func (w *worker) attend(ctx context.Context, s subject, apply *annotation.Annotation) (sandbox.Record, error) {
+func (w *worker) attend(ctx context.Context, s subject, apply *annotation.Annotation) (record.Record, error) {
 	is, id := s.spec.role()
 	if is == roleOwn {
 		return w.pin(ctx, s, apply)
@@ -256,14 +252,14 @@ func (w *worker) attend(ctx context.Context, s subject, apply *annotation.Annota
 
 // lacks tells whether a sandbox has gateways that are not pinned, or may have. One
 // on the host's network has none.
-func lacks(rec sandbox.Record) bool {
+func lacks(rec record.Record) bool {
 	return rec.NetNS.Cookie != 0 && (rec.CapturedAt.IsZero() ||
 		slices.ContainsFunc(rec.Skipped, func(s neighbor.Skipped) bool { return s.Reason.NoTruth() }))
 }
 
 // sandboxRecord is the record of the sandbox that a container joins. It is found,
 // and empty, for a sandbox on the host's network.
-func (w *worker) sandboxRecord(s subject, id string) (rec sandbox.Record, found bool, err error) {
+func (w *worker) sandboxRecord(s subject, id string) (rec record.Record, found bool, err error) {
 	ns, err := w.host.Open(s.path)
 	if errors.Is(err, netns.ErrHost) {
 		// Containers join that by the path of their sandbox's process.
@@ -309,5 +305,5 @@ func (w *worker) forget(id string) error {
 	if !plain(id) {
 		return nil
 	}
-	return sandbox.RecordsIn(w.StateDir).Delete(id)
+	return record.In(w.StateDir).Delete(id)
 }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/neighpin/neighpin/internal/nstest"
 	"github.com/neighpin/neighpin/pkg/annotation"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 func TestAContainerThatJoinsIsAnnotatedAndNotPinnedAgain(t *testing.T) {
@@ -124,12 +124,12 @@ func TestTheDaemonsRecordIsShared(t *testing.T) {
 	ns, _ := newPod(t)
 	b := newBed(t)
 	bundle := newBundle(t, ns.Mount(), nil)
-	daemons := sandbox.Record{
+	daemons := record.Record{
 		ID: "abc", Name: "web", Namespace: "shop", UID: "u", Handler: "runsc", Runtime: "io.containerd.runsc.v1",
-		NetNS: sandbox.NetNS{Path: "/var/run/netns/x", Cookie: ns.Cookie()}, Phase: sandbox.Starting, Repins: 3,
-		Timing: sandbox.Timing{Verdict: sandbox.Pending},
+		NetNS: record.NetNS{Path: "/var/run/netns/x", Cookie: ns.Cookie()}, Phase: record.Starting, Repins: 3,
+		Timing: record.Timing{Verdict: record.Pending},
 	}
-	records, err := sandbox.OpenRecords(b.options.StateDir)
+	records, err := record.Open(b.options.StateDir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func TestTheDaemonsRecordIsShared(t *testing.T) {
 	if err != nil || len(rec.Owned()) != 2 || !rec.Annotated || rec.CapturedAt.IsZero() {
 		t.Errorf("record %+v, %v", rec, err)
 	}
-	if rec.Runtime != daemons.Runtime || rec.Phase != sandbox.Starting || rec.Timing != daemons.Timing || rec.NetNS != daemons.NetNS || rec.Repins != 3 {
+	if rec.Runtime != daemons.Runtime || rec.Phase != record.Starting || rec.Timing != daemons.Timing || rec.NetNS != daemons.NetNS || rec.Repins != 3 {
 		t.Errorf("the daemon's part of the record became %+v", rec)
 	}
 	// Nothing new: nothing is written.
@@ -168,7 +168,7 @@ func TestAnIdThatIsNoFileNameIsRecordedByHand(t *testing.T) {
 	if got := b.begin(cmdCreate, newBundle(t, ns.Mount(), nil), "../../x"); !ran(got) || permanent(ns) != 2 {
 		t.Errorf("%+v", got)
 	}
-	if rec, err := b.record(sandbox.ByHandID(ns.Cookie())); err != nil || len(rec.Owned()) != 2 {
+	if rec, err := b.record(record.ByHandID(ns.Cookie())); err != nil || len(rec.Owned()) != 2 {
 		t.Errorf("record %+v, %v", rec, err)
 	}
 }

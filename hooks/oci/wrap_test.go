@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/pkg/annotation"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 func TestCreatePinsAnnotatesAndHandsOver(t *testing.T) {
@@ -40,7 +40,7 @@ func TestCreatePinsAnnotatesAndHandsOver(t *testing.T) {
 				t.Errorf("other annotations: %v", annotations)
 			}
 			rec, err := b.record("abc")
-			if err != nil || rec.NetNS.Cookie != ns.Cookie() || len(rec.Owned()) != 2 || !rec.Annotated || rec.Timing.Verdict != sandbox.Unproven ||
+			if err != nil || rec.NetNS.Cookie != ns.Cookie() || len(rec.Owned()) != 2 || !rec.Annotated || rec.Timing.Verdict != record.Unproven ||
 				rec.Name != "web" || rec.Namespace != "shop" || rec.UID != "u" || rec.Handler != "gvisor" {
 				t.Errorf("record %+v, %v", rec, err)
 			}
@@ -233,7 +233,7 @@ func TestEnforceLetsPassWhatHasNothingToPin(t *testing.T) {
 	if got := b.begin(cmdCreate, newBundle(t, ns.Mount(), nil), "abc"); !ran(got) {
 		t.Errorf("%+v, said %v", got, b.messages())
 	}
-	if rec, err := b.record("abc"); err != nil || rec.Timing.Verdict != sandbox.Nothing {
+	if rec, err := b.record("abc"); err != nil || rec.Timing.Verdict != record.Nothing {
 		t.Errorf("record %+v, %v", rec, err)
 	}
 }

@@ -5,6 +5,7 @@ package config
 import (
 	"testing"
 
+	"github.com/neighpin/neighpin/pkg/record"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
@@ -20,7 +21,7 @@ func TestKataIsPinnedAndNothingElseByDefault(t *testing.T) {
 			"no wish": nil,
 			"all":     {sandbox.PinAnnotation: "true", sandbox.FileAnnotation: "true"},
 		} {
-			id := sandbox.Identity{Handler: handler, Runtime: "io.containerd." + handler + ".v2", NetNSPath: "/var/run/netns/x", Annotations: wishes}
+			id := record.Identity{Handler: handler, Runtime: "io.containerd." + handler + ".v2", NetNSPath: "/var/run/netns/x", Annotations: wishes}
 			if got := selector.Select(id); got != (sandbox.Selection{Pin: true}) {
 				t.Errorf("%s, %s: %+v, want it pinned and nothing else", handler, name, got)
 			}
@@ -33,7 +34,7 @@ func TestKataIsPinnedAndNothingElseByDefault(t *testing.T) {
 func TestKataCanBeLeftAlone(t *testing.T) {
 	c := Default()
 	selector := sandbox.Selector{Handlers: c.Handlers, Annotate: c.Annotate, PodAnnotations: sandbox.AllowAnnotation}
-	pod := sandbox.Identity{Handler: "kata-rs", NetNSPath: "/var/run/netns/x"}
+	pod := record.Identity{Handler: "kata-rs", NetNSPath: "/var/run/netns/x"}
 	listed := selector
 	listed.Handlers = []string{"runsc*", "gvisor*", "kata-qemu"}
 	if got := listed.Select(pod); got.Pin {

@@ -13,7 +13,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // stateQuiet is how long the log is silent about records after one line on
@@ -46,13 +46,13 @@ type telling struct {
 	said  bool      // that some are left out
 }
 
-var _ sandbox.Reporter = (*Log)(nil)
+var _ record.Reporter = (*Log)(nil)
 
 // New returns a log that writes to another, of which levels and format are its own.
 func New(log logrus.FieldLogger) *Log { return &Log{log: log} }
 
 // Report writes one event.
-func (l *Log) Report(event sandbox.Event) {
+func (l *Log) Report(event record.Event) {
 	log := l.log
 	if event.Record.ID != "" {
 		log = log.WithFields(podFields(event.Record))
@@ -68,39 +68,39 @@ func (l *Log) Report(event sandbox.Event) {
 		return
 	}
 	switch event.Kind {
-	case sandbox.KindPinned:
+	case record.KindPinned:
 		log.Debug("gateways pinned")
-	case sandbox.KindRepinned:
+	case record.KindRepinned:
 		log.WithField("repins", event.Record.Repins).Info("pins written again")
-	case sandbox.KindTiming:
+	case record.KindTiming:
 		l.timing(log, event.Record)
-	case sandbox.KindAdopted:
+	case record.KindAdopted:
 		log.Info("sandbox of an earlier process taken over")
-	case sandbox.KindReleased:
+	case record.KindReleased:
 		log.Debug("sandbox is gone; its record is removed")
-	case sandbox.KindFailed:
+	case record.KindFailed:
 		log.Warn("sandbox is not pinned as it should be")
-	case sandbox.KindUnidentified:
+	case record.KindUnidentified:
 		l.unowned(log.WithField("path", event.Path))
-	case sandbox.KindStore:
+	case record.KindStore:
 		l.store(log, event.Err)
-	case sandbox.KindWithdrawn, sandbox.KindStale, sandbox.KindFresh, sandbox.KindInsists, sandbox.KindConflict, sandbox.KindSilent:
+	case record.KindWithdrawn, record.KindStale, record.KindFresh, record.KindInsists, record.KindConflict, record.KindSilent:
 		drifted(log, event)
-	case sandbox.KindRefused:
+	case record.KindRefused:
 		log.Warn("pod refused: its gateways are not pinned, and enforce is set")
-	case sandbox.KindHostState:
+	case record.KindHostState:
 		hostState(log, event)
-	case sandbox.KindGuard:
+	case record.KindGuard:
 		if event.Err != nil {
 			log.Warn("changes of the host's links cannot be heard; pins are compared with what is true at intervals only (is CAP_NET_BROADCAST granted?)")
 		} else {
 			log.Info("changes of the host's links are heard: pins follow them at once")
 		}
-	case sandbox.KindUnobserved:
+	case record.KindUnobserved:
 		log.Warn("what the pod asks for is not counted, or not all of it")
-	case sandbox.KindStoreless:
+	case record.KindStoreless:
 		log.Info("containerd keeps no records of new sandboxes (1.7 does not), so there is no early path: they are pinned when NRI tells of them, which such a containerd does before it starts them; said once")
-	case sandbox.KindState:
+	case record.KindState:
 		if l.mayTellState() {
 			log.Warn("record could not be read or kept; work goes on without it (is the state directory full or read-only?)")
 		}
@@ -109,7 +109,7 @@ func (l *Log) Report(event sandbox.Event) {
 
 // drifted writes one line for each gateway whose truth, or whose pin, has changed
 // since the sandbox started.
-func drifted(log logrus.FieldLogger, event sandbox.Event) {
+func drifted(log logrus.FieldLogger, event record.Event) {
 	for _, c := range event.Changes {
 		log := log.WithFields(logrus.Fields{"gateway": c.Dst.String(), "dev": c.Dev})
 		for name, value := range map[string]string{
@@ -120,15 +120,15 @@ func drifted(log logrus.FieldLogger, event sandbox.Event) {
 			}
 		}
 		switch event.Kind {
-		case sandbox.KindWithdrawn:
+		case record.KindWithdrawn:
 			log.Warn("pin withdrawn: it is not known to be true any more")
-		case sandbox.KindStale:
+		case record.KindStale:
 			log.Warn("the runtime holds a copy of a gateway's address that is not true any more; only a new pod helps")
-		case sandbox.KindFresh:
+		case record.KindFresh:
 			log.Info("what the runtime copied is true again")
-		case sandbox.KindInsists:
+		case record.KindInsists:
 			log.Warn("somebody in the pod insists on another entry; the gateway is given up and not annotated any more")
-		case sandbox.KindConflict:
+		case record.KindConflict:
 			log = log.WithField("claims", c.Claims)
 			if c.Was == "" {
 				log.Warn("more than one station claims the gateway; it is not pinned")
@@ -141,17 +141,17 @@ func drifted(log logrus.FieldLogger, event sandbox.Event) {
 	}
 }
 
-func (l *Log) timing(log logrus.FieldLogger, rec sandbox.Record) {
+func (l *Log) timing(log logrus.FieldLogger, rec record.Record) {
 	log = log.WithFields(logrus.Fields{"verdict": rec.Timing.Verdict, "repins": rec.Repins})
 	if rec.Timing.MarginMs != 0 {
 		log = log.WithField("marginMs", rec.Timing.MarginMs)
 	}
 	switch rec.Timing.Verdict {
-	case sandbox.InTime:
+	case record.InTime:
 		log.Info("sandbox started with its gateways pinned")
-	case sandbox.Nothing:
+	case record.Nothing:
 		log.Info("sandbox started; it has no gateway that could be pinned")
-	case sandbox.Unproven:
+	case record.Unproven:
 		log.Info("sandbox has started; nothing shows whether it was pinned in time")
 	default:
 		log.Warn("sandbox started before its gateways were pinned")
@@ -192,16 +192,16 @@ func (l *Log) mayTellState() bool {
 
 // mayTellChange bounds what is told of one sandbox's changes; last says once that
 // there is more. The records and the metrics go on counting.
-func (l *Log) mayTellChange(event sandbox.Event) (may, last bool) {
+func (l *Log) mayTellChange(event record.Event) (may, last bool) {
 	id, lines := event.Record.ID, 1
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch event.Kind {
-	case sandbox.KindReleased:
+	case record.KindReleased:
 		delete(l.told, id)
 		return true, false
-	case sandbox.KindRepinned, sandbox.KindFailed:
-	case sandbox.KindWithdrawn, sandbox.KindStale, sandbox.KindFresh, sandbox.KindInsists, sandbox.KindConflict, sandbox.KindSilent:
+	case record.KindRepinned, record.KindFailed:
+	case record.KindWithdrawn, record.KindStale, record.KindFresh, record.KindInsists, record.KindConflict, record.KindSilent:
 		lines = max(1, len(event.Changes))
 	default:
 		return true, false
@@ -242,7 +242,7 @@ func (l *Log) sweep(now time.Time) {
 
 // podFields are what every line about a sandbox carries. Names come from the
 // cluster's users; both formatters of logrus quote them.
-func podFields(rec sandbox.Record) logrus.Fields {
+func podFields(rec record.Record) logrus.Fields {
 	fields := logrus.Fields{"pod": rec.Namespace + "/" + rec.Name, "sandbox": rec.ID, "handler": rec.Handler}
 	if len(rec.Neighbors) > 0 {
 		var gateways, sources []string
@@ -264,7 +264,7 @@ func podFields(rec sandbox.Record) logrus.Fields {
 }
 
 // hostState writes one line for each thing that others left on the host.
-func hostState(log logrus.FieldLogger, event sandbox.Event) {
+func hostState(log logrus.FieldLogger, event record.Event) {
 	if event.Err != nil {
 		log.Warn("the host's state for the pod's addresses could not be looked at or changed")
 	}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/neighpin/neighpin/internal/nstest"
 	"github.com/neighpin/neighpin/pkg/neighbor"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 func TestMain(m *testing.M) { nstest.Main(m) }
@@ -25,11 +25,11 @@ func TestAPodThatChangesWithoutEndDoesNotFillTheLog(t *testing.T) {
 	log, said := logtest.NewNullLogger()
 	log.SetLevel(logrus.InfoLevel)
 	r := New(log)
-	restless, other := sandbox.Record{ID: "a", Name: "restless"}, sandbox.Record{ID: "b", Name: "other"}
-	change := []sandbox.Change{{Dst: netip.MustParseAddr("10.88.0.1"), Dev: "eth0", Reason: "NoARP"}}
+	restless, other := record.Record{ID: "a", Name: "restless"}, record.Record{ID: "b", Name: "other"}
+	change := []record.Change{{Dst: netip.MustParseAddr("10.88.0.1"), Dev: "eth0", Reason: "NoARP"}}
 	for range 1000 {
-		r.Report(sandbox.Event{Kind: sandbox.KindWithdrawn, Record: restless, Changes: change})
-		r.Report(sandbox.Event{Kind: sandbox.KindRepinned, Record: restless})
+		r.Report(record.Event{Kind: record.KindWithdrawn, Record: restless, Changes: change})
+		r.Report(record.Event{Kind: record.KindRepinned, Record: restless})
 	}
 	if n := len(said.AllEntries()); n < 2 || n > chatter+2 {
 		t.Errorf("%d lines about one pod, want some %d", n, chatter)
@@ -39,15 +39,15 @@ func TestAPodThatChangesWithoutEndDoesNotFillTheLog(t *testing.T) {
 	}
 	// Neither another pod nor what is decisive about this one is left out.
 	before := len(said.AllEntries())
-	r.Report(sandbox.Event{Kind: sandbox.KindWithdrawn, Record: other, Changes: change})
-	r.Report(sandbox.Event{Kind: sandbox.KindTiming, Record: restless})
-	r.Report(sandbox.Event{Kind: sandbox.KindRefused, Record: restless})
+	r.Report(record.Event{Kind: record.KindWithdrawn, Record: other, Changes: change})
+	r.Report(record.Event{Kind: record.KindTiming, Record: restless})
+	r.Report(record.Event{Kind: record.KindRefused, Record: restless})
 	if n := len(said.AllEntries()) - before; n != 3 {
 		t.Errorf("%d lines, want 3", n)
 	}
 	// Nothing is remembered of pods that are gone.
-	r.Report(sandbox.Event{Kind: sandbox.KindReleased, Record: restless})
-	r.Report(sandbox.Event{Kind: sandbox.KindReleased, Record: other})
+	r.Report(record.Event{Kind: record.KindReleased, Record: restless})
+	r.Report(record.Event{Kind: record.KindReleased, Record: other})
 	if len(r.told) != 0 {
 		t.Errorf("remembered: %v", r.told)
 	}
@@ -55,10 +55,10 @@ func TestAPodThatChangesWithoutEndDoesNotFillTheLog(t *testing.T) {
 
 // One line per pod at info says how its start went; whatever a pod is called, it is one line.
 func TestAPodsStartIsOneLineThatNoNameCanForge(t *testing.T) {
-	rec := sandbox.Record{
+	rec := record.Record{
 		ID: "5a5a", Namespace: "shop", Name: "web\nlevel=info msg=\"all is well\"\x1b[2J\u2028", Handler: "runsc",
 		Neighbors: []neighbor.Neighbor{{Dst: netip.MustParseAddr("10.88.0.1"), LLAddr: "02:00:00:00:00:01", Dev: "eth0", Source: neighbor.SourcePeer}},
-		Timing:    sandbox.Timing{Verdict: sandbox.InTime, MarginMs: 61.5},
+		Timing:    record.Timing{Verdict: record.InTime, MarginMs: 61.5},
 	}
 	for name, format := range map[string]logrus.Formatter{"text": &logrus.TextFormatter{FullTimestamp: true}, "json": &logrus.JSONFormatter{}} {
 		var out strings.Builder
@@ -66,8 +66,8 @@ func TestAPodsStartIsOneLineThatNoNameCanForge(t *testing.T) {
 		log.SetOutput(&out)
 		log.SetFormatter(format)
 		r := New(log)
-		r.Report(sandbox.Event{Kind: sandbox.KindPinned, Record: rec})
-		r.Report(sandbox.Event{Kind: sandbox.KindTiming, Record: rec})
+		r.Report(record.Event{Kind: record.KindPinned, Record: rec})
+		r.Report(record.Event{Kind: record.KindTiming, Record: rec})
 		line := out.String()
 		if strings.Count(line, "\n") != 1 || strings.ContainsAny(line, "\x1b\u2028") {
 			t.Errorf("%s: %q", name, line)
@@ -85,7 +85,7 @@ func TestWhatWasToldOfSandboxesThatAreGoneIsForgotten(t *testing.T) {
 	log, _ := logtest.NewNullLogger()
 	r := New(log)
 	for i := range 10000 {
-		r.Report(sandbox.Event{Kind: sandbox.KindRepinned, Record: sandbox.Record{ID: strconv.Itoa(i)}})
+		r.Report(record.Event{Kind: record.KindRepinned, Record: record.Record{ID: strconv.Itoa(i)}})
 		if i%1000 == 999 { // as if a while had passed
 			for id, told := range r.told {
 				told.at = told.at.Add(-chatter * chatterPause)

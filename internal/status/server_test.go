@@ -16,7 +16,7 @@ import (
 	logtest "github.com/sirupsen/logrus/hooks/test"
 
 	"github.com/neighpin/neighpin/internal/nstest"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 func TestMain(m *testing.M) { nstest.Main(m) }
@@ -141,8 +141,8 @@ func TestADaemonThatDoesNotKnowTheQuestionIsAskedForItsStatus(t *testing.T) {
 
 // The status is written piece by piece; who reads it must not see that.
 func TestTheStatusIsWrittenAsAWhole(t *testing.T) {
-	for _, records := range [][]sandbox.Record{nil, {{ID: "a"}}, {{ID: "a", Name: "]}"}, {ID: "b"}}} {
-		whole := Status{Version: "v1", Sandboxes: append([]sandbox.Record{}, records...)}
+	for _, records := range [][]record.Record{nil, {{ID: "a"}}, {{ID: "a", Name: "]}"}, {ID: "b"}}} {
+		whole := Status{Version: "v1", Sandboxes: append([]record.Record{}, records...)}
 		want, err := json.Marshal(whole)
 		if err != nil {
 			t.Fatal(err)

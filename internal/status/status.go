@@ -16,23 +16,23 @@ import (
 	"time"
 
 	"github.com/neighpin/neighpin/internal/config"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // Status is what the daemon says of itself: the JSON of "neighpin status".
 type Status struct {
-	Version   string           `json:"version"`
-	Node      string           `json:"node,omitempty"`
-	StartedAt time.Time        `json:"startedAt"`
-	Config    config.Status    `json:"config"`
-	NRI       NRI              `json:"nri"`
-	Store     Store            `json:"store"`
-	Host      Host             `json:"host"`
-	Observe   *Observe         `json:"observe,omitempty"`
-	Sandboxes []sandbox.Record `json:"sandboxes"`
+	Version   string          `json:"version"`
+	Node      string          `json:"node,omitempty"`
+	StartedAt time.Time       `json:"startedAt"`
+	Config    config.Status   `json:"config"`
+	NRI       NRI             `json:"nri"`
+	Store     Store           `json:"store"`
+	Host      Host            `json:"host"`
+	Observe   *Observe        `json:"observe,omitempty"`
+	Sandboxes []record.Record `json:"sandboxes"`
 
 	// Records are the Sandboxes, where these are not collected.
-	Records iter.Seq[sandbox.Record] `json:"-"`
+	Records iter.Seq[record.Record] `json:"-"`
 }
 
 // Write writes the status as JSON, one sandbox after the other: as a whole it is many
@@ -42,7 +42,7 @@ func (s Status) Write(w io.Writer) error {
 	if records == nil {
 		records = slices.Values(s.Sandboxes)
 	}
-	s.Sandboxes = []sandbox.Record{}
+	s.Sandboxes = []record.Record{}
 	outline, err := json.Marshal(s)
 	if err != nil {
 		return err
@@ -117,7 +117,7 @@ func (n NRI) Ready() error {
 }
 
 // Problems are, in a word each, what keeps a sandbox from being as it should be.
-func Problems(rec sandbox.Record) []string {
+func Problems(rec record.Record) []string {
 	var list []string
 	add := func(problem string) {
 		if !slices.Contains(list, problem) {
@@ -130,7 +130,7 @@ func Problems(rec sandbox.Record) []string {
 	if rec.Error != "" {
 		add("Error")
 	}
-	if rec.Timing.Verdict == sandbox.Late {
+	if rec.Timing.Verdict == record.Late {
 		add("Late")
 	}
 	if len(rec.Stale) > 0 {
@@ -148,4 +148,4 @@ func Problems(rec sandbox.Record) []string {
 }
 
 // AsItShouldBe tells that a sandbox is pinned, or on its way to be.
-func AsItShouldBe(rec sandbox.Record) bool { return len(Problems(rec)) == 0 }
+func AsItShouldBe(rec record.Record) bool { return len(Problems(rec)) == 0 }

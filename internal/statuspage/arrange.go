@@ -14,7 +14,7 @@ import (
 	"unicode"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 const (
@@ -63,7 +63,7 @@ type row struct {
 	Gateways                 []gateway
 	Problems                 []string
 	Repairs                  int
-	History                  []sandbox.Moment
+	History                  []record.Moment
 }
 
 type gateway struct {
@@ -107,7 +107,7 @@ func arrange(v View, show string, now time.Time) page {
 		if !v.AsItShouldBe(rec) {
 			wrong++
 		}
-		if rec.Timing.Verdict == sandbox.InTime {
+		if rec.Timing.Verdict == record.InTime {
 			inTime++
 		}
 	}
@@ -129,7 +129,7 @@ func arrange(v View, show string, now time.Time) page {
 	if show == showAll {
 		limit = most
 	}
-	slices.SortStableFunc(listed, func(a, b sandbox.Record) int {
+	slices.SortStableFunc(listed, func(a, b record.Record) int {
 		return cmp.Or(b.Began().Compare(a.Began()), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 	})
 	if len(listed) > limit {
@@ -149,7 +149,7 @@ func worst(so bool, state State) State {
 	return ""
 }
 
-func arrangeRow(rec sandbox.Record, right bool, now time.Time) row {
+func arrangeRow(rec record.Record, right bool, now time.Time) row {
 	r := row{
 		Namespace: printable(rec.Namespace), Name: printable(cmp.Or(rec.Name, rec.ID)), Handler: printable(rec.Handler),
 		State: worst(!right, Bad), Repairs: rec.Repins, Age: "unknown",
@@ -162,7 +162,7 @@ func arrangeRow(rec sandbox.Record, right bool, now time.Time) row {
 		r.Age = ago(now.Sub(at))
 	}
 	stale := func(n neighbor.Neighbor) bool {
-		return slices.ContainsFunc(rec.Stale, func(s sandbox.Stale) bool { return s.Dst == n.Dst && s.Dev == n.Dev })
+		return slices.ContainsFunc(rec.Stale, func(s record.Stale) bool { return s.Dst == n.Dst && s.Dev == n.Dev })
 	}
 	for _, n := range rec.Neighbors {
 		if !stale(n) {
@@ -202,15 +202,15 @@ func arrangeRow(rec sandbox.Record, right bool, now time.Time) row {
 	return r
 }
 
-func verdict(v sandbox.Verdict) (says string, state State) {
+func verdict(v record.Verdict) (says string, state State) {
 	switch v {
-	case sandbox.InTime:
+	case record.InTime:
 		return "in time", Good
-	case sandbox.Late:
+	case record.Late:
 		return "late", Bad
-	case sandbox.Unproven:
+	case record.Unproven:
 		return "unproven", Warn
-	case sandbox.Nothing:
+	case record.Nothing:
 		return "nothing to pin", ""
 	}
 	return "starting", ""

@@ -17,7 +17,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 var (
@@ -54,9 +54,9 @@ type View struct {
 	// Parts are the daemon's connections and its configuration, in order.
 	Parts []Part
 	// Sandboxes are all there are, in any order.
-	Sandboxes []sandbox.Record
+	Sandboxes []record.Record
 	// AsItShouldBe judges one of them.
-	AsItShouldBe func(sandbox.Record) bool
+	AsItShouldBe func(record.Record) bool
 }
 
 const (

@@ -14,31 +14,31 @@ import (
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 var now = time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)
 
 // record is a sandbox that began some seconds ago and is as it should be.
-func record(name string, seconds int) sandbox.Record {
+func aPod(name string, seconds int) record.Record {
 	at := now.Add(-time.Duration(seconds) * time.Second)
-	return sandbox.Record{
-		ID: "id-" + name, Name: name, Namespace: "shop", Handler: "runsc", Phase: sandbox.Started, CapturedAt: at,
+	return record.Record{
+		ID: "id-" + name, Name: name, Namespace: "shop", Handler: "runsc", Phase: record.Started, CapturedAt: at,
 		Neighbors: []neighbor.Neighbor{{Dst: netip.MustParseAddr("10.97.0.1"), Dev: "eth0", LLAddr: "02:00:00:00:00:01", Family: "inet", Source: neighbor.SourcePeer}},
-		Timing:    sandbox.Timing{Verdict: sandbox.InTime, MarginMs: 61.25},
-		History:   []sandbox.Moment{{At: at, What: sandbox.KindFound}, {At: at, What: sandbox.KindPinned, Text: "10.97.0.1 eth0"}},
+		Timing:    record.Timing{Verdict: record.InTime, MarginMs: 61.25},
+		History:   []record.Moment{{At: at, What: record.KindFound}, {At: at, What: record.KindPinned, Text: "10.97.0.1 eth0"}},
 	}
 }
 
-func late(rec sandbox.Record) sandbox.Record {
-	rec.Timing = sandbox.Timing{Verdict: sandbox.Late}
+func late(rec record.Record) record.Record {
+	rec.Timing = record.Timing{Verdict: record.Late}
 	return rec
 }
 
-func right(rec sandbox.Record) bool { return rec.Timing.Verdict != sandbox.Late }
+func right(rec record.Record) bool { return rec.Timing.Verdict != record.Late }
 
 // shown asks for the page of some sandboxes.
-func shown(t *testing.T, target string, sandboxes ...sandbox.Record) (body string, header http.Header) {
+func shown(t *testing.T, target string, sandboxes ...record.Record) (body string, header http.Header) {
 	t.Helper()
 	h, err := New(func() View {
 		return View{
@@ -67,11 +67,11 @@ func names(body string) (list []string) {
 }
 
 func TestThePageShowsTheNode(t *testing.T) {
-	rec := late(record("web", 90))
+	rec := late(aPod("web", 90))
 	rec.Repins, rec.Error, rec.Refused = 7, "no link", "its runtime was quicker"
 	rec.Skipped = []neighbor.Skipped{{Dst: netip.MustParseAddr("10.97.0.2"), Dev: "eth0", Reason: neighbor.ReasonRouterBeyondBridge}}
-	rec.Stale = []sandbox.Stale{{Dst: netip.MustParseAddr("10.97.0.1"), Dev: "eth0", Copied: "02:00:00:00:00:01", LLAddr: "02:00:00:00:00:99"}}
-	rec.HostState = &sandbox.HostState{}
+	rec.Stale = []record.Stale{{Dst: netip.MustParseAddr("10.97.0.1"), Dev: "eth0", Copied: "02:00:00:00:00:01", LLAddr: "02:00:00:00:00:99"}}
+	rec.HostState = &record.HostState{}
 	body, _ := shown(t, "/", rec)
 	for _, want := range []string{
 		"<bdi>node-1</bdi>", "v1.2.3", "up 3 h", "2026-11-22 08:00:00 UTC", "containerd v2.3.3", `&#34;a\x1bb&#34;`, "not taken over",
@@ -88,18 +88,18 @@ func TestThePageShowsTheNode(t *testing.T) {
 }
 
 func TestTheNewestComeFirst(t *testing.T) {
-	body, _ := shown(t, "/", record("old", 500), record("newest", 1), record("middle", 30))
+	body, _ := shown(t, "/", aPod("old", 500), aPod("newest", 1), aPod("middle", 30))
 	if got := strings.Join(names(body), " "); got != "newest middle old" {
 		t.Errorf("order %q", got)
 	}
 }
 
 func TestOnlyThoseThatAreNotAsTheyShouldBe(t *testing.T) {
-	body, _ := shown(t, "/?show=attention", record("good", 1), late(record("bad", 2)))
+	body, _ := shown(t, "/?show=attention", aPod("good", 1), late(aPod("bad", 2)))
 	if got := strings.Join(names(body), " "); got != "bad" {
 		t.Errorf("shown: %q", got)
 	}
-	if body, _ = shown(t, "/?show=attention", record("good", 1)); !strings.Contains(body, "Every selected sandbox") {
+	if body, _ = shown(t, "/?show=attention", aPod("good", 1)); !strings.Contains(body, "Every selected sandbox") {
 		t.Error("nothing is said where nothing is wrong")
 	}
 	if body, _ = shown(t, "/"); !strings.Contains(body, "No selected sandbox") {
@@ -108,9 +108,9 @@ func TestOnlyThoseThatAreNotAsTheyShouldBe(t *testing.T) {
 }
 
 func TestAFullNodeIsShownInPart(t *testing.T) {
-	var many []sandbox.Record
+	var many []record.Record
 	for i := range 10_000 {
-		many = append(many, record(fmt.Sprintf("pod-%d", i), i))
+		many = append(many, aPod(fmt.Sprintf("pod-%d", i), i))
 	}
 	began := time.Now()
 	for target, count := range map[string]int{"/": newest, "/?show=all": most, "/?show=%00%ff": newest} {
@@ -131,7 +131,7 @@ func TestAFullNodeIsShownInPart(t *testing.T) {
 }
 
 func TestASandboxOfManyGatewaysIsShownInPart(t *testing.T) {
-	rec := record("web", 1)
+	rec := aPod("web", 1)
 	for i := range 500 {
 		rec.Skipped = append(rec.Skipped, neighbor.Skipped{Dst: netip.AddrFrom4([4]byte{10, 0, byte(i / 250), byte(i)}), Dev: "eth0", Reason: neighbor.ReasonLimitReached})
 	}
@@ -144,7 +144,7 @@ func TestASandboxOfManyGatewaysIsShownInPart(t *testing.T) {
 func TestHostileTextIsInert(t *testing.T) {
 	const evil = `"'><script>alert(1)</script><img src=http://192.0.2.1/x onerror=alert(1)>{{.Node}}`
 	long := strings.Repeat("x", 5000)
-	rec := late(record(evil, 1))
+	rec := late(aPod(evil, 1))
 	rec.Namespace, rec.Handler, rec.Error, rec.Refused = evil, evil, evil+"\x1b[2J\u202e", long
 	rec.Neighbors[0].Dev = evil
 	rec.History[0].Text = evil
@@ -167,7 +167,7 @@ func TestHostileTextIsInert(t *testing.T) {
 
 // Nothing in the page leads anywhere else, nor does anything run.
 func TestThePageIsSelfContained(t *testing.T) {
-	body, _ := shown(t, "/?refresh=yes", record("web", 1))
+	body, _ := shown(t, "/?refresh=yes", aPod("web", 1))
 	for _, m := range regexp.MustCompile(`(?:href|src|content)="([^"]*)"`).FindAllStringSubmatch(body, -1) {
 		switch to := m[1]; {
 		case strings.HasPrefix(to, "/") && !strings.HasPrefix(to, "//"), strings.HasPrefix(to, "data:image/svg+xml,"):
@@ -184,11 +184,11 @@ func TestThePageIsSelfContained(t *testing.T) {
 }
 
 func TestRecordsOfAnyKindAreShown(t *testing.T) {
-	var rec sandbox.Record
+	var rec record.Record
 	if err := json.Unmarshal([]byte(`{"version":1,"doubts":[{}],"stale":[{}],"skipped":[{}],"neighbors":[{}],"history":[{}]}`), &rec); err != nil {
 		t.Fatal(err)
 	}
-	if body, _ := shown(t, "/", rec, sandbox.Record{}); len(names(body)) != 2 {
+	if body, _ := shown(t, "/", rec, record.Record{}); len(names(body)) != 2 {
 		t.Error("a record is not shown")
 	}
 }

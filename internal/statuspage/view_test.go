@@ -11,7 +11,7 @@ import (
 
 	"github.com/neighpin/neighpin/internal/config"
 	"github.com/neighpin/neighpin/internal/status"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // Whatever is not as it should be about the daemon itself stands on its page.
@@ -29,7 +29,7 @@ func TestThePageSaysHowTheDaemonIs(t *testing.T) {
 			Config: config.Status{LoadedAt: at, Error: "unknown field"}, Observe: &status.Observe{Error: "an old kernel"}},
 			[]string{"no NRI here", "no store here", "not permitted", "unknown field. The one of 2026-11-22 01:02:03 UTC stays in force.", "an old kernel", "Not counted"}},
 		"half is": {status.Status{NRI: status.NRI{Connected: true}, Config: config.Status{OK: true, NeedsRestart: []string{"enforce", "learned"}},
-			Sandboxes: []sandbox.Record{{Name: "web", Timing: sandbox.Timing{Verdict: sandbox.Late}}}},
+			Sandboxes: []record.Record{{Name: "web", Timing: record.Timing{Verdict: record.Late}}}},
 			[]string{"not synchronized yet", "no early path", "enforce, learned", "Need attention (1)", "web"}},
 	} {
 		t.Run(name, func(t *testing.T) {

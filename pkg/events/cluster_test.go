@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/neighpin/neighpin/internal/figures"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // The cluster that docs/scale.md plans for.
@@ -103,7 +103,7 @@ func storm(t *testing.T, simulated int, happen func(report func(now string), ser
 		happen(func(now string) {
 			for _, queue := range queues {
 				for i := range podsPerNode {
-					trouble, ok := read(staleEvent(sandbox.Record{Namespace: "shop", Name: fmt.Sprintf("web-6c8f9d7b5-%05d", i), UID: fmt.Sprintf("4c3f7d52-5d0e-4b8e-9a43-%012d", i)}, now))
+					trouble, ok := read(staleEvent(record.Record{Namespace: "shop", Name: fmt.Sprintf("web-6c8f9d7b5-%05d", i), UID: fmt.Sprintf("4c3f7d52-5d0e-4b8e-9a43-%012d", i)}, now))
 					if !ok {
 						t.Fatal("a stale copy is no trouble")
 					}

@@ -6,7 +6,7 @@ import (
 	"context"
 	"sync"
 
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // component is who the Events say they are from.
@@ -33,7 +33,7 @@ func Outcomes() []Outcome { return []Outcome{Sent, Dropped, Failed, Obsolete} }
 // Options are what a [Recorder] works with. All fields are required.
 type Options struct {
 	// Next takes every event of the engine, first.
-	Next sandbox.Reporter
+	Next record.Reporter
 	// Server is the API server.
 	Server Server
 	// Node is the node's name, which the Events tell.
@@ -58,7 +58,7 @@ type Recorder struct {
 	wg     sync.WaitGroup
 }
 
-var _ sandbox.Reporter = (*Recorder)(nil)
+var _ record.Reporter = (*Recorder)(nil)
 
 // New prepares a recorder. What is reported before Start waits, as far as there is
 // room.
@@ -86,7 +86,7 @@ func (r *Recorder) Close() {
 
 // Report hands an event on and, where it means trouble for its pod, has that
 // written. It does not wait for anything.
-func (r *Recorder) Report(event sandbox.Event) {
+func (r *Recorder) Report(event record.Event) {
 	r.opts.Next.Report(event)
 	t, ok := read(event)
 	if !ok {

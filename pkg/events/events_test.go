@@ -14,15 +14,15 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
-func web(number int) sandbox.Record {
-	return sandbox.Record{ID: "s", Namespace: "shop", Name: "web-" + strconv.Itoa(number), UID: "uid-" + strconv.Itoa(number)}
+func web(number int) record.Record {
+	return record.Record{ID: "s", Namespace: "shop", Name: "web-" + strconv.Itoa(number), UID: "uid-" + strconv.Itoa(number)}
 }
 
-func staleEvent(rec sandbox.Record, now string) sandbox.Event {
-	return sandbox.Event{Kind: sandbox.KindStale, Record: rec, Changes: []sandbox.Change{{
+func staleEvent(rec record.Record, now string) record.Event {
+	return record.Event{Kind: record.KindStale, Record: rec, Changes: []record.Change{{
 		Dst: netip.MustParseAddr("10.1.0.1"), Dev: "eth0", Was: "02:00:00:00:00:01", Now: neighbor.HardwareAddr("02:00:00:00:00:0" + now),
 	}}}
 }

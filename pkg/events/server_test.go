@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // apiServer is a fake: it knows Events of the core group, one token, and what a
@@ -162,18 +162,18 @@ type desk struct {
 	*Recorder
 	outcomes chan Outcome
 	faults   chan error
-	passed   chan sandbox.Event
+	passed   chan record.Event
 }
 
 // Report is the reporter behind the recorder.
-func (d *desk) next() sandbox.Reporter { return nextFunc(func(e sandbox.Event) { d.passed <- e }) }
+func (d *desk) next() record.Reporter { return nextFunc(func(e record.Event) { d.passed <- e }) }
 
-type nextFunc func(sandbox.Event)
+type nextFunc func(record.Event)
 
-func (f nextFunc) Report(e sandbox.Event) { f(e) }
+func (f nextFunc) Report(e record.Event) { f(e) }
 
 func newDesk(t *testing.T, server Server) *desk {
-	d := &desk{outcomes: make(chan Outcome, 5000), faults: make(chan error, 100), passed: make(chan sandbox.Event, 5000)}
+	d := &desk{outcomes: make(chan Outcome, 5000), faults: make(chan error, 100), passed: make(chan record.Event, 5000)}
 	d.Recorder = New(Options{
 		Next: d.next(), Server: server, Node: "node-1",
 		Count: func(o Outcome) { d.outcomes <- o }, Fault: func(err error) { d.faults <- err },

@@ -3,7 +3,6 @@
 package events
 
 import (
-	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -12,7 +11,7 @@ import (
 
 	"github.com/neighpin/neighpin/pkg/hoststate"
 	"github.com/neighpin/neighpin/pkg/neighbor"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // Reason is an Event's reason: what kind of trouble a pod has, for machines.
@@ -64,7 +63,7 @@ func (p pod) known() bool {
 }
 
 // read says what an event of the engine means for its pod, if that is trouble.
-func read(event sandbox.Event) (trouble, bool) {
+func read(event record.Event) (trouble, bool) {
 	rec := event.Record
 	t := trouble{pod: pod{namespace: rec.Namespace, name: rec.Name, uid: rec.UID}}
 	t.reason, t.message = judge(event)
@@ -77,16 +76,16 @@ func read(event sandbox.Event) (trouble, bool) {
 
 // judge finds the reason and the words; no reason where there is no trouble, or
 // none that concerns the pod.
-func judge(event sandbox.Event) (Reason, string) {
+func judge(event record.Event) (Reason, string) {
 	switch event.Kind {
-	case sandbox.KindStale:
+	case record.KindStale:
 		return StaleNeighborCopy, each(event.Changes, stale) + ". Nothing reaches the copy: delete the pod, so that a new one starts with the true address"
-	case sandbox.KindTiming:
+	case record.KindTiming:
 		return started(event.Record)
-	case sandbox.KindFailed:
+	case record.KindFailed:
 		return NeighborNotPinned, fmt.Sprintf("the gateways could not be pinned: %v", event.Err)
-	case sandbox.KindWithdrawn:
-		lost := make([]sandbox.Change, 0, len(event.Changes))
+	case record.KindWithdrawn:
+		lost := make([]record.Change, 0, len(event.Changes))
 		for _, c := range event.Changes {
 			if c.Reason.NoTruth() {
 				lost = append(lost, c)
@@ -96,16 +95,15 @@ func judge(event sandbox.Event) (Reason, string) {
 			return "", "" // there is nothing to pin any more
 		}
 		return NeighborNotPinned, each(lost, withdrawn)
-	case sandbox.KindConflict:
+	case record.KindConflict:
 		return NeighborConflict, each(event.Changes, conflict)
-	case sandbox.KindInsists:
+	case record.KindInsists:
 		return NeighborInsists, each(event.Changes, insists)
-	case sandbox.KindHostState:
+	case record.KindHostState:
 		return left(event.Found)
-	case sandbox.KindRefused:
-		var refused *sandbox.RefusedError
-		if errors.As(event.Err, &refused) {
-			return SandboxRefused, refused.Error()
+	case record.KindRefused:
+		if event.Err != nil {
+			return SandboxRefused, event.Err.Error()
 		}
 		return SandboxRefused, event.Record.Refused
 	}
@@ -120,18 +118,18 @@ func each[T any](list []T, say func(T) string) string {
 	return strings.Join(lines, "; ")
 }
 
-func stale(c sandbox.Change) string {
+func stale(c record.Change) string {
 	if c.Now == "" {
 		return fmt.Sprintf("gateway %s on %s: the runtime copied the address %s, which is not true any more (%s)", c.Dst, c.Dev, c.Was, c.Reason)
 	}
 	return fmt.Sprintf("gateway %s on %s: the runtime copied the address %s, and it is %s now", c.Dst, c.Dev, c.Was, c.Now)
 }
 
-func withdrawn(c sandbox.Change) string {
+func withdrawn(c record.Change) string {
 	return fmt.Sprintf("gateway %s on %s is not pinned any more: %s (%s)", c.Dst, c.Dev, c.Reason, c.Message)
 }
 
-func conflict(c sandbox.Change) string {
+func conflict(c record.Change) string {
 	kept := "it is not pinned"
 	if c.Was != "" {
 		kept = fmt.Sprintf("it stays pinned to %s", c.Was)
@@ -139,13 +137,13 @@ func conflict(c sandbox.Change) string {
 	return fmt.Sprintf("gateway %s on %s: %s answer for it; %s", c.Dst, c.Dev, each(c.Claims, func(a neighbor.HardwareAddr) string { return string(a) }), kept)
 }
 
-func insists(c sandbox.Change) string {
+func insists(c record.Change) string {
 	return fmt.Sprintf("gateway %s on %s: a program in the pod keeps putting another entry in the place of %s; it is left alone and not annotated", c.Dst, c.Dev, c.Was)
 }
 
 // started tells of a sandbox that started without its pins, or without all.
-func started(rec sandbox.Record) (Reason, string) {
-	if rec.Timing.Verdict == sandbox.Late {
+func started(rec record.Record) (Reason, string) {
+	if rec.Timing.Verdict == record.Late {
 		return NeighborNotPinned, "the sandbox started before its gateways were pinned: it has to ask for them on the wire"
 	}
 	var open []neighbor.Skipped
@@ -163,7 +161,7 @@ func started(rec sandbox.Record) (Reason, string) {
 }
 
 // left tells of what was found on the host.
-func left(found *sandbox.HostState) (Reason, string) {
+func left(found *record.HostState) (Reason, string) {
 	if found == nil || len(found.Finds) == 0 {
 		return "", ""
 	}

@@ -12,11 +12,11 @@ import (
 
 	"github.com/neighpin/neighpin/pkg/hoststate"
 	"github.com/neighpin/neighpin/pkg/neighbor"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
-func gateway(reason neighbor.Reason) sandbox.Change {
-	return sandbox.Change{Dst: netip.MustParseAddr("10.1.0.1"), Dev: "eth0", Was: "02:00:00:00:00:01", Reason: reason, Message: "why"}
+func gateway(reason neighbor.Reason) record.Change {
+	return record.Change{Dst: netip.MustParseAddr("10.1.0.1"), Dev: "eth0", Was: "02:00:00:00:00:01", Reason: reason, Message: "why"}
 }
 
 func skipped(reason neighbor.Reason) []neighbor.Skipped {
@@ -24,53 +24,53 @@ func skipped(reason neighbor.Reason) []neighbor.Skipped {
 }
 
 func TestOnlyTroublesOfThePodAreTold(t *testing.T) {
-	found := &sandbox.HostState{Report: hoststate.Report{Finds: []hoststate.Find{{
+	found := &record.HostState{Report: hoststate.Report{Finds: []hoststate.Find{{
 		Kind: hoststate.KindNeighbor, Dst: netip.MustParseAddr("10.1.0.7"), LLAddr: "02:00:00:00:00:09", Dev: "cali1", Removed: true,
 	}}}}
 	for name, c := range map[string]struct {
-		event  sandbox.Event
+		event  record.Event
 		reason Reason
 		words  string
 	}{
 		"the copy's truth is gone": {
-			sandbox.Event{Kind: sandbox.KindStale, Changes: []sandbox.Change{gateway(neighbor.ReasonPeerGone)}},
+			record.Event{Kind: record.KindStale, Changes: []record.Change{gateway(neighbor.ReasonPeerGone)}},
 			StaleNeighborCopy, "10.1.0.1 on eth0: the runtime copied the address 02:00:00:00:00:01, which is not true any more (PeerGone)",
 		},
-		"the copy is true again": {sandbox.Event{Kind: sandbox.KindFresh}, "", ""},
+		"the copy is true again": {record.Event{Kind: record.KindFresh}, "", ""},
 		"late": {
-			sandbox.Event{Kind: sandbox.KindTiming, Record: sandbox.Record{Timing: sandbox.Timing{Verdict: sandbox.Late}}},
+			record.Event{Kind: record.KindTiming, Record: record.Record{Timing: record.Timing{Verdict: record.Late}}},
 			NeighborNotPinned, "started before its gateways were pinned",
 		},
-		"in time": {sandbox.Event{Kind: sandbox.KindTiming, Record: sandbox.Record{Timing: sandbox.Timing{Verdict: sandbox.InTime}}}, "", ""},
+		"in time": {record.Event{Kind: record.KindTiming, Record: record.Record{Timing: record.Timing{Verdict: record.InTime}}}, "", ""},
 		"no truth for the gateway": {
-			sandbox.Event{Kind: sandbox.KindTiming, Record: sandbox.Record{Timing: sandbox.Timing{Verdict: sandbox.Nothing}, Skipped: skipped(neighbor.ReasonUnsupportedLink)}},
+			record.Event{Kind: record.KindTiming, Record: record.Record{Timing: record.Timing{Verdict: record.Nothing}, Skipped: skipped(neighbor.ReasonUnsupportedLink)}},
 			NeighborNotPinned, "gateway 10.1.0.1 on eth0 is not pinned: UnsupportedLink (why)",
 		},
 		"nothing to pin": {
-			sandbox.Event{Kind: sandbox.KindTiming, Record: sandbox.Record{Timing: sandbox.Timing{Verdict: sandbox.Nothing}, Skipped: skipped(neighbor.ReasonNoARP)}}, "", "",
+			record.Event{Kind: record.KindTiming, Record: record.Record{Timing: record.Timing{Verdict: record.Nothing}, Skipped: skipped(neighbor.ReasonNoARP)}}, "", "",
 		},
-		"failed":    {sandbox.Event{Kind: sandbox.KindFailed, Err: errors.New("open namespace: no such file")}, NeighborNotPinned, "could not be pinned: open namespace"},
-		"withdrawn": {sandbox.Event{Kind: sandbox.KindWithdrawn, Changes: []sandbox.Change{gateway(neighbor.ReasonPeerGone)}}, NeighborNotPinned, "not pinned any more: PeerGone (why)"},
+		"failed":    {record.Event{Kind: record.KindFailed, Err: errors.New("open namespace: no such file")}, NeighborNotPinned, "could not be pinned: open namespace"},
+		"withdrawn": {record.Event{Kind: record.KindWithdrawn, Changes: []record.Change{gateway(neighbor.ReasonPeerGone)}}, NeighborNotPinned, "not pinned any more: PeerGone (why)"},
 		"the link ends with its pod": {
-			sandbox.Event{Kind: sandbox.KindWithdrawn, Changes: []sandbox.Change{gateway(neighbor.ReasonLinkGone)}}, "", "",
+			record.Event{Kind: record.KindWithdrawn, Changes: []record.Change{gateway(neighbor.ReasonLinkGone)}}, "", "",
 		},
 		"a conflict": {
-			sandbox.Event{Kind: sandbox.KindConflict, Changes: []sandbox.Change{{Dst: netip.MustParseAddr("10.1.0.1"), Dev: "eth0", Claims: []neighbor.HardwareAddr{"02:aa", "02:bb"}}}},
+			record.Event{Kind: record.KindConflict, Changes: []record.Change{{Dst: netip.MustParseAddr("10.1.0.1"), Dev: "eth0", Claims: []neighbor.HardwareAddr{"02:aa", "02:bb"}}}},
 			NeighborConflict, "02:aa; 02:bb answer for it; it is not pinned",
 		},
-		"a program insists": {sandbox.Event{Kind: sandbox.KindInsists, Changes: []sandbox.Change{gateway(sandbox.ReasonInsists)}}, NeighborInsists, "keeps putting another entry"},
-		"host state":        {sandbox.Event{Kind: sandbox.KindHostState, Found: found}, HostStateFound, "neighbor 10.1.0.7 lladdr 02:00:00:00:00:09 dev cali1 [] (removed)"},
+		"a program insists": {record.Event{Kind: record.KindInsists, Changes: []record.Change{gateway(record.ReasonInsists)}}, NeighborInsists, "keeps putting another entry"},
+		"host state":        {record.Event{Kind: record.KindHostState, Found: found}, HostStateFound, "neighbor 10.1.0.7 lladdr 02:00:00:00:00:09 dev cali1 [] (removed)"},
 		"the way back cannot be set": {
-			sandbox.Event{Kind: sandbox.KindHostState, Record: sandbox.Record{HostState: found}, Err: errors.New("set")}, "", "",
+			record.Event{Kind: record.KindHostState, Record: record.Record{HostState: found}, Err: errors.New("set")}, "", "",
 		},
 		"refused": {
-			sandbox.Event{Kind: sandbox.KindRefused, Err: &sandbox.RefusedError{Namespace: "shop", Name: "web-1", Why: "no truth"}},
+			record.Event{Kind: record.KindRefused, Err: errors.New("neighpin refuses pod shop/web-1: no truth")},
 			SandboxRefused, "neighpin refuses pod shop/web-1: no truth",
 		},
-		"repaired":            {sandbox.Event{Kind: sandbox.KindRepinned}, "", ""},
-		"the disk is full":    {sandbox.Event{Kind: sandbox.KindState, Err: errors.New("full")}, "", ""},
-		"the store is away":   {sandbox.Event{Kind: sandbox.KindStore, Err: errors.New("away")}, "", ""},
-		"nobody is listening": {sandbox.Event{Kind: sandbox.KindGuard, Err: errors.New("deaf")}, "", ""},
+		"repaired":            {record.Event{Kind: record.KindRepinned}, "", ""},
+		"the disk is full":    {record.Event{Kind: record.KindState, Err: errors.New("full")}, "", ""},
+		"the store is away":   {record.Event{Kind: record.KindStore, Err: errors.New("away")}, "", ""},
+		"nobody is listening": {record.Event{Kind: record.KindGuard, Err: errors.New("deaf")}, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rec := &c.event.Record
@@ -89,7 +89,7 @@ func TestOfPodsThatTheServerCannotKnowNothingIsTold(t *testing.T) {
 		{"shop", "web", ""}, {"", "web", "uid"}, {"shop", "", "uid"}, {"../../x", "web", "uid"}, {"shop", "web/../x", "uid"},
 		{"shop", "web\n", "uid"}, {"Shop", "web", "uid"}, {"shop", "web", "uid?x=y"}, {strings.Repeat("a", 64), "web", "uid"},
 	} {
-		event := staleEvent(sandbox.Record{Namespace: p.namespace, Name: p.name, UID: p.uid}, "2")
+		event := staleEvent(record.Record{Namespace: p.namespace, Name: p.name, UID: p.uid}, "2")
 		if got, ok := read(event); ok {
 			t.Errorf("%+v: told %+v", p, got)
 		}

@@ -11,14 +11,14 @@ import (
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // The page lists the metrics that there are, and no others.
 func TestMetricsAreDocumented(t *testing.T) {
-	m, _ := newMetrics(State{Observed: &sandbox.Observed{}, ConfigLoadedAt: time.Now(), Engine: sandbox.Status{Sandboxes: []sandbox.Record{{Handler: "runsc", Skipped: []neighbor.Skipped{{Reason: neighbor.ReasonNoARP}}}}}})
+	m, _ := newMetrics(State{Observed: &record.Observed{}, ConfigLoadedAt: time.Now(), Sandboxes: slices.Values([]record.Record{{Handler: "runsc", Skipped: []neighbor.Skipped{{Reason: neighbor.ReasonNoARP}}}})})
 	m.Hook("CreateContainer", time.Millisecond, nil)
-	m.Report(sandbox.Event{Kind: sandbox.KindPinned, Record: sandbox.Record{Neighbors: []neighbor.Neighbor{{Family: "inet", Source: "peer"}}}})
+	m.Report(record.Event{Kind: record.KindPinned, Record: record.Record{Neighbors: []neighbor.Neighbor{{Family: "inet", Source: "peer"}}}})
 	page, err := os.ReadFile("../../docs/metrics.md")
 	if err != nil {
 		t.Fatal(err)
@@ -45,7 +45,7 @@ func names(pattern *regexp.Regexp, text string) (list []string) {
 
 // What is observed is shown where that is asked for, and not as zero where it is not.
 func TestObservedQuestions(t *testing.T) {
-	m, _ := newMetrics(State{Observed: &sandbox.Observed{Gateways: 3, Others: 5}})
+	m, _ := newMetrics(State{Observed: &record.Observed{Gateways: 3, Others: 5}})
 	text := scrape(t, m)
 	for _, want := range []string{
 		`neighpin_observed_solicitations_total{target="gateway"} 3`,

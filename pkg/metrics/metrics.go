@@ -20,7 +20,7 @@ import (
 	"github.com/neighpin/neighpin/pkg/events"
 	"github.com/neighpin/neighpin/pkg/hoststate"
 	"github.com/neighpin/neighpin/pkg/neighbor"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 const namespace = "neighpin"
@@ -29,13 +29,19 @@ const namespace = "neighpin"
 type State struct {
 	// NRIConnected and NRISynchronized tell how far the connection to NRI is.
 	NRIConnected, NRISynchronized bool
-	// Engine is the engine's status. Sandboxes goes through those that it has, where
-	// they are not collected in it.
-	Engine    sandbox.Status
-	Sandboxes iter.Seq[sandbox.Record]
+	// StoreConnected tells that containerd's sandbox store answered last time, and
+	// Listening that changes of the host's links are heard.
+	StoreConnected, Listening bool
+	// HostMessages is how many of the kernel's messages about the host and its
+	// namespaces were read, and Looks how often a sandbox that has started was looked
+	// at, by what led to that.
+	HostMessages uint64
+	Looks        map[record.Cause]uint64
+	// Sandboxes goes through the records of those that are known; nil for none.
+	Sandboxes iter.Seq[record.Record]
 	// Observed is what all sandboxes together asked for; nil where that is not
 	// observed.
-	Observed *sandbox.Observed
+	Observed *record.Observed
 	// Storeless tells that no sandbox store is configured, so that none can be away.
 	Storeless bool
 	// ConfigOK tells that the configuration that was read last is the one in force;
@@ -49,7 +55,7 @@ type State struct {
 // concurrent use.
 type Metrics struct {
 	registry *prometheus.Registry
-	next     sandbox.Reporter
+	next     record.Reporter
 
 	starts           *prometheus.CounterVec
 	margin           *prometheus.HistogramVec
@@ -63,11 +69,11 @@ type Metrics struct {
 	kubernetesEvents *prometheus.CounterVec
 }
 
-var _ sandbox.Reporter = (*Metrics)(nil)
+var _ record.Reporter = (*Metrics)(nil)
 
 // New makes the metrics of one daemon. What is reported to it goes on to next;
 // state is asked at each scrape.
-func New(version string, next sandbox.Reporter, state func() State) *Metrics {
+func New(version string, next record.Reporter, state func() State) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		next:     next,
@@ -111,15 +117,15 @@ func (m *Metrics) begin() {
 		m.events.WithLabelValues(string(kind))
 	}
 	for _, source := range sources {
-		for _, verdict := range []sandbox.Verdict{sandbox.InTime, sandbox.Late, sandbox.Unproven} {
+		for _, verdict := range []record.Verdict{record.InTime, record.Late, record.Unproven} {
 			m.starts.WithLabelValues(string(verdict), source)
 		}
 	}
-	m.starts.WithLabelValues(string(sandbox.Nothing), sourceNone)
-	for _, verdict := range []sandbox.Verdict{sandbox.InTime, sandbox.Late} {
+	m.starts.WithLabelValues(string(record.Nothing), sourceNone)
+	for _, verdict := range []record.Verdict{record.InTime, record.Late} {
 		m.margin.WithLabelValues(string(verdict))
 	}
-	for _, cause := range sandbox.Causes() {
+	for _, cause := range record.Causes() {
 		m.repairs.WithLabelValues(string(cause))
 	}
 	for _, kind := range []string{hoststate.KindNeighbor, hoststate.KindRule} {
@@ -144,26 +150,26 @@ const (
 )
 
 // counted are the kinds of events that are worth a count.
-var counted = []sandbox.Kind{
-	sandbox.KindRepinned, sandbox.KindFailed, sandbox.KindStale, sandbox.KindFresh, sandbox.KindWithdrawn,
-	sandbox.KindInsists, sandbox.KindConflict, sandbox.KindSilent, sandbox.KindRefused, sandbox.KindHostState, sandbox.KindState, sandbox.KindUnidentified,
-	sandbox.KindUnobserved,
+var counted = []record.Kind{
+	record.KindRepinned, record.KindFailed, record.KindStale, record.KindFresh, record.KindWithdrawn,
+	record.KindInsists, record.KindConflict, record.KindSilent, record.KindRefused, record.KindHostState, record.KindState, record.KindUnidentified,
+	record.KindUnobserved,
 }
 
 // Report counts one event and hands it on.
-func (m *Metrics) Report(event sandbox.Event) {
+func (m *Metrics) Report(event record.Event) {
 	defer m.next.Report(event)
 	switch event.Kind {
-	case sandbox.KindTiming:
+	case record.KindTiming:
 		m.started(event.Record)
-	case sandbox.KindPinned:
+	case record.KindPinned:
 		m.capture(event.Record)
-		if event.Cause == sandbox.CauseTakeover {
+		if event.Cause == record.CauseTakeover {
 			m.repair(event.Cause)
 		}
-	case sandbox.KindRepinned:
+	case record.KindRepinned:
 		m.repair(event.Cause)
-	case sandbox.KindHostState:
+	case record.KindHostState:
 		m.found(event.Found)
 	}
 	if slices.Contains(counted, event.Kind) {
@@ -172,17 +178,17 @@ func (m *Metrics) Report(event sandbox.Event) {
 }
 
 // started counts a start that is decided.
-func (m *Metrics) started(rec sandbox.Record) {
+func (m *Metrics) started(rec record.Record) {
 	timing := rec.Timing
 	m.starts.WithLabelValues(string(timing.Verdict), source(rec)).Inc()
 	// Without a margin, one of the two moments was not seen.
-	if timing.MarginMs != 0 && (timing.Verdict == sandbox.InTime || timing.Verdict == sandbox.Late) {
+	if timing.MarginMs != 0 && (timing.Verdict == record.InTime || timing.Verdict == record.Late) {
 		m.margin.WithLabelValues(string(timing.Verdict)).Observe(math.Abs(timing.MarginMs) / 1000)
 	}
 }
 
 // repair counts pins that were written again.
-func (m *Metrics) repair(cause sandbox.Cause) {
+func (m *Metrics) repair(cause record.Cause) {
 	m.repairs.WithLabelValues(string(cause)).Inc()
 }
 
@@ -198,7 +204,7 @@ var sources = []string{
 }
 
 // source is where the addresses of a sandbox's gateways come from.
-func source(rec sandbox.Record) string {
+func source(rec record.Record) string {
 	of := sourceNone
 	for _, n := range rec.Neighbors {
 		switch {
@@ -212,7 +218,7 @@ func source(rec sandbox.Record) string {
 }
 
 // found counts what was left on the host.
-func (m *Metrics) found(state *sandbox.HostState) {
+func (m *Metrics) found(state *record.HostState) {
 	if state == nil {
 		return
 	}
@@ -225,7 +231,7 @@ func (m *Metrics) found(state *sandbox.HostState) {
 	}
 }
 
-func (m *Metrics) capture(rec sandbox.Record) {
+func (m *Metrics) capture(rec record.Record) {
 	for _, n := range rec.Neighbors {
 		m.pinned.WithLabelValues(n.Family, string(n.Source)).Inc()
 	}

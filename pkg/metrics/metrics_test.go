@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,13 +17,13 @@ import (
 	"github.com/neighpin/neighpin/pkg/events"
 	"github.com/neighpin/neighpin/pkg/hoststate"
 	"github.com/neighpin/neighpin/pkg/neighbor"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // next is the reporter behind the metrics.
-type next struct{ kinds []sandbox.Kind }
+type next struct{ kinds []record.Kind }
 
-func (n *next) Report(event sandbox.Event) { n.kinds = append(n.kinds, event.Kind) }
+func (n *next) Report(event record.Event) { n.kinds = append(n.kinds, event.Kind) }
 
 func newMetrics(state State) (*Metrics, *next) {
 	behind := &next{}
@@ -51,14 +52,14 @@ func expect(t *testing.T, text string, lines ...string) {
 
 func TestASandboxInTimeIsCountedWithItsMargin(t *testing.T) {
 	m, behind := newMetrics(State{})
-	rec := sandbox.Record{
+	rec := record.Record{
 		Neighbors: []neighbor.Neighbor{{Family: "inet", Source: neighbor.SourcePeer}, {Family: "inet6", Source: neighbor.SourcePort}},
-		Timing:    sandbox.Timing{Verdict: sandbox.InTime, MarginMs: 60, ResultToPinMs: 2},
+		Timing:    record.Timing{Verdict: record.InTime, MarginMs: 60, ResultToPinMs: 2},
 	}
-	m.Report(sandbox.Event{Kind: sandbox.KindPinned, Record: rec})
-	m.Report(sandbox.Event{Kind: sandbox.KindTiming, Record: rec})
-	rec.Timing = sandbox.Timing{Verdict: sandbox.Late, MarginMs: -3}
-	m.Report(sandbox.Event{Kind: sandbox.KindTiming, Record: rec})
+	m.Report(record.Event{Kind: record.KindPinned, Record: rec})
+	m.Report(record.Event{Kind: record.KindTiming, Record: rec})
+	rec.Timing = record.Timing{Verdict: record.Late, MarginMs: -3}
+	m.Report(record.Event{Kind: record.KindTiming, Record: rec})
 	expect(t, scrape(t, m),
 		`neighpin_sandbox_starts_total{source="mixed",verdict="inTime"} 1`,
 		`neighpin_sandbox_starts_total{source="mixed",verdict="late"} 1`,
@@ -79,8 +80,8 @@ func TestASandboxInTimeIsCountedWithItsMargin(t *testing.T) {
 
 func TestWhatHappensAfterTheStartIsCountedByKind(t *testing.T) {
 	m, _ := newMetrics(State{})
-	for _, kind := range []sandbox.Kind{sandbox.KindConflict, sandbox.KindRepinned, sandbox.KindRepinned, sandbox.KindStale} {
-		m.Report(sandbox.Event{Kind: kind})
+	for _, kind := range []record.Kind{record.KindConflict, record.KindRepinned, record.KindRepinned, record.KindStale} {
+		m.Report(record.Event{Kind: kind})
 	}
 	expect(t, scrape(t, m),
 		`neighpin_events_total{kind="conflict"} 1`,
@@ -91,10 +92,10 @@ func TestWhatHappensAfterTheStartIsCountedByKind(t *testing.T) {
 }
 
 func TestThePresentStateIsRead(t *testing.T) {
-	m, _ := newMetrics(State{NRIConnected: true, Engine: sandbox.Status{StoreConnected: true, Sandboxes: []sandbox.Record{
-		{Phase: sandbox.Started, Skipped: []neighbor.Skipped{{Reason: neighbor.ReasonNoARP}}, Stale: []sandbox.Stale{{}, {}}},
-		{Phase: sandbox.Starting, Handler: "runsc"},
-	}}})
+	m, _ := newMetrics(State{NRIConnected: true, StoreConnected: true, Sandboxes: slices.Values([]record.Record{
+		{Phase: record.Started, Skipped: []neighbor.Skipped{{Reason: neighbor.ReasonNoARP}}, Stale: []record.Stale{{}, {}}},
+		{Phase: record.Starting, Handler: "runsc"},
+	})})
 	expect(t, scrape(t, m),
 		`neighpin_nri_connected 1`, `neighpin_nri_synchronized 0`, `neighpin_store_connected 1`,
 		`neighpin_sandboxes{phase="started"} 1`, `neighpin_sandboxes{phase="starting"} 1`,
@@ -128,10 +129,10 @@ func TestHooksAreTimed(t *testing.T) {
 
 func TestRepairsAreCountedByTheirCause(t *testing.T) {
 	m, _ := newMetrics(State{})
-	m.Report(sandbox.Event{Kind: sandbox.KindPinned, Cause: sandbox.CauseStart})
-	m.Report(sandbox.Event{Kind: sandbox.KindPinned, Cause: sandbox.CauseTakeover})
-	m.Report(sandbox.Event{Kind: sandbox.KindRepinned, Cause: sandbox.CauseTakeover})
-	m.Report(sandbox.Event{Kind: sandbox.KindRepinned, Cause: sandbox.CauseComparison})
+	m.Report(record.Event{Kind: record.KindPinned, Cause: record.CauseStart})
+	m.Report(record.Event{Kind: record.KindPinned, Cause: record.CauseTakeover})
+	m.Report(record.Event{Kind: record.KindRepinned, Cause: record.CauseTakeover})
+	m.Report(record.Event{Kind: record.KindRepinned, Cause: record.CauseComparison})
 	expect(t, scrape(t, m),
 		`neighpin_repairs_total{cause="start"} 0`, `neighpin_repairs_total{cause="takeover"} 2`,
 		`neighpin_repairs_total{cause="comparison"} 1`,
@@ -140,10 +141,10 @@ func TestRepairsAreCountedByTheirCause(t *testing.T) {
 
 func TestFindsOnTheHostAreCountedOnce(t *testing.T) {
 	m, _ := newMetrics(State{})
-	state := &sandbox.HostState{Report: hoststate.Report{Finds: []hoststate.Find{{Kind: hoststate.KindNeighbor}, {Kind: hoststate.KindRule, Removed: true}}}}
-	rec := sandbox.Record{HostState: state}
-	m.Report(sandbox.Event{Kind: sandbox.KindHostState, Record: rec, Found: state})
-	m.Report(sandbox.Event{Kind: sandbox.KindHostState, Record: rec, Err: errors.New("the way back")})
+	state := &record.HostState{Report: hoststate.Report{Finds: []hoststate.Find{{Kind: hoststate.KindNeighbor}, {Kind: hoststate.KindRule, Removed: true}}}}
+	rec := record.Record{HostState: state}
+	m.Report(record.Event{Kind: record.KindHostState, Record: rec, Found: state})
+	m.Report(record.Event{Kind: record.KindHostState, Record: rec, Err: errors.New("the way back")})
 	expect(t, scrape(t, m),
 		`neighpin_host_state_finds_total{kind="neighbor",result="found"} 1`, `neighpin_host_state_finds_total{kind="neighbor",result="removed"} 0`,
 		`neighpin_host_state_finds_total{kind="rule",result="removed"} 1`, `neighpin_events_total{kind="hostState"} 2`,
@@ -166,12 +167,13 @@ func TestRegistrationsAndKubernetesEventsAreCounted(t *testing.T) {
 func TestHandlersCannotMakeSeriesWithoutEnd(t *testing.T) {
 	var state State
 	m := New("v1.2.3", &next{}, func() State { return state })
-	state.Engine.Sandboxes = []sandbox.Record{{Handler: "runsc"}, {Runtime: "io.containerd.kata.v2"}, {Handler: "a\nb"}}
+	state.Sandboxes = slices.Values([]record.Record{{Handler: "runsc"}, {Runtime: "io.containerd.kata.v2"}, {Handler: "a\nb"}})
 	expect(t, scrape(t, m), `neighpin_pods_managed{handler="kata"} 1`, `neighpin_pods_managed{handler="other"} 1`)
-	state.Engine.Sandboxes = nil
+	var many []record.Record
 	for i := range 1000 {
-		state.Engine.Sandboxes = append(state.Engine.Sandboxes, sandbox.Record{Handler: "h" + strconv.Itoa(i)})
+		many = append(many, record.Record{Handler: "h" + strconv.Itoa(i)})
 	}
+	state.Sandboxes = slices.Values(many)
 	text := scrape(t, m)
 	expect(t, text, `neighpin_pods_managed{handler="runsc"} 0`)
 	if n := strings.Count(text, "\nneighpin_pods_managed{"); n != maxHandlers+1 {
@@ -183,7 +185,7 @@ func TestHandlersCannotMakeSeriesWithoutEnd(t *testing.T) {
 func TestMetricsAreWellNamed(t *testing.T) {
 	m, _ := newMetrics(State{})
 	m.Hook("CreateContainer", time.Millisecond, nil)
-	m.Report(sandbox.Event{Kind: sandbox.KindPinned, Record: sandbox.Record{Neighbors: []neighbor.Neighbor{{Family: "inet", Source: "peer"}}}})
+	m.Report(record.Event{Kind: record.KindPinned, Record: record.Record{Neighbors: []neighbor.Neighbor{{Family: "inet", Source: "peer"}}}})
 	problems, err := testutil.GatherAndLint(m.registry)
 	if err != nil {
 		t.Fatal(err)

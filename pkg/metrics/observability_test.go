@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // targetLabels are those that Prometheus gives each series of a target.
@@ -54,11 +54,11 @@ func faults(expr string, known map[string][]string) (list []string) {
 
 // knownSeries are the names of all series there can be, with their labels.
 func knownSeries(t *testing.T) map[string][]string {
-	m, _ := newMetrics(State{Observed: &sandbox.Observed{}, ConfigLoadedAt: time.Now(), Engine: sandbox.Status{Sandboxes: []sandbox.Record{
+	m, _ := newMetrics(State{Observed: &record.Observed{}, ConfigLoadedAt: time.Now(), Sandboxes: slices.Values([]record.Record{
 		{Handler: "runsc", Skipped: []neighbor.Skipped{{Reason: neighbor.ReasonNoARP}}},
-	}}})
+	})})
 	m.Hook("CreateContainer", time.Millisecond, nil)
-	m.Report(sandbox.Event{Kind: sandbox.KindPinned, Record: sandbox.Record{Neighbors: []neighbor.Neighbor{{Family: "inet", Source: "peer"}}}})
+	m.Report(record.Event{Kind: record.KindPinned, Record: record.Record{Neighbors: []neighbor.Neighbor{{Family: "inet", Source: "peer"}}}})
 	known := make(map[string][]string)
 	for line := range strings.Lines(scrape(t, m)) {
 		name := regexp.MustCompile(`^([a-z_]+)(?:\{(.*)\})? `).FindStringSubmatch(line)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +17,7 @@ import (
 	"github.com/neighpin/neighpin/internal/figures"
 	"github.com/neighpin/neighpin/pkg/events"
 	"github.com/neighpin/neighpin/pkg/neighbor"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // hookNames are those that the handlers of NRI observe.
@@ -38,7 +39,7 @@ func hookNames(t *testing.T) (list []string) {
 // skipReasons are all for which a gateway may not be pinned, as the sources of the two packages name them.
 func skipReasons(t *testing.T) (list []neighbor.Reason) {
 	t.Helper()
-	for _, path := range []string{"../neighbor/reason.go", "../sandbox/drift.go"} {
+	for _, path := range []string{"../neighbor/reason.go", "../record/drift.go"} {
 		source, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
@@ -56,16 +57,16 @@ func skipReasons(t *testing.T) (list []neighbor.Reason) {
 // node is a daemon's metrics with that many ordinary pods, each of which has been started by way of NRI.
 func node(t *testing.T, pods int) *Metrics {
 	t.Helper()
-	var all []sandbox.Record
+	var all []record.Record
 	for i := range pods {
-		all = append(all, sandbox.Record{ID: fmt.Sprint(i), Name: fmt.Sprintf("web-%d", i), Namespace: "shop", Handler: "runsc", Phase: sandbox.Started,
+		all = append(all, record.Record{ID: fmt.Sprint(i), Name: fmt.Sprintf("web-%d", i), Namespace: "shop", Handler: "runsc", Phase: record.Started,
 			Neighbors: []neighbor.Neighbor{{Family: "inet", Source: neighbor.SourcePeer}, {Family: "inet6", Source: neighbor.SourcePeer}},
-			Timing:    sandbox.Timing{Verdict: sandbox.InTime, MarginMs: 60, ResultToPinMs: 3}})
+			Timing:    record.Timing{Verdict: record.InTime, MarginMs: 60, ResultToPinMs: 3}})
 	}
-	m, _ := newMetrics(State{NRIConnected: true, NRISynchronized: true, ConfigOK: true, ConfigLoadedAt: time.Now(), Engine: sandbox.Status{Sandboxes: all, HostMessages: 12345}})
+	m, _ := newMetrics(State{NRIConnected: true, NRISynchronized: true, ConfigOK: true, ConfigLoadedAt: time.Now(), Sandboxes: slices.Values(all), HostMessages: 12345})
 	for _, rec := range all {
-		m.Report(sandbox.Event{Kind: sandbox.KindPinned, Record: rec})
-		m.Report(sandbox.Event{Kind: sandbox.KindTiming, Record: rec})
+		m.Report(record.Event{Kind: record.KindPinned, Record: rec})
+		m.Report(record.Event{Kind: record.KindTiming, Record: rec})
 	}
 	for _, hook := range hookNames(t) {
 		m.Hook(hook, time.Millisecond, nil)
@@ -76,21 +77,21 @@ func node(t *testing.T, pods int) *Metrics {
 // worst is a daemon's metrics when every label has had every value that it can have.
 func worst(t *testing.T) *Metrics {
 	t.Helper()
-	all := []sandbox.Record{{}}
+	all := []record.Record{{}}
 	for _, reason := range skipReasons(t) {
 		all[0].Skipped = append(all[0].Skipped, neighbor.Skipped{Reason: reason})
 	}
 	for i := range 2 * maxHandlers {
-		all = append(all, sandbox.Record{Handler: fmt.Sprintf("handler-%d", i)})
+		all = append(all, record.Record{Handler: fmt.Sprintf("handler-%d", i)})
 	}
-	m, _ := newMetrics(State{ConfigLoadedAt: time.Now(), Observed: &sandbox.Observed{}, Engine: sandbox.Status{Sandboxes: all}})
+	m, _ := newMetrics(State{ConfigLoadedAt: time.Now(), Observed: &record.Observed{}, Sandboxes: slices.Values(all)})
 	for _, hook := range hookNames(t) {
 		m.Hook(hook, time.Millisecond, nil)
 		m.Hook(hook, time.Millisecond, errors.New("refused"))
 	}
 	for _, of := range sources {
 		for _, family := range []string{neighbor.FamilyInet, neighbor.FamilyInet6} {
-			m.Report(sandbox.Event{Kind: sandbox.KindPinned, Record: sandbox.Record{Neighbors: []neighbor.Neighbor{{Family: family, Source: neighbor.Source(of)}}}})
+			m.Report(record.Event{Kind: record.KindPinned, Record: record.Record{Neighbors: []neighbor.Neighbor{{Family: family, Source: neighbor.Source(of)}}}})
 		}
 	}
 	for _, outcome := range events.Outcomes() {

@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // stateCollector shows the present state, asked at each scrape.
@@ -73,15 +73,15 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.connected, truth[state.NRIConnected])
 	gauge(c.synchronized, truth[state.NRISynchronized])
 	if !state.Storeless {
-		gauge(c.store, truth[state.Engine.StoreConnected])
+		gauge(c.store, truth[state.StoreConnected])
 	}
-	gauge(c.heard, truth[state.Engine.Listening])
-	phases := map[sandbox.Phase]int{sandbox.Starting: 0, sandbox.Started: 0}
+	gauge(c.heard, truth[state.Listening])
+	phases := map[record.Phase]int{record.Starting: 0, record.Started: 0}
 	skipped := make(map[neighbor.Reason]int)
 	stale := 0
 	sandboxes := state.Sandboxes
 	if sandboxes == nil {
-		sandboxes = slices.Values(state.Engine.Sandboxes)
+		sandboxes = func(func(record.Record) bool) {}
 	}
 	handlers, managed := c.byHandler()
 	for rec := range sandboxes {
@@ -105,10 +105,10 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	count := func(desc *prometheus.Desc, n uint64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n), labels...)
 	}
-	count(c.messages, state.Engine.HostMessages)
-	for _, cause := range sandbox.Causes() {
-		if cause != sandbox.CauseStart { // what starts is looked at by itself, and not compared
-			count(c.looks, state.Engine.Looks[cause], string(cause))
+	count(c.messages, state.HostMessages)
+	for _, cause := range record.Causes() {
+		if cause != record.CauseStart { // what starts is looked at by itself, and not compared
+			count(c.looks, state.Looks[cause], string(cause))
 		}
 	}
 	gauge(c.configOK, truth[state.ConfigOK])

@@ -72,7 +72,8 @@ const (
 	FamilyInet6 = "inet6"
 )
 
-func familyName(addr netip.Addr) string {
+// FamilyOf is the family of a gateway in these words.
+func FamilyOf(addr netip.Addr) string {
 	if addr.Is4() {
 		return FamilyInet
 	}

@@ -39,6 +39,7 @@ const (
 	ReasonInvalidEntry  Reason = "InvalidEntry"  // somebody's permanent entry has no usable address
 	ReasonLimitReached  Reason = "LimitReached"  // there are more gateways than the limit
 	ReasonInvalidTarget Reason = "InvalidTarget" // the gateway is no unicast address
+	ReasonPinFailed     Reason = "PinFailed"     // the kernel, or somebody's entry that came in between, refused the pin
 )
 
 // Learnable tells whether a probe on the wire could find the gateway's address

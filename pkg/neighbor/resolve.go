@@ -63,6 +63,15 @@ type Gateway struct {
 	Dev string     `json:"dev"` // name of the link inside the namespace
 }
 
+// Gateway is the one that the entry is for.
+func (n Neighbor) Gateway() Gateway { return Gateway{n.Dst, n.Dev} }
+
+// Gateway is the one that is not pinned.
+func (s Skipped) Gateway() Gateway { return Gateway{s.Dst, s.Dev} }
+
+// Gateway is the one that is asked for.
+func (a Ask) Gateway() Gateway { return Gateway{a.Dst, a.Dev} }
+
 // Resolve finds the gateways of the namespace and what the host knows about
 // them. It changes nothing there.
 //
@@ -247,12 +256,12 @@ func (r *resolver) resolveGateway(ctx context.Context, k key, l link, o outlook,
 
 func (r *resolver) found(dst netip.Addr, l link, e entry, v verdict) {
 	r.result.Neighbors = append(r.result.Neighbors, Neighbor{Dst: dst, Dev: l.name, LLAddr: v.lladdr,
-		Family: familyName(dst), State: stateNames(e.state), Source: v.source})
+		Family: FamilyOf(dst), State: stateNames(e.state), Source: v.source})
 }
 
 func (r *resolver) outdated(k key, l link, e entry) {
 	r.result.Outdated = append(r.result.Outdated, Neighbor{Dst: k.dst, Dev: l.name, LLAddr: e.lladdr,
-		Family: familyName(k.dst), State: stateNames(e.state)})
+		Family: FamilyOf(k.dst), State: stateNames(e.state)})
 }
 
 func linkGone() verdict { return no(ReasonLinkGone, "the link was removed meanwhile") }

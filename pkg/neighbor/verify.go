@@ -40,7 +40,7 @@ func (t *Table) Verify(ctx context.Context, want []Neighbor) ([]Difference, erro
 		if e.permanent() && e.lladdr == n.LLAddr {
 			continue
 		}
-		diffs = append(diffs, Difference{Dst: n.Dst, Dev: n.Dev, Family: familyName(n.Dst),
+		diffs = append(diffs, Difference{Dst: n.Dst, Dev: n.Dev, Family: FamilyOf(n.Dst),
 			Want: Value{LLAddr: n.LLAddr, State: []string{statePermanent}},
 			Got:  Value{LLAddr: e.lladdr, State: stateNames(e.state)}})
 	}

@@ -6,6 +6,8 @@ import (
 	"context"
 	"runtime/debug"
 	"sync"
+
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 const (
@@ -22,7 +24,7 @@ const (
 // Adopt takes NRI's Synchronize: sandboxes that are already there. Pins that
 // are missing are made, and the call waits for that; it takes at most a second, of
 // many at most a twentieth of that, and what is not done by then goes on behind it.
-func (e *Engine) Adopt(ctx context.Context, ids []Identity) {
+func (e *Engine) Adopt(ctx context.Context, ids []record.Identity) {
 	wait := nriWait
 	if len(ids) > adoptMany {
 		wait = adoptWait
@@ -41,7 +43,7 @@ func (e *Engine) Adopt(ctx context.Context, ids []Identity) {
 
 // meet notes of sandboxes that they are there and have started, and says how far each is.
 // Those that are not selected are left out.
-func (e *Engine) meet(ids []Identity) (settled, living []*sandbox, unknown []Identity) {
+func (e *Engine) meet(ids []record.Identity) (settled, living []*sandbox, unknown []record.Identity) {
 	for _, id := range ids {
 		s, known := e.find(id.ID)
 		switch {
@@ -69,7 +71,7 @@ func (s *sandbox) there() {
 
 // adoptLater begins the lives of sandboxes; the channel is closed when all have been
 // looked at.
-func (e *Engine) adoptLater(ids []Identity) <-chan struct{} {
+func (e *Engine) adoptLater(ids []record.Identity) <-chan struct{} {
 	done := make(chan struct{})
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -77,7 +79,7 @@ func (e *Engine) adoptLater(ids []Identity) <-chan struct{} {
 		close(done)
 		return done
 	}
-	queue := make(chan Identity)
+	queue := make(chan record.Identity)
 	var all sync.WaitGroup
 	for range min(adopters, len(ids)) {
 		all.Go(func() {
@@ -104,7 +106,7 @@ func (e *Engine) adoptLater(ids []Identity) <-chan struct{} {
 
 // adopt begins the life of one sandbox and waits until it has been looked at, or for
 // nriWait.
-func (e *Engine) adopt(id Identity) {
+func (e *Engine) adopt(id record.Identity) {
 	ctx, cancel := context.WithTimeout(e.ctx, nriWait)
 	defer cancel()
 	if s := e.begin(ctx, id, true); s != nil {

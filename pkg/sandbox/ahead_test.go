@@ -3,13 +3,17 @@
 package sandbox
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // nriOnly is what NRI tells of a pod: no runtime type.
-func nriOnly(p *pod) Identity {
+func nriOnly(p *pod) record.Identity {
 	id := identify(p.rec)
 	id.Runtime = ""
 	return id
@@ -30,10 +34,10 @@ func TestRuntimeThatWaitsForTheAnswer(t *testing.T) {
 		t.Error("the pins are not known to be ahead of the runtime")
 	}
 	pod.IP("address del 10.88.0.2/24 dev eth0", "address del fd00:88::2/64 dev eth0")
-	if rec := n.awaitVerdict(InTime); rec.Runtime != typeGVisor {
+	if rec := n.awaitVerdict(record.InTime); rec.Runtime != typeGVisor {
 		t.Errorf("runtime %q: it is asked for, as NRI does not tell", rec.Runtime)
 	}
-	if said := n.log.count(KindStoreless); said != 1 {
+	if said := n.log.count(record.KindStoreless); said != 1 {
 		t.Errorf("that the store keeps no records is said %d times", said)
 	}
 }
@@ -43,14 +47,14 @@ func TestKernelsStackOnARuntimeWithoutRecords(t *testing.T) {
 	pod := n.newPod("runsc", typeRunc).unlisted().cni()
 	n.engine.SandboxStarted(t.Context(), nriOnly(pod))
 	n.engine.ContainerCreating(t.Context(), podID)
-	n.awaitVerdict(InTime)
+	n.awaitVerdict(record.InTime)
 }
 
 func TestSandboxOfTheStoreIsNotSaidToHaveNoRecord(t *testing.T) {
 	n := newNode(t)
 	pod := n.newPod("runsc", typeGVisor).listed().cni().ready()
 	n.engine.SandboxStarted(t.Context(), nriOnly(pod))
-	if said := n.log.count(KindStoreless); said != 0 {
+	if said := n.log.count(record.KindStoreless); said != 0 {
 		t.Errorf("that the store keeps no records is said %d times", said)
 	}
 }
@@ -59,11 +63,11 @@ func TestSandboxOfTheStoreIsNotSaidToHaveNoRecord(t *testing.T) {
 func TestAdoptedSandboxIsNotSaidToHaveNoRecord(t *testing.T) {
 	n := newNode(t)
 	pod := n.newPod("runsc", typeGVisor).unlisted().cni()
-	n.engine.Adopt(t.Context(), []Identity{nriOnly(pod)})
+	n.engine.Adopt(t.Context(), []record.Identity{nriOnly(pod)})
 	if rec := n.record(); rec.Runtime != typeGVisor || len(rec.Neighbors) != 2 {
 		t.Errorf("record %+v", rec)
 	}
-	if said := n.log.count(KindStoreless); said != 0 {
+	if said := n.log.count(record.KindStoreless); said != 0 {
 		t.Errorf("that the store keeps no records is said %d times", said)
 	}
 }
@@ -74,17 +78,17 @@ func TestShortMargin(t *testing.T) {
 	for name, tc := range map[string]struct {
 		ahead, acked time.Time
 		held         bool
-		want         Verdict
+		want         record.Verdict
 	}{
-		"the runtime waited":                   {now, now, true, InTime},
-		"nobody waited":                        {time.Time{}, now, true, Unproven},
-		"pinned again after the answer":        {now.Add(-time.Second), now, true, Unproven},
-		"the runtime waited, a pin is no more": {now, now, false, Late},
+		"the runtime waited":                   {now, now, true, record.InTime},
+		"nobody waited":                        {time.Time{}, now, true, record.Unproven},
+		"pinned again after the answer":        {now.Add(-time.Second), now, true, record.Unproven},
+		"the runtime waited, a pin is no more": {now, now, false, record.Late},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
-			s := newSandbox(Identity{ID: podID, Runtime: typeGVisor})
-			l := &life{engine: n.engine, sandbox: s, ahead: tc.ahead, ackedAt: tc.acked, held: map[pinKey]bool{{gateway4, "eth0"}: tc.held}}
+			s := newSandbox(record.Identity{ID: podID, Runtime: typeGVisor})
+			l := &life{engine: n.engine, sandbox: s, ahead: tc.ahead, ackedAt: tc.acked, held: map[neighbor.Gateway]bool{{Dst: netip.MustParseAddr(gateway4), Dev: "eth0"}: tc.held}}
 			l.decide(now.Add(minMargin / 5))
 			if got := s.record().Timing.Verdict; got != tc.want {
 				t.Errorf("verdict %s, want %s", got, tc.want)
@@ -103,7 +107,7 @@ func TestPinAfterTheAnswerIsNotAhead(t *testing.T) {
 		"answered already":    {asked: true, answered: true},
 		"adopted":             {asked: true, adopted: true},
 	} {
-		s := newSandbox(Identity{ID: podID, Runtime: typeGVisor})
+		s := newSandbox(record.Identity{ID: podID, Runtime: typeGVisor})
 		s.adopted = tc.adopted
 		if tc.answered {
 			s.answered.open()

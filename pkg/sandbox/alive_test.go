@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // quickPulse is a node whose engine notices soon that it is stuck.
@@ -76,7 +78,7 @@ func TestAnEngineWhoseWorkersAllHangIsStuck(t *testing.T) {
 		p.listed().ready()
 		n.eventually("the pod to be pinned", func() bool { return len(n.recordOf(id).Neighbors) > 0 })
 		n.engine.ContainerCreating(t.Context(), id)
-		n.eventually("the pod to have started", func() bool { return n.recordOf(id).Phase == Started })
+		n.eventually("the pod to have started", func() bool { return n.recordOf(id).Phase == record.Started })
 	}
 	for i := range workers {
 		if err := n.engine.Alive(); err != nil {

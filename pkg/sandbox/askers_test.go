@@ -10,6 +10,7 @@ import (
 
 	"github.com/neighpin/neighpin/internal/nstest"
 	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // A pod that takes its link down hears no answer, and each question in it lasts until
@@ -20,7 +21,7 @@ func TestFirstQuestionsGoBeforeThoseOfPodsThatHearNothing(t *testing.T) {
 	n.engine.opts.Learn, n.engine.opts.LearnInterval = true, time.Nanosecond
 	g := newGuard(n.engine)
 	asker := func(id string, asked bool) *ward {
-		s := newSandbox(Identity{ID: id})
+		s := newSandbox(record.Identity{ID: id})
 		ask := neighbor.Ask{Dst: netip.MustParseAddr(gateway4), Dev: "eth0"}
 		s.rec.Probes = []neighbor.Ask{ask}
 		if asked {
@@ -28,7 +29,7 @@ func TestFirstQuestionsGoBeforeThoseOfPodsThatHearNothing(t *testing.T) {
 			if id == "restless" { // its link has another address since
 				was.LLAddr = otherMAC
 			}
-			s.heard = map[pinKey]hearing{keyOfAsk(ask): {Answer: neighbor.Answer{Ask: was}}}
+			s.heard = map[neighbor.Gateway]hearing{ask.Gateway(): {Answer: neighbor.Answer{Ask: was}}}
 		}
 		g.mu.Lock()
 		defer g.mu.Unlock()

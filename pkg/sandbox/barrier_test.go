@@ -5,6 +5,8 @@ package sandbox
 import (
 	"testing"
 	"time"
+
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 func TestManyStartingSandboxesShareTheQuestions(t *testing.T) {
@@ -85,7 +87,7 @@ func TestAPinThatTookLongProvesLess(t *testing.T) {
 			t.Errorf("a pin that took %s needs a margin of %s, want %s", took, got, want)
 		}
 	}
-	for margin, want := range map[time.Duration]Verdict{time.Second: Unproven, 3 * time.Second: InTime} {
+	for margin, want := range map[time.Duration]record.Verdict{time.Second: record.Unproven, 3 * time.Second: record.InTime} {
 		t.Run(margin.String(), func(t *testing.T) {
 			n := newNode(t)
 			n.newPod("runsc", typeGVisor).listed().cni().ready()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // comparison is one look at a sandbox that has started: what its namespace and
@@ -24,9 +25,9 @@ type comparison struct {
 	sandbox *sandbox
 	table   *neighbor.Table
 	cause   urgency
-	before  Record
-	after   Record // of which the fields that a comparison decides are used
-	links   []int  // that the answer rests on
+	before  record.Record
+	after   record.Record // of which the fields that a comparison decides are used
+	links   []int         // that the answer rests on
 	sought  []netip.Addr
 
 	looks     int
@@ -34,7 +35,7 @@ type comparison struct {
 	shared    *neighbor.Readings // of the host, with other comparisons
 	written   bool               // entries were written
 	untouched bool               // there was nothing to decide
-	insists   []Change
+	insists   []record.Change
 }
 
 // compare makes a sandbox that has started, and its record, agree with what is
@@ -56,7 +57,7 @@ func (e *Engine) compare(s *sandbox, b basis, cause urgency) (basis, error) {
 	case errors.Is(err, netns.ErrNotNamespace):
 		return b, nil // gone; its file's removal tells the rest
 	case err == nil && c.table.Cookie() != c.before.NetNS.Cookie:
-		err = errors.Join(c.before.NetNS.other(c.table.Cookie()), c.table.Close())
+		err = errors.Join(otherAt(c.before.NetNS, c.table.Cookie()), c.table.Close())
 	}
 	if err != nil {
 		e.failed(s, err)
@@ -97,20 +98,20 @@ func (e *Engine) compare(s *sandbox, b basis, cause urgency) (basis, error) {
 }
 
 // inside gives fn the recorded namespace, open, for the call.
-func (e *Engine) inside(rec Record, fn func(*netns.NS) error) error {
+func (e *Engine) inside(rec record.Record, fn func(*netns.NS) error) error {
 	ns, err := e.host.Open(rec.NetNS.Path)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = ns.Close() }()
 	if ns.Cookie() != rec.NetNS.Cookie {
-		return rec.NetNS.other(ns.Cookie())
+		return otherAt(rec.NetNS, ns.Cookie())
 	}
 	return fn(ns)
 }
 
-// other says that another namespace is at the path.
-func (n NetNS) other(cookie uint64) error {
+// otherAt says that another namespace is at the path of one that was recorded.
+func otherAt(n record.NetNS, cookie uint64) error {
 	return fmt.Errorf("namespace %s is not the one that was recorded: cookie %d, want %d", n.Path, cookie, n.Cookie)
 }
 
@@ -124,11 +125,11 @@ func (e *Engine) failed(s *sandbox, err error) {
 // judge finds out who holds the pod's network stack, and decides.
 func (c *comparison) judge(ctx context.Context) error {
 	c.after, c.untouched = c.before, false
-	stack := c.sandbox.id.stack()
-	if !c.before.Taken && (stack != stackGuest || c.before.CapturedAt.IsZero()) {
+	stack := c.sandbox.id.Stack()
+	if !c.before.Taken && (stack != record.StackGuest || c.before.CapturedAt.IsZero()) {
 		found, err := c.table.Resolve(ctx, neighbor.Query{
 			Known: c.before.Neighbors, Limit: c.engine.opts.MaxNeighbors, Learned: c.heard.addresses,
-			Running: true, Vacant: c.before.contestable(), Shared: c.shared,
+			Running: true, Vacant: contestable(c.before), Shared: c.shared,
 		})
 		if err != nil {
 			c.untouched = true
@@ -143,7 +144,7 @@ func (c *comparison) judge(ctx context.Context) error {
 			return err
 		}
 	}
-	if stack == stackKernel || len(c.before.Neighbors)+len(c.before.Stale) == 0 {
+	if stack == record.StackKernel || len(c.before.Neighbors)+len(c.before.Stale) == 0 {
 		// A pod that removed its addresses itself, or is coming to its end; or
 		// one of which nothing was captured before its runtime took it.
 		c.untouched = true
@@ -158,9 +159,9 @@ const maxLooks = 3
 // linkWent tells whether a known gateway's link went while it was looked at, to
 // another namespace perhaps: what is there now tells what that means.
 func (c *comparison) linkWent(err error) bool {
-	known := Record{Neighbors: c.before.Neighbors}.keys()
+	known := gateways(record.Record{Neighbors: c.before.Neighbors})
 	return errors.Is(err, unix.ENODEV) || slices.ContainsFunc(c.after.Skipped, func(s neighbor.Skipped) bool {
-		return s.Reason == neighbor.ReasonLinkGone && known[keyOfSkipped(s)]
+		return s.Reason == neighbor.ReasonLinkGone && known[s.Gateway()]
 	})
 }
 
@@ -172,39 +173,39 @@ func (c *comparison) linkWent(err error) bool {
 // host says of it stays true, and its route may come back at any moment.
 func (c *comparison) mend(ctx context.Context, found neighbor.Resolution) error {
 	if !c.before.CapturedAt.IsZero() {
-		found = c.before.only(found)
+		found = only(c.before, found)
 	}
 	c.links, c.sought = found.Basis, found.Sought
-	c.sandbox.update(func(r *Record) { r.leadTo(found.Ends) })
+	c.sandbox.update(func(r *record.Record) { r.LeadTo(found.Ends) })
 	c.foreign(&found)
 	kept, err := c.unrouted(ctx, &found)
 	if err != nil {
 		c.untouched = true
 		return err
 	}
-	written, err := Write(ctx, c.table, found)
+	written, err := c.table.Write(ctx, found)
 	c.written = c.written || len(written.New) > 0
 	c.after.Neighbors = append(written.Neighbors, kept...)
 	c.after.Skipped = written.Skipped
 	c.after.Error = c.heard.failure
 	c.after.Probes, c.after.Doubts, c.after.Skipped = c.heard.settle(c.before, c.after.Neighbors, c.after.Skipped, found.Unknown)
-	present := c.after.keys()
+	present := gateways(c.after)
 	for _, s := range c.before.Skipped {
-		if !present[keyOfSkipped(s)] {
+		if !present[s.Gateway()] {
 			c.after.Skipped = append(c.after.Skipped, s)
 		}
 	}
-	c.after.vacate(c.before, true)
+	vacate(&c.after, c.before, true)
 	return err
 }
 
 // unrouted judges the gateways that are known and have no route at the moment,
 // adds to found what is to be written, and returns what is to be left as it is.
 func (c *comparison) unrouted(ctx context.Context, found *neighbor.Resolution) (kept []neighbor.Neighbor, err error) {
-	routed := Record{Neighbors: found.Neighbors, Skipped: found.Skipped}.keys()
+	routed := gateways(record.Record{Neighbors: found.Neighbors, Skipped: found.Skipped})
 	var known []neighbor.Neighbor
 	for _, n := range c.before.Neighbors {
-		if !routed[keyOf(n)] {
+		if !routed[n.Gateway()] {
 			known = append(known, n)
 		}
 	}
@@ -254,12 +255,12 @@ func (c *comparison) unrouted(ctx context.Context, found *neighbor.Resolution) (
 // verdictOn finds what a review says of one entry.
 func verdictOn(old neighbor.Neighbor, now neighbor.Resolution) (neighbor.Neighbor, neighbor.Skipped) {
 	for _, n := range now.Neighbors {
-		if keyOf(n) == keyOf(old) {
+		if n.Gateway() == old.Gateway() {
 			return n, neighbor.Skipped{}
 		}
 	}
 	for _, s := range now.Skipped {
-		if keyOfSkipped(s) == keyOf(old) {
+		if s.Gateway() == old.Gateway() {
 			return neighbor.Neighbor{}, s
 		}
 	}
@@ -267,25 +268,28 @@ func verdictOn(old neighbor.Neighbor, now neighbor.Resolution) (neighbor.Neighbo
 }
 
 // only leaves in a resolution what is about gateways that the record knows.
-func (r Record) only(found neighbor.Resolution) neighbor.Resolution {
-	known := r.keys()
-	found.Neighbors = slices.DeleteFunc(found.Neighbors, func(n neighbor.Neighbor) bool { return !known[keyOf(n)] })
-	found.Skipped = slices.DeleteFunc(found.Skipped, func(s neighbor.Skipped) bool { return !known[keyOfSkipped(s)] })
-	found.Unknown = slices.DeleteFunc(found.Unknown, func(a neighbor.Ask) bool { return !known[keyOfAsk(a)] })
+func only(r record.Record, found neighbor.Resolution) neighbor.Resolution {
+	known := gateways(r)
+	found.Neighbors = slices.DeleteFunc(found.Neighbors, func(n neighbor.Neighbor) bool { return !known[n.Gateway()] })
+	found.Skipped = slices.DeleteFunc(found.Skipped, func(s neighbor.Skipped) bool { return !known[s.Gateway()] })
+	found.Unknown = slices.DeleteFunc(found.Unknown, func(a neighbor.Ask) bool { return !known[a.Gateway()] })
 	return found
 }
 
-// keys are the gateways that a record knows.
-func (r Record) keys() map[pinKey]bool {
-	keys := make(map[pinKey]bool, len(r.Neighbors)+len(r.Skipped))
+// gateways are those that a record knows.
+func gateways(r record.Record) map[neighbor.Gateway]bool {
+	keys := make(map[neighbor.Gateway]bool, len(r.Neighbors)+len(r.Skipped))
 	for _, n := range r.Neighbors {
-		keys[keyOf(n)] = true
+		keys[n.Gateway()] = true
 	}
 	for _, s := range r.Skipped {
-		keys[keyOfSkipped(s)] = true
+		keys[s.Gateway()] = true
 	}
 	return keys
 }
+
+// insistence is how often a pin is replaced until somebody else has its place.
+const insistence = 3
 
 // foreign judges entries that somebody in the sandbox put in the place of pins.
 // They are drift and will be replaced; who does it again and again, with no quiet
@@ -293,25 +297,25 @@ func (r Record) keys() map[pinKey]bool {
 // comparison that finds the entry gone ends that.
 func (c *comparison) foreign(found *neighbor.Resolution) {
 	s := c.sandbox
-	replaced := make(map[pinKey]bool)
-	givenUp := make(map[pinKey]neighbor.Skipped)
+	replaced := make(map[neighbor.Gateway]bool)
+	givenUp := make(map[neighbor.Gateway]neighbor.Skipped)
 	for _, o := range found.Outdated {
 		was := c.displaced(o, *found)
 		if was == "" {
 			continue
 		}
-		replaced[keyOf(o)] = true
+		replaced[o.Gateway()] = true
 		if s.replaced == nil {
-			s.replaced = make(map[pinKey]int)
+			s.replaced = make(map[neighbor.Gateway]int)
 		}
-		if s.replaced[keyOf(o)]++; s.replaced[keyOf(o)] < insistence {
+		if s.replaced[o.Gateway()]++; s.replaced[o.Gateway()] < insistence {
 			continue
 		}
-		given := neighbor.Skipped{Dst: o.Dst, Dev: o.Dev, Reason: ReasonInsists,
+		given := neighbor.Skipped{Dst: o.Dst, Dev: o.Dev, Reason: record.ReasonInsists,
 			Message: fmt.Sprintf("somebody in the sandbox put %s in the place of %s %d times", o.LLAddr, was, insistence)}
-		givenUp[keyOf(o)] = given
-		c.insists = append(c.insists, Change{Dst: o.Dst, Dev: o.Dev, Was: was,
-			Now: trueAddress(*found, keyOf(o)), Reason: given.Reason, Message: given.Message})
+		givenUp[o.Gateway()] = given
+		c.insists = append(c.insists, record.Change{Dst: o.Dst, Dev: o.Dev, Was: was,
+			Now: trueAddress(*found, o.Gateway()), Reason: given.Reason, Message: given.Message})
 	}
 	if c.cause == slow {
 		for key := range s.replaced {
@@ -321,29 +325,29 @@ func (c *comparison) foreign(found *neighbor.Resolution) {
 		}
 	}
 	for _, old := range c.before.Skipped {
-		if old.Reason != ReasonInsists {
+		if old.Reason != record.ReasonInsists {
 			continue
 		}
-		if c.cause != slow || trueAddress(*found, keyOfSkipped(old)) == "" {
-			givenUp[keyOfSkipped(old)] = old
+		if c.cause != slow || trueAddress(*found, old.Gateway()) == "" {
+			givenUp[old.Gateway()] = old
 		}
 	}
 	if len(givenUp) == 0 {
 		return
 	}
-	gone := func(key pinKey) bool { _, ok := givenUp[key]; return ok }
-	found.Neighbors = slices.DeleteFunc(found.Neighbors, func(n neighbor.Neighbor) bool { return gone(keyOf(n)) })
-	found.Outdated = slices.DeleteFunc(found.Outdated, func(n neighbor.Neighbor) bool { return gone(keyOf(n)) })
-	found.Skipped = slices.DeleteFunc(found.Skipped, func(s neighbor.Skipped) bool { return gone(keyOfSkipped(s)) })
+	gone := func(key neighbor.Gateway) bool { _, ok := givenUp[key]; return ok }
+	found.Neighbors = slices.DeleteFunc(found.Neighbors, func(n neighbor.Neighbor) bool { return gone(n.Gateway()) })
+	found.Outdated = slices.DeleteFunc(found.Outdated, func(n neighbor.Neighbor) bool { return gone(n.Gateway()) })
+	found.Skipped = slices.DeleteFunc(found.Skipped, func(s neighbor.Skipped) bool { return gone(s.Gateway()) })
 	for _, given := range givenUp {
 		found.Skipped = append(found.Skipped, given)
 	}
 }
 
 // trueAddress is what a resolution says of a gateway, or empty.
-func trueAddress(found neighbor.Resolution, key pinKey) neighbor.HardwareAddr {
+func trueAddress(found neighbor.Resolution, key neighbor.Gateway) neighbor.HardwareAddr {
 	for _, n := range found.Neighbors {
-		if keyOf(n) == key {
+		if n.Gateway() == key {
 			return n.LLAddr
 		}
 	}
@@ -353,13 +357,11 @@ func trueAddress(found neighbor.Resolution, key pinKey) neighbor.HardwareAddr {
 // conclude records and reports what the comparison found.
 func (c *comparison) conclude() {
 	s := c.sandbox
-	drifted := !equal(c.before.Neighbors, c.after.Neighbors, sameNeighbor) || !equal(c.before.Skipped, c.after.Skipped, sameSkipped) ||
-		!equal(c.before.Stale, c.after.Stale, sameStale)
-	if !drifted && !c.written && c.before.Error == c.after.Error &&
-		equal(c.before.Doubts, c.after.Doubts, sameDoubt) && slices.Equal(c.before.Probes, c.after.Probes) {
+	drifted := c.after.DriftedFrom(c.before)
+	if !drifted && !c.written && c.before.Error == c.after.Error && c.after.AsksAs(c.before) {
 		return
 	}
-	s.update(func(r *Record) {
+	s.update(func(r *record.Record) {
 		r.Neighbors, r.Skipped, r.Vacant, r.Stale = c.after.Neighbors, c.after.Skipped, c.after.Vacant, c.after.Stale
 		r.Doubts, r.Probes, r.Error = c.after.Doubts, c.after.Probes, c.after.Error
 		if drifted || r.CapturedAt.IsZero() {
@@ -376,17 +378,4 @@ func (c *comparison) conclude() {
 	s.noteEvents(events)
 	c.engine.save(s)
 	c.engine.reportEach(s, events)
-}
-
-// equal tells whether two lists hold the same, in whatever order.
-func equal[T any](a, b []T, same func(T, T) bool) bool {
-	return len(a) == len(b) && !slices.ContainsFunc(a, func(x T) bool {
-		return !slices.ContainsFunc(b, func(y T) bool { return same(x, y) })
-	})
-}
-
-func sameNeighbor(a, b neighbor.Neighbor) bool { return a.Same(b) && a.Source == b.Source }
-
-func sameSkipped(a, b neighbor.Skipped) bool {
-	return a.Dst == b.Dst && a.Dev == b.Dev && a.Reason == b.Reason
 }

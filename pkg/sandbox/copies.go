@@ -4,12 +4,12 @@ package sandbox
 
 import (
 	"context"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // compareFailed begins what is said of a comparison that failed: the next that
@@ -34,13 +34,13 @@ func (c *comparison) review(ctx context.Context) error {
 		return err
 	}
 	c.links, c.sought = now.Basis, now.Sought
-	c.sandbox.update(func(r *Record) { r.leadTo(now.Ends) })
+	c.sandbox.update(func(r *record.Record) { r.LeadTo(now.Ends) })
 	if strings.HasPrefix(c.before.Error, compareFailed) {
 		c.after.Error = ""
 	}
 	c.after.Neighbors, c.after.Stale = nil, nil
 	c.after.Skipped = slices.DeleteFunc(slices.Clone(c.before.Skipped), func(s neighbor.Skipped) bool {
-		return slices.ContainsFunc(copied, func(n neighbor.Neighbor) bool { return keyOf(n) == keyOfSkipped(s) })
+		return slices.ContainsFunc(copied, func(n neighbor.Neighbor) bool { return n.Gateway() == s.Gateway() })
 	})
 	for _, was := range copied {
 		n, reason := verdictOn(was, now)
@@ -62,53 +62,30 @@ func (c *comparison) review(ctx context.Context) error {
 	return c.correct(ctx, now.Outdated)
 }
 
-// Copied are the neighbors that the runtime has: those of the record, but where
-// these were corrected since.
-func (r Record) Copied() []neighbor.Neighbor {
-	var list []neighbor.Neighbor
-	for _, n := range r.Neighbors {
-		if !slices.ContainsFunc(r.Stale, func(s Stale) bool { return s.key() == keyOf(n) }) {
-			list = append(list, n)
-		}
-	}
-	for _, s := range r.Stale {
-		list = append(list, neighbor.Neighbor{Dst: s.Dst, Dev: s.Dev, LLAddr: s.Copied, Source: s.Source,
-			Family: family(s.Dst), State: []string{"PERMANENT"}})
-	}
-	return list
-}
-
-func family(dst netip.Addr) string {
-	if dst.Is4() {
-		return neighbor.FamilyInet
-	}
-	return neighbor.FamilyInet6
-}
-
 // stale notes a copy that is not true.
 func (c *comparison) stale(was neighbor.Neighbor, now neighbor.HardwareAddr, reason neighbor.Reason) {
 	since := time.Now().UTC()
-	if i := slices.IndexFunc(c.before.Stale, func(s Stale) bool { return s.key() == keyOf(was) }); i >= 0 {
+	if i := slices.IndexFunc(c.before.Stale, func(s record.Stale) bool { return s.Gateway() == was.Gateway() }); i >= 0 {
 		since = c.before.Stale[i].Since
 	}
-	c.after.Stale = append(c.after.Stale, Stale{Dst: was.Dst, Dev: was.Dev, Copied: was.LLAddr, Source: was.Source,
+	c.after.Stale = append(c.after.Stale, record.Stale{Dst: was.Dst, Dev: was.Dev, Copied: was.LLAddr, Source: was.Source,
 		LLAddr: now, Reason: reason, Since: since})
 }
 
 // keep leaves everything about one gateway as it was.
 func (c *comparison) keep(was neighbor.Neighbor) {
 	for _, n := range c.before.Neighbors {
-		if keyOf(n) == keyOf(was) {
+		if n.Gateway() == was.Gateway() {
 			c.after.Neighbors = append(c.after.Neighbors, n)
 		}
 	}
 	for _, s := range c.before.Stale {
-		if s.key() == keyOf(was) {
+		if s.Gateway() == was.Gateway() {
 			c.after.Stale = append(c.after.Stale, s)
 		}
 	}
 	for _, s := range c.before.Skipped {
-		if keyOfSkipped(s) == keyOf(was) {
+		if s.Gateway() == was.Gateway() {
 			c.after.Skipped = append(c.after.Skipped, s)
 		}
 	}
@@ -121,7 +98,7 @@ func (c *comparison) correct(ctx context.Context, outdated []neighbor.Neighbor) 
 		if err != nil {
 			return err
 		}
-		i := slices.IndexFunc(c.after.Neighbors, func(n neighbor.Neighbor) bool { return keyOf(n) == keyOf(old) })
+		i := slices.IndexFunc(c.after.Neighbors, func(n neighbor.Neighbor) bool { return n.Gateway() == old.Gateway() })
 		if i < 0 || len(released) == 0 {
 			continue
 		}
@@ -134,28 +111,23 @@ func (c *comparison) correct(ctx context.Context, outdated []neighbor.Neighbor) 
 
 // copies tells which copies stopped being true, or are untrue in another way than
 // before, and which are true again.
-func (c *comparison) copies() (stale, fresh []Change) {
+func (c *comparison) copies() (stale, fresh []record.Change) {
 	for _, s := range c.after.Stale {
-		if !slices.ContainsFunc(c.before.Stale, func(o Stale) bool { return sameStale(o, s) }) {
-			stale = append(stale, s.change())
+		if !slices.ContainsFunc(c.before.Stale, func(o record.Stale) bool { return o.Same(s) }) {
+			stale = append(stale, change(s))
 		}
 	}
 	for _, s := range c.before.Stale {
-		if !slices.ContainsFunc(c.after.Stale, func(o Stale) bool { return o.key() == s.key() }) {
-			change := s.change()
-			change.Now, change.Reason = s.Copied, ""
-			fresh = append(fresh, change)
+		if !slices.ContainsFunc(c.after.Stale, func(o record.Stale) bool { return o.Gateway() == s.Gateway() }) {
+			again := change(s)
+			again.Now, again.Reason = s.Copied, ""
+			fresh = append(fresh, again)
 		}
 	}
 	return stale, fresh
 }
 
-func (s Stale) key() pinKey { return pinKey{s.Dst.String(), s.Dev} }
-
-func (s Stale) change() Change {
-	return Change{Dst: s.Dst, Dev: s.Dev, Was: s.Copied, Now: s.LLAddr, Reason: s.Reason}
-}
-
-func sameStale(a, b Stale) bool {
-	return a.key() == b.key() && a.Copied == b.Copied && a.LLAddr == b.LLAddr && a.Reason == b.Reason
+// change is what became of one copy.
+func change(s record.Stale) record.Change {
+	return record.Change{Dst: s.Dst, Dev: s.Dev, Was: s.Copied, Now: s.LLAddr, Reason: s.Reason}
 }

@@ -7,20 +7,21 @@ import (
 	"testing"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 func TestCopyThatIsNotTrueAnyMoreIsStaleAndThenFresh(t *testing.T) {
 	n := newNode(t)
 	p := n.taken()
 	mac := n.outside.MAC("veth0")
-	if n.log.count(KindStale)+n.log.count(KindRepinned) != 0 {
+	if n.log.count(record.KindStale)+n.log.count(record.KindRepinned) != 0 {
 		t.Fatal("the hand-over is told as drift")
 	}
 	if got := p.permanent(); strings.Contains(got, gateway4+" ") || !strings.Contains(got, gateway6+" dev eth0 lladdr "+mac) {
 		t.Fatalf("entries after the hand-over: %q", got)
 	}
 	n.outside.IP("link set veth0 address " + otherMAC)
-	event := n.awaitEvent(KindStale)
+	event := n.awaitEvent(record.KindStale)
 	if len(event.Changes) != 2 || event.Changes[0].Was != neighbor.HardwareAddr(mac) || event.Changes[0].Now != otherMAC {
 		t.Errorf("told %+v", event.Changes)
 	}
@@ -42,11 +43,11 @@ func TestCopyThatIsNotTrueAnyMoreIsStaleAndThenFresh(t *testing.T) {
 	n.engine.Close() // what is stale stays so over a restart
 	n.start()
 	n.settled(podID)
-	if again := n.record(); len(again.Stale) != 2 || !again.Stale[0].Since.Equal(rec.Stale[0].Since) || n.log.count(KindStale) != 0 {
-		t.Errorf("after a restart, told %d times: %+v", n.log.count(KindStale), again)
+	if again := n.record(); len(again.Stale) != 2 || !again.Stale[0].Since.Equal(rec.Stale[0].Since) || n.log.count(record.KindStale) != 0 {
+		t.Errorf("after a restart, told %d times: %+v", n.log.count(record.KindStale), again)
 	}
 	n.outside.IP("link set veth0 address " + mac)
-	event = n.awaitEvent(KindFresh)
+	event = n.awaitEvent(record.KindFresh)
 	if len(event.Changes) != 2 {
 		t.Errorf("told %+v", event.Changes)
 	}
@@ -63,7 +64,7 @@ func TestHandOverThatTakesAWhileIsNoDrift(t *testing.T) {
 	n.awaitPinned()
 	p.marginToCount()
 	p.IP("address del 10.88.0.2/24 dev eth0")
-	n.awaitVerdict(InTime)
+	n.awaitVerdict(record.InTime)
 	n.settled(podID)
 	if got := p.permanent(); strings.Contains(got, gateway4+" ") {
 		t.Errorf("entries between two addresses: %q", got)
@@ -75,8 +76,8 @@ func TestHandOverThatTakesAWhileIsNoDrift(t *testing.T) {
 	if got := p.permanent(); strings.Contains(got, gateway4+" ") {
 		t.Errorf("entries after the hand-over: %q", got)
 	}
-	if rec := n.record(); rec.Repins != 0 || len(rec.Neighbors) != 2 || n.log.count(KindRepinned) != 0 {
-		t.Errorf("told as drift %d times: %+v", n.log.count(KindRepinned), rec)
+	if rec := n.record(); rec.Repins != 0 || len(rec.Neighbors) != 2 || n.log.count(record.KindRepinned) != 0 {
+		t.Errorf("told as drift %d times: %+v", n.log.count(record.KindRepinned), rec)
 	}
 }
 
@@ -88,10 +89,10 @@ func TestCopyThatLostItsTruthIsStaleWithTheReason(t *testing.T) {
 	p.ready()
 	n.awaitPinned()
 	p.take()
-	n.awaitVerdict(InTime)
+	n.awaitVerdict(record.InTime)
 	n.settled(podID)
 	n.outside.IP("address del " + gateway4 + "/24 dev br0")
-	event := n.awaitEvent(KindStale)
+	event := n.awaitEvent(record.KindStale)
 	if len(event.Changes) != 1 || event.Changes[0].Now != "" || event.Changes[0].Reason != neighbor.ReasonRouterBeyondBridge {
 		t.Errorf("told %+v", event.Changes)
 	}
@@ -100,12 +101,12 @@ func TestCopyThatLostItsTruthIsStaleWithTheReason(t *testing.T) {
 		t.Errorf("annotation %v", told)
 	}
 	n.outside.IP("address add " + gateway4 + "/24 dev br0")
-	n.awaitEvent(KindFresh)
+	n.awaitEvent(record.KindFresh)
 	n.settled(podID)
 	if rec := n.record(); len(rec.Stale)+len(rec.Skipped) != 0 || len(rec.Neighbors) != 2 {
 		t.Errorf("record %+v", rec)
 	}
-	if n.log.count(KindWithdrawn)+n.log.count(KindRepinned) != 0 {
+	if n.log.count(record.KindWithdrawn)+n.log.count(record.KindRepinned) != 0 {
 		t.Error("told as withdrawn or pinned again")
 	}
 }
@@ -116,10 +117,10 @@ func TestGuestHoldsACopyToo(t *testing.T) {
 	p := n.newPod("kata-qemu", "io.containerd.kata-qemu.v2").listed().cni().ready()
 	n.awaitPinned()
 	n.engine.SandboxStarted(t.Context(), identify(p.rec))
-	n.awaitVerdict(Unproven)
+	n.awaitVerdict(record.Unproven)
 	n.settled(podID)
 	n.outside.IP("link set veth0 address " + otherMAC)
-	n.awaitEvent(KindStale)
+	n.awaitEvent(record.KindStale)
 	n.settled(podID)
 	// Both entries are still in the namespace, and say what is true.
 	if got := p.permanent(); strings.Count(got, otherMAC) != 2 {

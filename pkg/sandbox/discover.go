@@ -13,6 +13,7 @@ import (
 
 	"github.com/neighpin/neighpin/pkg/containerd"
 	"github.com/neighpin/neighpin/pkg/netns"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 const (
@@ -198,7 +199,7 @@ func (e *Engine) answered(find *search, answer listing) {
 			find.drop(path)
 		} else if time.Since(seen.at) > ownerDeadline && !find.reported[path] {
 			find.reported[path] = true
-			e.report(Event{Kind: KindUnidentified, Path: path})
+			e.report(record.Event{Kind: record.KindUnidentified, Path: path})
 		}
 	}
 	if time.Since(find.refreshed) > refreshKnown {
@@ -242,8 +243,8 @@ func (find *search) path(rec containerd.Record) string {
 	return ""
 }
 
-func identify(rec containerd.Record) Identity {
-	return Identity{
+func identify(rec containerd.Record) record.Identity {
+	return record.Identity{
 		ID: rec.ID, Name: rec.Name, Namespace: rec.Namespace, UID: rec.UID,
 		Handler: rec.Handler, Runtime: rec.Runtime, Annotations: rec.Annotations, NetNSPath: rec.NetNSPath,
 	}
@@ -312,6 +313,6 @@ func (e *Engine) storeAnswered(records []containerd.Record, err error) {
 	e.storeErr, e.storeSeen, e.storeTorn = down, true, err != nil && down == nil
 	e.mu.Unlock()
 	if changed {
-		e.report(Event{Kind: KindStore, Err: err})
+		e.report(record.Event{Kind: record.KindStore, Err: err})
 	}
 }

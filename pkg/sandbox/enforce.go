@@ -5,6 +5,8 @@ package sandbox
 import (
 	"context"
 	"fmt"
+
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // RefusedError says why a sandbox, or a container of it, must not start: its
@@ -67,21 +69,21 @@ func (e *Engine) admit(ctx context.Context, s *sandbox, container bool) error {
 	if s.record().Refused == "" && (s.adopted || s.loaded) {
 		return nil
 	}
-	if container || s.id.stack() == stackTaken && !s.ahead.isOpen() {
+	if container || s.id.Stack() == record.StackTaken && !s.ahead.isOpen() {
 		// The runtime has the sandbox, or its stack is the kernel's and can be
 		// asked now: the verdict is a matter of moments.
 		within(ctx, s.done.opened())
 	}
 	why, changed := "", false
-	s.update(func(r *Record) { // in one go: another may be asked about at this moment
+	s.update(func(r *record.Record) { // in one go: another may be asked about at this moment
 		if s.admitted.isOpen() {
 			return
 		}
-		if why = r.unpinned(); why == "" {
+		if why = unpinned(*r); why == "" {
 			s.admitted.open()
 		}
 		if changed = r.Refused != why; changed && why != "" {
-			r.note(KindRefused, "%s", why)
+			r.Note(record.KindRefused, "%s", why)
 		}
 		r.Refused = why
 	})
@@ -94,14 +96,14 @@ func (e *Engine) admit(ctx context.Context, s *sandbox, container bool) error {
 	rec := s.record()
 	err := &RefusedError{Namespace: rec.Namespace, Name: rec.Name, ID: rec.ID, Why: why, Container: container}
 	if changed {
-		e.report(Event{Kind: KindRefused, Record: rec, Err: err})
+		e.report(record.Event{Kind: record.KindRefused, Record: rec, Err: err})
 	}
 	return err
 }
 
 // unpinned says in which way a sandbox would start without its pins, or is empty.
 // A sandbox with nothing to pin has all it can have.
-func (r Record) unpinned() string {
+func unpinned(r record.Record) string {
 	for _, skipped := range r.Skipped {
 		if skipped.Reason.NoTruth() {
 			return fmt.Sprintf("gateway %s on %s is not pinned: %s (%s)", skipped.Dst, skipped.Dev, skipped.Reason, skipped.Message)
@@ -112,7 +114,7 @@ func (r Record) unpinned() string {
 		return r.Error
 	case r.CapturedAt.IsZero():
 		return "its gateways have not been looked at in time"
-	case r.Timing.Verdict == Late:
+	case r.Timing.Verdict == record.Late:
 		return "its runtime was quicker than the pins"
 	}
 	return ""

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // enforcing is a node whose engine refuses what is not pinned.
@@ -64,13 +66,13 @@ func TestEnforceRefusesWhatHasNoTruth(t *testing.T) {
 	if !errors.As(err, &refused) || !strings.Contains(err.Error(), "delete the pod") {
 		t.Errorf("AdmitContainer: %v", err)
 	}
-	if n.log.count(KindRefused) != 1 {
-		t.Errorf("refused %d times in the log, want once", n.log.count(KindRefused))
+	if n.log.count(record.KindRefused) != 1 {
+		t.Errorf("refused %d times in the log, want once", n.log.count(record.KindRefused))
 	}
 
 	// The pod is not older than the daemon only because the daemon started anew.
 	n.restart(func(o *Options) { o.Enforce = true })
-	n.engine.Adopt(t.Context(), []Identity{identify(pod.rec)})
+	n.engine.Adopt(t.Context(), []record.Identity{identify(pod.rec)})
 	n.engine.ContainerCreating(t.Context(), podID)
 	if err := n.engine.AdmitContainer(t.Context(), podID); !errors.As(err, &refused) {
 		t.Errorf("after a restart of the daemon: %v", err)
@@ -90,7 +92,7 @@ func TestEnforceAdmitsWhatIsPinnedInTime(t *testing.T) {
 	if err := n.engine.AdmitSandbox(t.Context(), podID); err != nil {
 		t.Error(err)
 	}
-	n.awaitVerdict(InTime)
+	n.awaitVerdict(record.InTime)
 	n.engine.ContainerCreating(t.Context(), podID)
 	if err := n.engine.AdmitContainer(t.Context(), podID); err != nil {
 		t.Error(err)
@@ -109,7 +111,7 @@ func TestEnforceAdmitsWhatHasNothingToPin(t *testing.T) {
 	if err := n.engine.AdmitSandbox(t.Context(), podID); err != nil {
 		t.Error(err)
 	}
-	n.awaitVerdict(Nothing)
+	n.awaitVerdict(record.Nothing)
 }
 
 func TestEnforceRefusesARuntimeThatWasQuicker(t *testing.T) {
@@ -141,7 +143,7 @@ func TestEnforceAdmitsContainersOfASandboxOlderThanTheDaemon(t *testing.T) {
 	if err := engine.Start(); err != nil {
 		t.Fatal(err)
 	}
-	n.engine.Adopt(t.Context(), []Identity{identify(pod.rec)})
+	n.engine.Adopt(t.Context(), []record.Identity{identify(pod.rec)})
 	n.engine.ContainerCreating(t.Context(), podID)
 	if err := n.engine.AdmitContainer(t.Context(), podID); err != nil {
 		t.Error(err)
@@ -169,11 +171,11 @@ func TestEnforceRemembersARefusalThatCameBeforeTheStart(t *testing.T) {
 	n.awaitPinned()
 	n.engine.SandboxStarted(t.Context(), identify(pod.rec))
 	var refused *RefusedError
-	if err := n.engine.AdmitSandbox(t.Context(), podID); !errors.As(err, &refused) || n.record().Phase != Starting {
+	if err := n.engine.AdmitSandbox(t.Context(), podID); !errors.As(err, &refused) || n.record().Phase != record.Starting {
 		t.Fatalf("AdmitSandbox: %v, record %+v", err, n.record())
 	}
 	n.restart(func(o *Options) { o.Enforce = true })
-	n.engine.Adopt(t.Context(), []Identity{identify(pod.rec)})
+	n.engine.Adopt(t.Context(), []record.Identity{identify(pod.rec)})
 	n.engine.ContainerCreating(t.Context(), podID)
 	if err := n.engine.AdmitContainer(t.Context(), podID); !errors.As(err, &refused) {
 		t.Errorf("AdmitContainer after the restart: %v, record %+v", err, n.record())

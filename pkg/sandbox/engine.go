@@ -19,6 +19,7 @@ import (
 	"github.com/neighpin/neighpin/pkg/hoststate"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // Store is the part of containerd's sandbox store that the engine reads.
@@ -70,7 +71,7 @@ type Options struct {
 	// Observer counts what sandboxes that have started ask for; nil for nobody.
 	Observer Observer
 	// Reporter takes events.
-	Reporter Reporter
+	Reporter record.Reporter
 }
 
 // The intervals of [Options] that zero stands for.
@@ -89,7 +90,7 @@ const nriWait = time.Second
 type Engine struct {
 	opts    Options
 	host    *netns.Host
-	records *Records
+	records *record.Dir
 	watcher *netns.Watcher
 
 	ctx    context.Context // ends with Close
@@ -129,13 +130,13 @@ func New(opts Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	records, err := OpenRecords(opts.StateDir)
-	if errors.Is(err, errUntrusted) {
+	records, err := record.Open(opts.StateDir)
+	if errors.Is(err, record.ErrUntrusted) {
 		return nil, errors.Join(err, host.Close())
 	}
 	if err != nil {
 		// A full or read-only disk costs records, no pins.
-		opts.Reporter.Report(Event{Kind: KindState, Err: err})
+		opts.Reporter.Report(record.Event{Kind: record.KindState, Err: err})
 	}
 	e := &Engine{
 		opts: opts, host: host, records: records,
@@ -156,11 +157,11 @@ func (e *Engine) Start() error {
 
 // remember takes the records of earlier processes.
 func (e *Engine) remember() {
-	if err := e.records.loadEach(runtime.GOMAXPROCS(0), e.load); err != nil {
-		e.report(Event{Kind: KindState, Err: err})
+	if err := e.records.LoadEach(runtime.GOMAXPROCS(0), e.load); err != nil {
+		e.report(record.Event{Kind: record.KindState, Err: err})
 	}
-	if err := e.sweepLiveFiles(); err != nil {
-		e.report(Event{Kind: KindState, Err: err})
+	if err := e.records.SweepLive(); err != nil {
+		e.report(record.Event{Kind: record.KindState, Err: err})
 	}
 }
 
@@ -202,7 +203,7 @@ func (e *Engine) Close() {
 // SandboxStarted takes NRI's RunPodSandbox: CNI has finished, and the runtime
 // has the sandbox or is about to. Where the early path has not seen the sandbox
 // the pins are made now, and the call waits for them; it takes at most a second.
-func (e *Engine) SandboxStarted(ctx context.Context, id Identity) {
+func (e *Engine) SandboxStarted(ctx context.Context, id record.Identity) {
 	ctx, cancel := context.WithTimeout(ctx, nriWait)
 	defer cancel()
 	s := e.begin(ctx, id, false)
@@ -258,10 +259,10 @@ func (e *Engine) RecordedAnnotation(id string) string {
 	return e.annotation(rec)
 }
 
-func (e *Engine) annotation(rec Record) string {
+func (e *Engine) annotation(rec record.Record) string {
 	value, err := rec.Annotation()
 	if err != nil {
-		e.report(Event{Kind: KindFailed, Record: rec, Err: err})
+		e.report(record.Event{Kind: record.KindFailed, Record: rec, Err: err})
 	}
 	return value
 }
@@ -303,9 +304,9 @@ type Status struct {
 	// namespaces were read since the start, and Looks how often a sandbox that has
 	// started was looked at, by what led to that.
 	HostMessages uint64
-	Looks        map[Cause]uint64
+	Looks        map[record.Cause]uint64
 	// Sandboxes are copies of the records, ordered by pod.
-	Sandboxes []Record
+	Sandboxes []record.Record
 }
 
 // Status returns a snapshot.
@@ -328,8 +329,8 @@ func (e *Engine) Overview() Status {
 
 // Sandboxes goes through copies of the records, ordered by pod, one after the other: all
 // of them at once are much memory. Those are gone through that were there when it began.
-func (e *Engine) Sandboxes() iter.Seq[Record] {
-	return func(yield func(Record) bool) {
+func (e *Engine) Sandboxes() iter.Seq[record.Record] {
+	return func(yield func(record.Record) bool) {
 		e.mu.Lock()
 		known := slices.AppendSeq(make([]*sandbox, 0, len(e.sandboxes)), maps.Values(e.sandboxes))
 		e.mu.Unlock() // the runtime's calls need it
@@ -344,18 +345,18 @@ func (e *Engine) Sandboxes() iter.Seq[Record] {
 	}
 }
 
-func (e *Engine) report(event Event) {
+func (e *Engine) report(event record.Event) {
 	e.opts.Reporter.Report(event)
 }
 
 // fail notes why a sandbox is not pinned as it should be.
 func (e *Engine) fail(s *sandbox, err error) {
-	s.update(func(r *Record) {
+	s.update(func(r *record.Record) {
 		r.Error = err.Error()
-		r.note(KindFailed, "%v", err)
+		r.Note(record.KindFailed, "%v", err)
 	})
 	if s.record().NetNS.Cookie != 0 {
 		e.save(s)
 	}
-	e.report(Event{Kind: KindFailed, Record: s.record(), Err: fmt.Errorf("pin gateways of sandbox %s: %w", s.id.ID, err)})
+	e.report(record.Event{Kind: record.KindFailed, Record: s.record(), Err: fmt.Errorf("pin gateways of sandbox %s: %w", s.id.ID, err)})
 }

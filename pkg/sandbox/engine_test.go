@@ -12,6 +12,7 @@ import (
 
 	"github.com/neighpin/neighpin/pkg/annotation"
 	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 func TestPinsWhenCNIHasFinishedAndNeverBefore(t *testing.T) {
@@ -30,8 +31,8 @@ func TestPinsWhenCNIHasFinishedAndNeverBefore(t *testing.T) {
 		}
 	}
 	pod.take()
-	rec := n.awaitVerdict(InTime)
-	if rec.Timing.MarginMs <= 0 || rec.Timing.ResultToPinMs <= 0 || rec.Phase != Started {
+	rec := n.awaitVerdict(record.InTime)
+	if rec.Timing.MarginMs <= 0 || rec.Timing.ResultToPinMs <= 0 || rec.Phase != record.Started {
 		t.Errorf("proof of time %+v, phase %s", rec.Timing, rec.Phase)
 	}
 	if rec.Repins != 0 {
@@ -63,10 +64,12 @@ func TestPinsAgainWhenFlushed(t *testing.T) {
 	n.awaitPinned()
 	// As Cilium's CNI does as its last step, were it late.
 	pod.IP("link set eth0 address " + pod.MAC("eth0"))
-	n.eventually("the pins to be back", func() bool { return n.log.count(KindRepinned) > 0 && strings.Count(pod.permanent(), "PERMANENT") == 2 })
+	n.eventually("the pins to be back", func() bool {
+		return n.log.count(record.KindRepinned) > 0 && strings.Count(pod.permanent(), "PERMANENT") == 2
+	})
 	// Setting a MAC takes the IPv6 default route along on some kernels only.
 	pod.take()
-	if rec := n.awaitVerdict(InTime); rec.Repins == 0 {
+	if rec := n.awaitVerdict(record.InTime); rec.Repins == 0 {
 		t.Error("no repin counted")
 	}
 }
@@ -82,7 +85,7 @@ func TestRepairFollowsAChangedOtherEnd(t *testing.T) {
 	pod.IP("link set eth0 mtu 1400")
 	n.eventually("the pins to follow", func() bool { return strings.Count(pod.permanent(), mac) == 2 })
 	pod.take()
-	n.awaitVerdict(InTime)
+	n.awaitVerdict(record.InTime)
 }
 
 func TestLeavesAnotherOwnersEntriesAlone(t *testing.T) {
@@ -103,7 +106,7 @@ func TestLeavesAnotherOwnersEntriesAlone(t *testing.T) {
 		t.Errorf("entries changed from %q to %q", before, got)
 	}
 	pod.take()
-	n.awaitVerdict(InTime)
+	n.awaitVerdict(record.InTime)
 }
 
 func TestKernelStackCountsToItsFirstContainer(t *testing.T) {
@@ -115,7 +118,7 @@ func TestKernelStackCountsToItsFirstContainer(t *testing.T) {
 	if value := n.engine.ContainerCreating(t.Context(), podID); value == "" {
 		t.Error("a pod that asked gets no annotation")
 	}
-	if rec := n.awaitVerdict(InTime); rec.Timing.MarginMs <= 0 {
+	if rec := n.awaitVerdict(record.InTime); rec.Timing.MarginMs <= 0 {
 		t.Errorf("margin %f", rec.Timing.MarginMs)
 	}
 	if !strings.Contains(pod.permanent(), gateway4) {
@@ -145,8 +148,8 @@ func TestRuntimeThatWasQuickerIsLate(t *testing.T) {
 	pod := n.newPod("runsc", typeGVisor).cni()
 	pod.take()
 	pod.ready()
-	n.awaitVerdict(Late)
-	n.eventually("somebody to be told", func() bool { return n.log.count(KindFailed) > 0 })
+	n.awaitVerdict(record.Late)
+	n.eventually("somebody to be told", func() bool { return n.log.count(record.KindFailed) > 0 })
 }
 
 func TestRestartKeepsAnnotationAndProof(t *testing.T) {
@@ -154,7 +157,7 @@ func TestRestartKeepsAnnotationAndProof(t *testing.T) {
 	pod := n.newPod("runsc", typeGVisor).listed().cni().ready()
 	n.awaitPinned()
 	pod.take()
-	before := n.awaitVerdict(InTime)
+	before := n.awaitVerdict(record.InTime)
 	value := n.engine.ContainerCreating(t.Context(), podID)
 	n.engine.Close()
 
@@ -190,7 +193,7 @@ func TestRestartWhileStartingProvesTheHandOver(t *testing.T) {
 		}
 	}
 	pod.take()
-	n.awaitVerdict(InTime)
+	n.awaitVerdict(record.InTime)
 }
 
 func TestTwoEnginesAgree(t *testing.T) {
@@ -205,10 +208,10 @@ func TestTwoEnginesAgree(t *testing.T) {
 	}
 	pod := n.newPod("runsc", typeGVisor).listed().cni().ready()
 	n.eventually("both to pin", func() bool {
-		return n.log.count(KindPinned) > 0 && n.record().Phase == Starting && n.record().Neighbors != nil
+		return n.log.count(record.KindPinned) > 0 && n.record().Phase == record.Starting && n.record().Neighbors != nil
 	})
 	pod.take()
-	n.awaitVerdict(InTime)
+	n.awaitVerdict(record.InTime)
 	var a, b *annotation.Annotation
 	n.eventually("both to know the annotation", func() bool {
 		var errA, errB error
@@ -231,7 +234,7 @@ func TestHostsNamespaceUnderAPodsNameIsRefused(t *testing.T) {
 	p.rec.ID, p.rec.Handler, p.rec.Runtime, p.rec.NetNSPath = podID, "runsc", typeGVisor, path
 	p.ready()
 	n.eventually("the sandbox to be refused", func() bool { return n.engine.hasOwner(path) && n.record().ID == "" })
-	if n.log.count(KindPinned) != 0 {
+	if n.log.count(record.KindPinned) != 0 {
 		t.Error("the host's own namespace was pinned")
 	}
 }
@@ -242,8 +245,8 @@ func TestNamespaceThatVanishesDuringCNI(t *testing.T) {
 	n.eventually("the engine to wait for CNI's result", func() bool { return n.store.asked() > 3 })
 	pod.remove()
 	n.eventually("the sandbox to be forgotten", func() bool { return n.record().ID == "" })
-	if n.log.count(KindFailed) != 0 {
-		t.Errorf("a creation that failed is no failure of ours: %v", n.log.last(KindFailed).Err)
+	if n.log.count(record.KindFailed) != 0 {
+		t.Errorf("a creation that failed is no failure of ours: %v", n.log.last(record.KindFailed).Err)
 	}
 }
 
@@ -251,7 +254,7 @@ func TestWithoutStoreNRIPins(t *testing.T) {
 	n := newNode(t)
 	n.store.fail(errDown)
 	pod := n.newPod("runsc", typeGVisor).cni()
-	n.eventually("the loss to be told", func() bool { return n.log.count(KindStore) == 1 })
+	n.eventually("the loss to be told", func() bool { return n.log.count(record.KindStore) == 1 })
 	n.engine.SandboxStarted(t.Context(), identify(pod.rec))
 	// As on containerd 1.7, where NRI comes before the task starts: the pins
 	// stand when the call returns.
@@ -259,9 +262,9 @@ func TestWithoutStoreNRIPins(t *testing.T) {
 		t.Fatalf("entries after RunPodSandbox: %q", pod.permanent())
 	}
 	pod.take()
-	n.awaitVerdict(InTime)
-	if n.log.count(KindStore) != 1 {
-		t.Errorf("the store's loss was told %d times", n.log.count(KindStore))
+	n.awaitVerdict(record.InTime)
+	if n.log.count(record.KindStore) != 1 {
+		t.Errorf("the store's loss was told %d times", n.log.count(record.KindStore))
 	}
 }
 
@@ -269,14 +272,14 @@ func TestAdoptRepairsWhatWasMissed(t *testing.T) {
 	n := newNode(t)
 	n.store.fail(errDown)
 	pod := n.newPod("runsc", typeRunc).cni()
-	n.engine.Adopt(t.Context(), []Identity{identify(pod.rec)})
+	n.engine.Adopt(t.Context(), []record.Identity{identify(pod.rec)})
 	if strings.Count(pod.permanent(), "PERMANENT") != 2 {
 		t.Fatalf("entries after Synchronize: %q", pod.permanent())
 	}
 	if n.engine.ContainerCreating(t.Context(), podID) == "" {
 		t.Error("no annotation for an adopted sandbox")
 	}
-	n.awaitVerdict(Unproven)
+	n.awaitVerdict(record.Unproven)
 	n.eventually("the sandbox to settle", func() bool {
 		n.engine.mu.Lock()
 		defer n.engine.mu.Unlock()
@@ -284,7 +287,7 @@ func TestAdoptRepairsWhatWasMissed(t *testing.T) {
 	})
 	// A pod with NET_ADMIN: one pin removed, and a gateway of its own invention.
 	pod.IP("neigh del "+gateway4+" dev eth0", "route add 192.0.2.0/24 via 10.88.0.99")
-	n.engine.Adopt(t.Context(), []Identity{identify(pod.rec)})
+	n.engine.Adopt(t.Context(), []record.Identity{identify(pod.rec)})
 	if strings.Count(pod.permanent(), "PERMANENT") != 2 {
 		t.Errorf("entries after a second Synchronize: %q", pod.permanent())
 	}
@@ -302,8 +305,8 @@ func TestRecordsThatCannotBeWrittenCostNoPin(t *testing.T) {
 	pod := n.newPod("runsc", typeGVisor).listed().cni().ready()
 	n.awaitPinned()
 	pod.take()
-	n.awaitVerdict(InTime)
-	if n.log.count(KindState) == 0 {
+	n.awaitVerdict(record.InTime)
+	if n.log.count(record.KindState) == 0 {
 		t.Error("nobody was told that the record is lost")
 	}
 }

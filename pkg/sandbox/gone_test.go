@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/neighpin/neighpin/internal/nstest"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // hide takes the directory of namespaces out of sight, as an unmount of it does; show brings it back.
@@ -44,7 +45,7 @@ func TestDirectoryOutOfSightForgetsNobody(t *testing.T) {
 			n.slowly()
 			n.eventually("everything to be compared", func() bool { return n.idle() })
 			n.engine.bury()
-			if rec := n.record(); rec.ID == "" || n.log.count(KindReleased) != 0 {
+			if rec := n.record(); rec.ID == "" || n.log.count(record.KindReleased) != 0 {
 				t.Fatalf("forgotten: %+v", rec)
 			}
 			if _, err := n.engine.records.Load(podID); err != nil {
@@ -55,7 +56,7 @@ func TestDirectoryOutOfSightForgetsNobody(t *testing.T) {
 			n.settled(podID)
 			// The control: the namespace's end is still seen.
 			p.remove()
-			n.eventually("the sandbox to be forgotten", func() bool { return n.record().ID == "" && n.log.count(KindReleased) == 1 })
+			n.eventually("the sandbox to be forgotten", func() bool { return n.record().ID == "" && n.log.count(record.KindReleased) == 1 })
 		})
 	}
 }
@@ -76,7 +77,7 @@ func TestNamespaceThatOutlivesItsFileIsForgottenWhenItEnds(t *testing.T) {
 		t.Fatal("forgotten while its link was there")
 	}
 	n.outside.IP("link del veth0")
-	n.eventually("the sandbox to be forgotten", func() bool { return n.record().ID == "" && n.log.count(KindReleased) == 1 })
+	n.eventually("the sandbox to be forgotten", func() bool { return n.record().ID == "" && n.log.count(record.KindReleased) == 1 })
 }
 
 // Whether a namespace has ended is asked of the kernel, which answers when nobody
@@ -97,7 +98,7 @@ func TestPodsThatEndDoNotHoldUpThoseThatStart(t *testing.T) {
 	for range tenders {
 		<-n.engine.mourning
 	}
-	n.eventually("the pod that ended to be forgotten", func() bool { return n.record().ID == "" && n.log.count(KindReleased) == 1 })
+	n.eventually("the pod that ended to be forgotten", func() bool { return n.record().ID == "" && n.log.count(record.KindReleased) == 1 })
 }
 
 // idle tells whether nothing waits to be compared.

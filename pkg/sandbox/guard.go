@@ -4,12 +4,12 @@ package sandbox
 
 import (
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // guard watches over all sandboxes at once, by one socket in this process's own
@@ -111,16 +111,16 @@ const (
 )
 
 // cause is the urgency's name outside.
-func (u urgency) cause() Cause {
+func (u urgency) cause() record.Cause {
 	switch u {
 	case slow:
-		return CauseComparison
+		return record.CauseComparison
 	case resync:
-		return CauseLostEvents
+		return record.CauseLostEvents
 	case takeover:
-		return CauseTakeover
+		return record.CauseTakeover
 	}
-	return CauseEvent
+	return record.CauseEvent
 }
 
 // watch takes a sandbox whose life begins; its goroutine is nudged over the
@@ -330,30 +330,4 @@ func (g *guard) trusts(nsid int32) bool {
 	}
 	p.spend(now, strangerCost)
 	return true
-}
-
-// concerns tells whether something that happened inside a sandbox which has
-// started may have changed what the record says.
-func (r Record) concerns(ev neighbor.Event) bool {
-	switch ev.Kind {
-	case neighbor.NeighborChanged, neighbor.NeighborRemoved:
-	default:
-		return true
-	}
-	removed := ev.Kind == neighbor.NeighborRemoved
-	pinned := false
-	for _, n := range r.Neighbors {
-		// Without the link's name, which such events lack, any gateway of that IP
-		// address will do.
-		if pinned = pinned || n.Dst == ev.Dst; !removed && n.Dst == ev.Dst && n.LLAddr == ev.LLAddr && ev.Permanent() {
-			return false
-		}
-	}
-	if pinned {
-		return true
-	}
-	// Nothing stands there, and what dynamic entries come and go is the kernel's
-	// business. A permanent one is somebody's, and it may be the reason.
-	return (removed || ev.Permanent()) &&
-		slices.ContainsFunc(r.Skipped, func(s neighbor.Skipped) bool { return s.Dst == ev.Dst })
 }

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // many makes running pods on one bridge that holds their gateway.
@@ -39,7 +40,7 @@ func (n *node) many(count int) (pods []*pod) {
 		p.IP("link set eth0 up", fmt.Sprintf("address add 10.88.0.%d/24 dev eth0", i+2), "route add default via "+gateway4)
 		p.listed().ready()
 	}
-	n.eventually("all pods to be pinned", func() bool { return n.log.count(KindPinned) == count })
+	n.eventually("all pods to be pinned", func() bool { return n.log.count(record.KindPinned) == count })
 	for _, p := range pods {
 		n.engine.ContainerCreating(n.t.Context(), p.rec.ID)
 	}
@@ -287,14 +288,14 @@ func TestEverythingIsComparedAfterLostEventsAndAfterAGap(t *testing.T) {
 
 	gone()
 	watcher.fails <- unix.EIO
-	n.eventually("the gap to be told", func() bool { return n.log.count(KindGuard) == 2 })
-	if err := n.log.last(KindGuard).Err; !errors.Is(err, unix.EIO) {
+	n.eventually("the gap to be told", func() bool { return n.log.count(record.KindGuard) == 2 })
+	if err := n.log.last(record.KindGuard).Err; !errors.Is(err, unix.EIO) {
 		t.Errorf("told %v", err)
 	}
 	watchers <- newScript()
 	back("a gap")
-	n.eventually("the end of the gap to be told", func() bool { return n.log.count(KindGuard) == 3 })
-	if err := n.log.last(KindGuard).Err; err != nil {
+	n.eventually("the end of the gap to be told", func() bool { return n.log.count(record.KindGuard) == 3 })
+	if err := n.log.last(record.KindGuard).Err; err != nil {
 		t.Errorf("told %v", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/neighpin/neighpin/pkg/annotation"
 	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 const (
@@ -57,7 +58,7 @@ func (n *node) taken() *pod {
 	p := n.newPod("runsc", typeGVisor).listed().cni().ready()
 	n.awaitPinned()
 	p.take()
-	n.awaitVerdict(InTime)
+	n.awaitVerdict(record.InTime)
 	n.settled(podID)
 	return p
 }
@@ -76,7 +77,7 @@ func (n *node) annotated() map[string]string {
 	return told
 }
 
-func (n *node) awaitEvent(kind Kind) Event {
+func (n *node) awaitEvent(kind record.Kind) record.Event {
 	n.t.Helper()
 	n.eventually("event "+string(kind), func() bool { return n.log.count(kind) > 0 })
 	return n.log.last(kind)
@@ -105,7 +106,7 @@ func TestGuardRepairsWhatHappensToAPinByItsEvent(t *testing.T) {
 			drift(p)
 			mac := n.outside.MAC("veth0")
 			n.eventually("both pins to be as they were", func() bool {
-				return strings.Count(p.permanent(), "lladdr "+mac+" PERMANENT") == 2 && n.log.count(KindRepinned) > 0
+				return strings.Count(p.permanent(), "lladdr "+mac+" PERMANENT") == 2 && n.log.count(record.KindRepinned) > 0
 			})
 			n.settled(podID)
 			if rec := n.record(); len(rec.Neighbors) != 2 || len(rec.Skipped) != 0 || rec.Repins == 0 || rec.Missed != 0 {
@@ -125,8 +126,8 @@ func TestGuardFollowsAChangedOtherEnd(t *testing.T) {
 	if after := n.annotated(); after[gateway4] != otherMAC || before[gateway4] == otherMAC {
 		t.Errorf("annotation before %v, after %v", before, after)
 	}
-	if rec := n.record(); rec.Repins != 1 || n.log.count(KindRepinned) != 1 {
-		t.Errorf("%d repins, told %d times, want one of both", rec.Repins, n.log.count(KindRepinned))
+	if rec := n.record(); rec.Repins != 1 || n.log.count(record.KindRepinned) != 1 {
+		t.Errorf("%d repins, told %d times, want one of both", rec.Repins, n.log.count(record.KindRepinned))
 	}
 }
 
@@ -137,7 +138,7 @@ func TestHostEventsReachALife(t *testing.T) {
 	n.outside.IP("link set veth0 address " + otherMAC) // nothing happens inside the pod
 	n.eventually("the pins to follow", func() bool { return strings.Count(p.permanent(), otherMAC) == 2 })
 	p.take()
-	if rec := n.awaitVerdict(InTime); rec.Repins != 1 {
+	if rec := n.awaitVerdict(record.InTime); rec.Repins != 1 {
 		t.Errorf("%d repins", rec.Repins)
 	}
 }
@@ -170,7 +171,7 @@ func TestGuardWithdrawsWhatLostItsTruthAndPinsItWhenItIsBack(t *testing.T) {
 		t.Fatalf("record %+v", rec)
 	}
 	n.outside.IP("address del " + gateway4 + "/24 dev br0") // as a virtual IP that moves to another host
-	event := n.awaitEvent(KindWithdrawn)
+	event := n.awaitEvent(record.KindWithdrawn)
 	if len(event.Changes) != 1 || event.Changes[0].Dst.String() != gateway4 || event.Changes[0].Reason != neighbor.ReasonRouterBeyondBridge {
 		t.Errorf("told %+v", event.Changes)
 	}
@@ -187,7 +188,7 @@ func TestGuardWithdrawsWhatLostItsTruthAndPinsItWhenItIsBack(t *testing.T) {
 	n.outside.IP("address add " + gateway4 + "/24 dev br0")
 	n.eventually("the pin to be back", func() bool { return strings.Contains(p.permanent(), gateway4+" ") })
 	n.settled(podID)
-	if rec := n.record(); len(rec.Skipped) != 0 || n.annotated()[gateway4] == "" || n.log.count(KindWithdrawn) != 1 {
+	if rec := n.record(); len(rec.Skipped) != 0 || n.annotated()[gateway4] == "" || n.log.count(record.KindWithdrawn) != 1 {
 		t.Errorf("record %+v", rec)
 	}
 }
@@ -202,7 +203,7 @@ func TestGuardGivesUpAGatewayThatSomebodyInsistsOn(t *testing.T) {
 		n.settled(podID)
 	}
 	p.IP("neigh replace " + gateway4 + " dev eth0 lladdr " + foreignMAC + " nud permanent")
-	event := n.awaitEvent(KindInsists)
+	event := n.awaitEvent(record.KindInsists)
 	if len(event.Changes) != 1 || event.Changes[0].Was != neighbor.HardwareAddr(mac) {
 		t.Errorf("told %+v", event.Changes)
 	}
@@ -216,8 +217,8 @@ func TestGuardGivesUpAGatewayThatSomebodyInsistsOn(t *testing.T) {
 	if told := n.annotated(); told[gateway4] != "" || told[gateway6] == "" {
 		t.Errorf("annotation %v", told)
 	}
-	if rec := n.record(); n.log.count(KindInsists) != 1 || n.log.count(KindWithdrawn) != 0 || len(rec.Skipped) != 1 || rec.Skipped[0].Reason != ReasonInsists {
-		t.Errorf("told %d times; record %+v", n.log.count(KindInsists), rec)
+	if rec := n.record(); n.log.count(record.KindInsists) != 1 || n.log.count(record.KindWithdrawn) != 0 || len(rec.Skipped) != 1 || rec.Skipped[0].Reason != record.ReasonInsists {
+		t.Errorf("told %d times; record %+v", n.log.count(record.KindInsists), rec)
 	}
 	// Only a slow comparison that finds the entry gone ends it.
 	p.IP("neigh del " + gateway4 + " dev eth0")
@@ -258,7 +259,7 @@ func TestAQuietSlowComparisonForgivesAForeignEntry(t *testing.T) {
 		n.slowly()
 		n.settled(podID)
 	}
-	if n.log.count(KindInsists) != 0 {
+	if n.log.count(record.KindInsists) != 0 {
 		t.Error("given up")
 	}
 }
@@ -279,7 +280,7 @@ func TestGuardReportsAnOwnersEntryThatStopsBeingTrueAndLeavesIt(t *testing.T) {
 	if got := p.Output("neigh", "show", gateway4); got != before {
 		t.Errorf("the owner's entry was changed from %q to %q", before, got)
 	}
-	if rec := n.record(); len(rec.Skipped) != 1 || rec.Skipped[0].Reason != neighbor.ReasonContested || n.log.count(KindWithdrawn) != 1 {
+	if rec := n.record(); len(rec.Skipped) != 1 || rec.Skipped[0].Reason != neighbor.ReasonContested || n.log.count(record.KindWithdrawn) != 1 {
 		t.Errorf("record %+v", rec)
 	}
 	if told := n.annotated(); told[gateway4] != "" || told[gateway6] != otherMAC {
@@ -306,7 +307,7 @@ func TestLinkThatLeavesTheSandboxTakesNothingFromTheAnnotation(t *testing.T) {
 	if after := n.annotated(); len(after) != 2 || after[gateway4] != before[gateway4] {
 		t.Errorf("annotation before %v, after %v", before, after)
 	}
-	if n.log.count(KindWithdrawn) != 0 {
+	if n.log.count(record.KindWithdrawn) != 0 {
 		t.Error("told as withdrawn")
 	}
 }
@@ -317,14 +318,14 @@ func TestSlowComparisonFindsAndCountsWhatNoEventAnnounced(t *testing.T) {
 		n.watch = func() (hostWatcher, error) { return nil, errNotPermitted }
 	})
 	p := n.running()
-	if err := n.awaitEvent(KindGuard).Err; err == nil {
+	if err := n.awaitEvent(record.KindGuard).Err; err == nil {
 		t.Error("nobody was told that events cannot be heard")
 	}
 	p.IP("neigh del " + gateway4 + " dev eth0")
 	n.eventually("the pin to be back", func() bool { return strings.Contains(p.permanent(), gateway4+" ") })
 	n.eventually("the find to be counted", func() bool { return n.record().Missed == 1 })
-	if status := n.engine.Status(); status.Listening || status.ListenError == nil || n.log.count(KindGuard) != 1 {
-		t.Errorf("status %+v, told %d times", status, n.log.count(KindGuard))
+	if status := n.engine.Status(); status.Listening || status.ListenError == nil || n.log.count(record.KindGuard) != 1 {
+		t.Errorf("status %+v, told %d times", status, n.log.count(record.KindGuard))
 	}
 }
 
@@ -366,6 +367,6 @@ func TestMessagesAndLooksAreCounted(t *testing.T) {
 	n.eventually("the pin to be back", func() bool { return strings.Contains(p.permanent(), gateway4+" ") })
 	n.eventually("messages and a look to be counted", func() bool {
 		after := n.engine.Status()
-		return after.HostMessages > before.HostMessages && after.Looks[CauseEvent] > before.Looks[CauseEvent]
+		return after.HostMessages > before.HostMessages && after.Looks[record.CauseEvent] > before.Looks[record.CauseEvent]
 	})
 }

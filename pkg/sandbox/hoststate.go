@@ -10,7 +10,7 @@ import (
 
 	"github.com/neighpin/neighpin/pkg/hoststate"
 	"github.com/neighpin/neighpin/pkg/neighbor"
-	"github.com/neighpin/neighpin/pkg/netns"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // HostStatePolicy says what is done about what others left on the host for a
@@ -41,15 +41,6 @@ const (
 	tenders = 4
 )
 
-// HostState is what was found on the host when a sandbox started.
-type HostState struct {
-	hoststate.Report
-	// At is when that was.
-	At time.Time `json:"at"`
-	// Error is why it could not be looked at, or removed.
-	Error string `json:"error,omitempty"`
-}
-
 // noteAddresses notes the addresses of a sandbox whose gateways are pinned, for what
 // is done on the host for them: at once, before a runtime takes them. Of one that
 // ran before its start was seen, they could be any: a pod that may administer its
@@ -61,14 +52,14 @@ func (l *life) noteAddresses(ctx context.Context) {
 	}
 	addresses, err := l.table.Addresses(ctx, e.opts.MaxNeighbors)
 	if err != nil {
-		s.update(func(r *Record) { r.HostState = &HostState{At: time.Now().UTC(), Error: err.Error()} })
-		e.report(Event{Kind: KindHostState, Record: s.record(), Err: err})
+		s.update(func(r *record.Record) { r.HostState = &record.HostState{At: time.Now().UTC(), Error: err.Error()} })
+		e.report(record.Event{Kind: record.KindHostState, Record: s.record(), Err: err})
 		return
 	}
 	if !slices.ContainsFunc(addresses, func(a neighbor.Address) bool { return !a.Addr.IsLinkLocalUnicast() }) {
 		return // its runtime has just taken those that matter
 	}
-	s.update(func(r *Record) { r.Addresses = addresses })
+	s.update(func(r *record.Record) { r.Addresses = addresses })
 }
 
 // tends tells whether anything is done on the host.
@@ -94,7 +85,7 @@ func (e *Engine) tend(s *sandbox) {
 			return
 		}
 		if pause == tendPause {
-			e.report(Event{Kind: KindHostState, Record: s.record(), Err: err})
+			e.report(record.Event{Kind: record.KindHostState, Record: s.record(), Err: err})
 		}
 		if errors.Is(err, neighbor.ErrForeign) || pause > longestTendPause {
 			return
@@ -129,7 +120,7 @@ func (e *Engine) tendOnce(s *sandbox) (err error) {
 		var entries []hoststate.Entry
 		entries, err = e.setReturnPath(ctx, rec.Addresses, rec.ReturnPath)
 		if !slices.Equal(entries, rec.ReturnPath) {
-			s.update(func(r *Record) { r.ReturnPath = entries })
+			s.update(func(r *record.Record) { r.ReturnPath = entries })
 			changed = true
 		}
 	}
@@ -155,17 +146,17 @@ func (e *Engine) lookAround(ctx context.Context, s *sandbox) (changed bool) {
 	if e.ctx.Err() != nil && len(report.Finds) == 0 {
 		return false // stopping; the next process looks
 	}
-	state := &HostState{Report: report, At: time.Now().UTC()}
+	state := &record.HostState{Report: report, At: time.Now().UTC()}
 	if err != nil {
 		state.Error = err.Error()
 	}
-	s.update(func(r *Record) {
+	s.update(func(r *record.Record) {
 		if r.HostState = state; len(report.Finds) > 0 {
-			r.note(KindHostState, "%d found on the host", len(report.Finds))
+			r.Note(record.KindHostState, "%d found on the host", len(report.Finds))
 		}
 	})
 	if err != nil || len(report.Finds) > 0 {
-		e.report(Event{Kind: KindHostState, Record: s.record(), Found: state, Err: err})
+		e.report(record.Event{Kind: record.KindHostState, Record: s.record(), Found: state, Err: err})
 	}
 	return true
 }
@@ -182,27 +173,14 @@ func (e *Engine) leave(s *sandbox) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(e.ctx), leaveTimeout)
 	defer cancel()
 	if _, err := hoststate.ReleaseReturnPath(ctx, rec.ReturnPath); err != nil {
-		e.report(Event{Kind: KindHostState, Record: rec, Err: err})
+		e.report(record.Event{Kind: record.KindHostState, Record: rec, Err: err})
 	}
-}
-
-// Addresses lists those of all sandboxes that the records know and whose namespace
-// is there. It changes nothing; what cannot be read is named in the error beside the
-// others.
-func (r *Records) Addresses() (list []neighbor.Address, err error) {
-	records, err := r.each(func(_ string, err error) error { return err })
-	for _, rec := range records {
-		if netns.Exists(rec.NetNS.Path, rec.NetNS.Cookie) {
-			list = append(list, rec.Addresses...)
-		}
-	}
-	return list, err
 }
 
 // follow follows the addresses of the links of a pod that uses the kernel's stack:
 // one that gives its link another would not hear what comes the way back.
 func (c *comparison) follow(ctx context.Context) error {
-	if !c.engine.opts.ReturnPath || c.sandbox.id.stack() != stackKernel || len(c.before.Addresses) == 0 {
+	if !c.engine.opts.ReturnPath || c.sandbox.id.Stack() != record.StackKernel || len(c.before.Addresses) == 0 {
 		return nil
 	}
 	now, err := c.table.Addresses(ctx, c.engine.opts.MaxNeighbors)
@@ -217,7 +195,7 @@ func (c *comparison) follow(ctx context.Context) error {
 		}
 	}
 	if !slices.Equal(followed, c.before.Addresses) {
-		c.sandbox.update(func(r *Record) { r.Addresses = followed })
+		c.sandbox.update(func(r *record.Record) { r.Addresses = followed })
 		c.engine.tendLater(c.sandbox)
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/neighpin/neighpin/pkg/hoststate"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 var errRefused = errors.New("the kernel refuses for a moment")
@@ -44,8 +45,8 @@ func TestHostStateIsReported(t *testing.T) {
 	n.leftover()
 	before := n.hostEntries()
 	p.ready()
-	n.eventually("the find to be told", func() bool { return n.log.count(KindHostState) == 1 })
-	rec := n.log.last(KindHostState).Record
+	n.eventually("the find to be told", func() bool { return n.log.count(record.KindHostState) == 1 })
+	rec := n.log.last(record.KindHostState).Record
 	if finds := rec.HostState.Finds; len(finds) != 1 || finds[0].LLAddr != foreignMAC || finds[0].Removed {
 		t.Errorf("found %+v", finds)
 	}
@@ -60,12 +61,12 @@ func TestHostStateIsReported(t *testing.T) {
 		return err == nil && on.HostState != nil && len(on.HostState.Finds) == 1
 	})
 	p.take()
-	n.awaitVerdict(InTime)
+	n.awaitVerdict(record.InTime)
 	n.engine.Close()
 	n.start()
 	n.settled(podID)
-	if n.log.count(KindHostState) != 0 || len(n.record().HostState.Finds) != 1 {
-		t.Errorf("after a restart it is told %d times; the record has %+v", n.log.count(KindHostState), n.record().HostState)
+	if n.log.count(record.KindHostState) != 0 || len(n.record().HostState.Finds) != 1 {
+		t.Errorf("after a restart it is told %d times; the record has %+v", n.log.count(record.KindHostState), n.record().HostState)
 	}
 }
 
@@ -77,7 +78,7 @@ func TestHostStateOffDoesNotLook(t *testing.T) {
 	p.ready()
 	n.awaitPinned()
 	p.take()
-	if rec := n.awaitVerdict(InTime); rec.HostState != nil || len(rec.Addresses) != 0 || n.log.count(KindHostState) != 0 {
+	if rec := n.awaitVerdict(record.InTime); rec.HostState != nil || len(rec.Addresses) != 0 || n.log.count(record.KindHostState) != 0 {
 		t.Errorf("looked: %+v", rec.HostState)
 	}
 }
@@ -99,7 +100,7 @@ func TestHostStateIsCleanedAndTheWayBackSet(t *testing.T) {
 		t.Errorf("found %+v", finds)
 	}
 	p.take()
-	n.awaitVerdict(InTime)
+	n.awaitVerdict(record.InTime)
 
 	// A restart keeps it, and puts back what was lost meanwhile.
 	n.engine.Close()
@@ -112,7 +113,7 @@ func TestHostStateIsCleanedAndTheWayBackSet(t *testing.T) {
 
 	// The end of the sandbox, while the link is still there.
 	n.engine.SandboxRemoved(podID)
-	n.eventually("the record to go", func() bool { return n.log.count(KindReleased) == 1 })
+	n.eventually("the record to go", func() bool { return n.log.count(record.KindReleased) == 1 })
 	if got := n.hostEntries(); got != "" {
 		t.Errorf("left:\n%s", got)
 	}
@@ -143,7 +144,7 @@ func TestUndoTakesTheWayBackAway(t *testing.T) {
 	p := n.newPod("runsc", typeGVisor).listed().cni().ready()
 	n.eventually("the way back", func() bool { return len(n.record().ReturnPath) == 3 })
 	p.take()
-	n.awaitVerdict(InTime)
+	n.awaitVerdict(record.InTime)
 	n.engine.Close()
 	n.outside.IP("neighbor replace 192.0.2.1 lladdr " + foreignMAC + " dev veth0 nud permanent")
 	host, err := netns.NewHost()
@@ -151,14 +152,14 @@ func TestUndoTakesTheWayBackAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = host.Close() }()
-	undone, err := RecordsIn(n.stateDir).UndoAll(t.Context(), host)
+	undone, err := UndoAll(t.Context(), record.In(n.stateDir), host)
 	if err != nil || len(undone) != 1 || len(undone[0].ReturnPath) != 3 {
 		t.Errorf("undone %+v, %v", undone, err)
 	}
 	if got := n.hostEntries(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "192.0.2.1") {
 		t.Errorf("left:\n%s", got)
 	}
-	if list, err := RecordsIn(n.stateDir).Addresses(); len(list) != 0 || err != nil {
+	if list, err := record.In(n.stateDir).Addresses(); len(list) != 0 || err != nil {
 		t.Errorf("addresses %+v, %v", list, err)
 	}
 }
@@ -171,7 +172,7 @@ func TestNothingIsDoneOnTheHostForAnAdoptedPod(t *testing.T) {
 	n.wayOut()
 	n.leftover()
 	before := n.hostEntries()
-	n.engine.Adopt(t.Context(), []Identity{{ID: podID, Runtime: typeRunc, NetNSPath: p.rec.NetNSPath, Annotations: map[string]string{PinAnnotation: "true"}}})
+	n.engine.Adopt(t.Context(), []record.Identity{{ID: podID, Runtime: typeRunc, NetNSPath: p.rec.NetNSPath, Annotations: map[string]string{PinAnnotation: "true"}}})
 	n.eventually("the pod to be pinned", func() bool { return len(n.record().Neighbors) == 2 })
 	n.settled(podID)
 	if rec := n.record(); rec.HostState != nil || len(rec.ReturnPath) != 0 || len(rec.Addresses) != 0 || n.hostEntries() != before {
@@ -220,7 +221,7 @@ func TestWayBackOfTwoDaemons(t *testing.T) {
 				n.eventually("the way back of the newer", complete(second))
 			}
 			p.take()
-			n.awaitVerdict(InTime)
+			n.awaitVerdict(record.InTime)
 			if !c.early {
 				begin()
 			}
@@ -248,7 +249,7 @@ func TestWayBackOfTwoDaemons(t *testing.T) {
 }
 
 // sources are those of a record's entries on the host for an address.
-func sources(rec Record, ip string) (list []neighbor.Source) {
+func sources(rec record.Record, ip string) (list []neighbor.Source) {
 	for _, e := range rec.ReturnPath {
 		if e.Dst.String() == ip {
 			list = append(list, e.Source)
@@ -267,7 +268,7 @@ func TestWayBackOfAnotherDaemonIsTakenAway(t *testing.T) {
 	other.remember() // before the first one writes again
 	addresses := []neighbor.Address{{Addr: netip.MustParseAddr(pod4), Dev: "eth0", LLAddr: neighbor.HardwareAddr(p.MAC("eth0")), End: n.record().Ends["eth0"]}}
 	s, _ := other.find(podID)
-	s.update(func(r *Record) { r.Addresses = addresses })
+	s.update(func(r *record.Record) { r.Addresses = addresses })
 	other.tend(s)
 	if got := n.hostEntries(); !strings.Contains(got, pod4+" ") {
 		t.Fatalf("the host has\n%s", got)
@@ -307,8 +308,8 @@ func TestWayBackThatFailedIsSetLater(t *testing.T) {
 	}
 	n.newPod("runsc", typeGVisor).listed().cni().ready()
 	n.eventually("the way back", func() bool { return len(n.record().ReturnPath) == 3 })
-	if told := n.log.last(KindHostState); n.log.count(KindHostState) != 1 || !errors.Is(told.Err, errRefused) {
-		t.Errorf("told %d times, last %v", n.log.count(KindHostState), told.Err)
+	if told := n.log.last(record.KindHostState); n.log.count(record.KindHostState) != 1 || !errors.Is(told.Err, errRefused) {
+		t.Errorf("told %d times, last %v", n.log.count(record.KindHostState), told.Err)
 	}
 }
 

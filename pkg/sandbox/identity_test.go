@@ -14,6 +14,7 @@ import (
 	"github.com/neighpin/neighpin/internal/nstest"
 	"github.com/neighpin/neighpin/pkg/annotation"
 	"github.com/neighpin/neighpin/pkg/containerd"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // kernelPod is a pod on the kernel's stack that has started, and is repaired.
@@ -62,10 +63,10 @@ func TestWhatReplacesANamespaceIsLeftAlone(t *testing.T) {
 			if !c.gone {
 				n.eventually("somebody to be told", func() bool { return n.recordOf("p1").Error != "" })
 			}
-			n.engine.Adopt(t.Context(), []Identity{identify(pod.rec)})
-			n.engine.Adopt(t.Context(), []Identity{identify(pod.rec)})
-			if told := n.log.count(KindFailed); told > 1 || !c.gone && told == 0 {
-				t.Errorf("told %d times, last: %v", told, n.log.last(KindFailed).Err)
+			n.engine.Adopt(t.Context(), []record.Identity{identify(pod.rec)})
+			n.engine.Adopt(t.Context(), []record.Identity{identify(pod.rec)})
+			if told := n.log.count(record.KindFailed); told > 1 || !c.gone && told == 0 {
+				t.Errorf("told %d times, last: %v", told, n.log.last(record.KindFailed).Err)
 			}
 			if left := strings.TrimSpace(other.Output("neigh", "show")); left != "" {
 				t.Errorf("the other namespace has %q", left)
@@ -114,7 +115,7 @@ func TestWhatIsNoNamespaceUnderAPodsName(t *testing.T) {
 			pod := n.newPod("runsc", typeGVisor).listed().cni().ready()
 			n.awaitPinned()
 			pod.take()
-			n.awaitVerdict(InTime)
+			n.awaitVerdict(record.InTime)
 		})
 	}
 }
@@ -159,7 +160,7 @@ func TestIDThatIsUsedAgain(t *testing.T) {
 	lie := identify(forged.rec)
 	lie.ID, lie.Annotations = "s1", map[string]string{PinAnnotation: "true"}
 	n.engine.SandboxStarted(t.Context(), lie)
-	n.engine.Adopt(t.Context(), []Identity{lie})
+	n.engine.Adopt(t.Context(), []record.Identity{lie})
 	if left := forged.permanent(); left != "" {
 		t.Errorf("pinned in a namespace that is not the sandbox's: %s", left)
 	}
@@ -172,7 +173,7 @@ func TestIDThatIsUsedAgain(t *testing.T) {
 	if !strings.Contains(forged.permanent(), gateway4) {
 		t.Errorf("not pinned: %q", forged.permanent())
 	}
-	n.eventually("the old one to be over with", func() bool { return n.log.count(KindReleased) > 0 })
+	n.eventually("the old one to be over with", func() bool { return n.log.count(record.KindReleased) > 0 })
 	n.eventually("the new one's record", func() bool {
 		rec, err := n.engine.records.Load("s1")
 		return err == nil && rec.NetNS.Cookie == forged.Cookie()
@@ -209,14 +210,14 @@ func TestEventsOutOfTurn(t *testing.T) {
 	for _, id := range []string{"", "unknown", "../../etc/passwd", strings.Repeat("a", 1<<20), "\xff\n", "s1"} {
 		n.engine.SandboxRemoved(id)
 		n.engine.SandboxStopped(id)
-		n.engine.SandboxStarted(t.Context(), Identity{ID: id, Handler: "runsc"})
+		n.engine.SandboxStarted(t.Context(), record.Identity{ID: id, Handler: "runsc"})
 		if value := n.engine.ContainerCreating(t.Context(), id); value != "" {
 			t.Errorf("%.20q: annotation %q", id, value)
 		}
 		if folder := n.engine.LiveFile(id); folder != "" {
 			t.Errorf("%.20q: folder %q", id, folder)
 		}
-		n.engine.Adopt(t.Context(), []Identity{{ID: id, Handler: "runsc", NetNSPath: "/proc/self/ns/net"}})
+		n.engine.Adopt(t.Context(), []record.Identity{{ID: id, Handler: "runsc", NetNSPath: "/proc/self/ns/net"}})
 		n.engine.SandboxStopped(id)
 		n.engine.SandboxRemoved(id)
 		n.engine.SandboxRemoved(id)
@@ -237,7 +238,7 @@ func TestEventsOutOfTurn(t *testing.T) {
 // The old sandbox's life ends only when the new one of its id has its record.
 func TestLateEndOfASandboxTakesNothingFromTheNextOfItsID(t *testing.T) {
 	n := newNode(t)
-	release := n.log.holdUp(KindPinned)
+	release := n.log.holdUp(record.KindPinned)
 	t.Cleanup(release)
 	for i, name := range []string{"old", "new"} {
 		pod := n.newPodAs(name, "runsc", typeGVisor)
@@ -254,9 +255,9 @@ func TestLateEndOfASandboxTakesNothingFromTheNextOfItsID(t *testing.T) {
 			n.engine.SandboxRemoved(podID)
 			continue
 		}
-		n.eventually("both to be held up", func() bool { return n.log.count(KindPinned) == 2 })
+		n.eventually("both to be held up", func() bool { return n.log.count(record.KindPinned) == 2 })
 		release()
-		n.eventually("the old one's end", func() bool { return n.log.count(KindReleased) == 1 })
+		n.eventually("the old one's end", func() bool { return n.log.count(record.KindReleased) == 1 })
 		if rec, err := n.engine.records.Load(podID); err != nil || rec.NetNS.Cookie != pod.Cookie() {
 			t.Errorf("record of the new one: cookie %d, %v; want %d", rec.NetNS.Cookie, err, pod.Cookie())
 		}

@@ -5,10 +5,10 @@ package sandbox
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 const (
@@ -74,11 +74,11 @@ func (w *waits) stop() {
 // await waits for one thing and does what it asks for. It is over when the
 // sandbox has started, or nothing can be told any more.
 func (l *life) await(ctx context.Context, w *waits) (over bool, err error) {
-	stack := l.sandbox.id.stack()
+	stack := l.sandbox.id.Stack()
 	select {
 	case <-ctx.Done():
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			l.conclude(Unproven, 0) // pinned, but it takes too long to start
+			l.conclude(record.Unproven, 0) // pinned, but it takes too long to start
 		}
 		return true, nil
 	case b, ok := <-l.batches:
@@ -111,21 +111,21 @@ func (l *life) await(ctx context.Context, w *waits) (over bool, err error) {
 		}
 	case <-w.started:
 		w.started = nil
-		if stack == stackGuest || l.sandbox.adopted && stack != stackTaken {
+		if stack == record.StackGuest || l.sandbox.adopted && stack != record.StackTaken {
 			// Nothing will show when the runtime read the namespace, or its
 			// containers were there before us.
-			l.conclude(Unproven, 0)
+			l.conclude(record.Unproven, 0)
 			return true, nil
 		}
 	case <-w.container:
 		w.container = nil
-		if stack == stackKernel {
+		if stack == record.StackKernel {
 			return true, l.verify(ctx)
 		}
 		if err = l.reapply(ctx, false); err == nil {
 			// It runs and has taken nothing, as gVisor with the host's network;
 			// what it read, and when, nothing shows.
-			l.conclude(Unproven, 0)
+			l.conclude(record.Unproven, 0)
 			return true, nil
 		}
 	}
@@ -146,7 +146,7 @@ func (l *life) look(ctx context.Context, w *waits) error {
 // changed that pins depend on, and whether the runtime took an address.
 func (l *life) observe(events []neighbor.Event) (dirty, taken bool) {
 	for _, ev := range events {
-		key := pinKey{ev.Dst.String(), ev.Dev}
+		key := neighbor.Gateway{Dst: ev.Dst, Dev: ev.Dev}
 		switch ev.Kind {
 		case neighbor.NeighborChanged:
 			if _, ours := l.held[key]; ours {
@@ -164,7 +164,7 @@ func (l *life) observe(events []neighbor.Event) (dirty, taken bool) {
 		case neighbor.AddrRemoved:
 			// A link that goes down loses its IPv6 addresses, too; gVisor
 			// leaves it up.
-			if ev.Global && !l.down[ev.Dev] && l.sandbox.id.stack() != stackKernel {
+			if ev.Global && !l.down[ev.Dev] && l.sandbox.id.Stack() != record.StackKernel {
 				return dirty, true
 			}
 			dirty = true
@@ -182,7 +182,7 @@ func (l *life) observe(events []neighbor.Event) (dirty, taken bool) {
 
 // lost takes the event of a pin's loss. If that was found and mended before, the
 // pin stands since then.
-func (l *life) lost(key pinKey) {
+func (l *life) lost(key neighbor.Gateway) {
 	if at, ok := l.again[key]; ok && at.After(l.ackedAt) {
 		l.ackedAt = at
 	}
@@ -207,16 +207,16 @@ func (l *life) reapply(ctx context.Context, shrink bool) error {
 	if err := l.apply(ctx, shrink); err != nil {
 		return err
 	}
-	if is := l.sandbox.record(); !equal(was.Doubts, is.Doubts, sameDoubt) || !slices.Equal(was.Probes, is.Probes) {
+	if is := l.sandbox.record(); !is.AsksAs(was) {
 		l.engine.save(l.sandbox)
 	}
 	if l.writes != before && l.announced {
-		l.sandbox.update(func(r *Record) {
+		l.sandbox.update(func(r *record.Record) {
 			r.Repins++
-			r.note(KindRepinned, "%s", r.pinned())
+			r.NoteEvent(record.Event{Kind: record.KindRepinned})
 		})
 		l.engine.save(l.sandbox)
-		l.engine.report(Event{Kind: KindRepinned, Cause: CauseStart, Record: l.sandbox.record()})
+		l.engine.report(record.Event{Kind: record.KindRepinned, Cause: record.CauseStart, Record: l.sandbox.record()})
 	}
 	return nil
 }
@@ -224,8 +224,8 @@ func (l *life) reapply(ctx context.Context, shrink bool) error {
 // awaitTaken goes on reading events of a namespace that was found taken: the
 // verdict rests on their order, never on what was known before them.
 func (l *life) awaitTaken(ctx context.Context) error {
-	if l.sandbox.id.stack() == stackKernel {
-		l.conclude(Unproven, 0) // the pod's own doing, or its end
+	if l.sandbox.id.Stack() == record.StackKernel {
+		l.conclude(record.Unproven, 0) // the pod's own doing, or its end
 		return nil
 	}
 	limit := time.NewTimer(takenDelay)
@@ -241,7 +241,7 @@ func (l *life) awaitTaken(ctx context.Context) error {
 				return nil
 			}
 		case <-limit.C:
-			l.conclude(Unproven, 0)
+			l.conclude(record.Unproven, 0)
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
@@ -252,24 +252,24 @@ func (l *life) awaitTaken(ctx context.Context) error {
 // decide gives the verdict at the moment the runtime took the namespace.
 func (l *life) decide(at time.Time) {
 	margin := at.Sub(l.ackedAt)
-	verdict := InTime
+	verdict := record.InTime
 	for _, held := range l.held {
 		if !held {
-			verdict = Late
+			verdict = record.Late
 		}
 	}
 	switch {
-	case l.overran, l.early, l.sandbox.adopted && l.sandbox.id.stack() != stackTaken:
+	case l.overran, l.early, l.sandbox.adopted && l.sandbox.id.Stack() != record.StackTaken:
 		// Messages were lost; or an address went before CNI's result was seen;
 		// or the pod ran before we came and may have removed it itself.
-		verdict, margin = Unproven, 0
-	case verdict == InTime && margin < l.leastMargin() && l.ackedAt != l.ahead:
-		verdict, margin = Unproven, 0
-	case verdict == Late:
+		verdict, margin = record.Unproven, 0
+	case verdict == record.InTime && margin < l.leastMargin() && l.ackedAt != l.ahead:
+		verdict, margin = record.Unproven, 0
+	case verdict == record.Late:
 		margin = min(margin, 0) // a pin that was there, and lost, has none
 	}
 	// It takes its other addresses in a moment, and is not to find more of ours.
-	l.sandbox.update(func(r *Record) { r.Taken = l.sandbox.id.stack() == stackTaken })
+	l.sandbox.update(func(r *record.Record) { r.Taken = l.sandbox.id.Stack() == record.StackTaken })
 	l.conclude(verdict, margin)
 }
 
@@ -289,7 +289,7 @@ func (l *life) leastMargin() time.Duration {
 func (l *life) verify(ctx context.Context) error {
 	at := l.sandbox.containerCame()
 	if at.Equal(unseen()) {
-		l.conclude(Unproven, 0) // whatever is not as it should be, the guard finds
+		l.conclude(record.Unproven, 0) // whatever is not as it should be, the guard finds
 		return nil
 	}
 	for key := range l.again { // their events are not waited for
@@ -300,14 +300,14 @@ func (l *life) verify(ctx context.Context) error {
 		return err
 	}
 	if len(differences) > 0 || at.Before(l.ackedAt) {
-		l.conclude(Late, min(at.Sub(l.ackedAt), 0))
+		l.conclude(record.Late, min(at.Sub(l.ackedAt), 0))
 		return l.reapply(ctx, true)
 	}
 	if l.sandbox.adopted {
-		l.conclude(Unproven, 0) // its containers may have been there before us
+		l.conclude(record.Unproven, 0) // its containers may have been there before us
 		return nil
 	}
-	l.conclude(InTime, at.Sub(l.ackedAt))
+	l.conclude(record.InTime, at.Sub(l.ackedAt))
 	return nil
 }
 
@@ -321,22 +321,22 @@ func (l *life) missed(err error) error {
 	switch {
 	case l.engine.records.WasBroken(rec.ID):
 		l.engine.fail(s, errRecordLost)
-		l.conclude(Unproven, 0)
+		l.conclude(record.Unproven, 0)
 		return nil
 	case len(rec.Neighbors) == 0:
-		l.conclude(Late, 0)
+		l.conclude(record.Late, 0)
 		return err
 	}
-	s.update(func(r *Record) { r.note(KindAdopted, "after its runtime had taken it") })
-	l.engine.report(Event{Kind: KindAdopted, Record: rec})
-	l.engine.tendLater(s) // that process may not have come to it
-	l.conclude(Unproven, 0) // unless the record has a verdict
+	s.update(func(r *record.Record) { r.Note(record.KindAdopted, "after its runtime had taken it") })
+	l.engine.report(record.Event{Kind: record.KindAdopted, Record: rec})
+	l.engine.tendLater(s)          // that process may not have come to it
+	l.conclude(record.Unproven, 0) // unless the record has a verdict
 	return nil
 }
 
 // conclude records and reports the verdict; the sandbox has started. The first
 // conclusion of a life is its last.
-func (l *life) conclude(verdict Verdict, margin time.Duration) {
+func (l *life) conclude(verdict record.Verdict, margin time.Duration) {
 	if l.concluded {
 		return
 	}
@@ -345,17 +345,17 @@ func (l *life) conclude(verdict Verdict, margin time.Duration) {
 		l.firstPinned()
 	}
 	s := l.sandbox
-	s.update(func(r *Record) {
-		r.Phase = Started
-		defer func() { r.note(KindTiming, "%s", r.Timing.text()) }()
-		if verdict != Late && len(r.Neighbors) == 0 && r.Error == "" && !r.CapturedAt.IsZero() {
-			verdict, margin = Nothing, 0
+	s.update(func(r *record.Record) {
+		r.Phase = record.Started
+		defer func() { r.Note(record.KindTiming, "%s", r.Timing) }()
+		if verdict != record.Late && len(r.Neighbors) == 0 && r.Error == "" && !r.CapturedAt.IsZero() {
+			verdict, margin = record.Nothing, 0
 		}
-		if strength[r.Timing.Verdict] >= strength[verdict] {
+		if !verdict.StrongerThan(r.Timing.Verdict) {
 			return // decided by an earlier process, or by another at this moment
 		}
 		r.Timing.Verdict, r.Timing.MarginMs = verdict, milliseconds(margin)
 	})
 	l.engine.save(s)
-	l.engine.report(Event{Kind: KindTiming, Record: s.record()})
+	l.engine.report(record.Event{Kind: record.KindTiming, Record: s.record()})
 }

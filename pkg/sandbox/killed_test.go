@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	"github.com/neighpin/neighpin/pkg/containerd"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // victimEnv makes the test's program an engine that waits to be killed.
@@ -112,7 +114,7 @@ func (k *killing) kill() {
 	var stirred []*pod
 	for _, p := range k.pods {
 		d.Records = append(d.Records, p.rec)
-		if _, err := RecordsIn(k.stateDir).Load(p.rec.ID); err == nil {
+		if _, err := record.In(k.stateDir).Load(p.rec.ID); err == nil {
 			stirred = append(stirred, p)
 		}
 	}
@@ -155,12 +157,12 @@ func (k *killing) kill() {
 // check looks at what a kill has left.
 func (k *killing) check() {
 	k.t.Helper()
-	records := RecordsIn(k.stateDir)
-	all, err := records.each(func(_ string, err error) error { return err })
+	records := record.In(k.stateDir)
+	all, err := records.List()
 	if err != nil {
 		k.t.Errorf("half a record: %v", err)
 	}
-	known := make(map[uint64]Record)
+	known := make(map[uint64]record.Record)
 	for _, rec := range all {
 		known[rec.NetNS.Cookie] = rec
 	}
@@ -178,7 +180,7 @@ func (k *killing) check() {
 			}
 		}
 	}
-	entries, err := os.ReadDir(records.dir)
+	entries, err := os.ReadDir(filepath.Join(k.stateDir, "sandboxes"))
 	if err != nil && !os.IsNotExist(err) {
 		k.t.Error(err)
 	}
@@ -214,7 +216,7 @@ func (k *killing) recover() {
 		k.t.Fatal(err)
 	}
 	defer func() { _ = host.Close() }()
-	undone, err := RecordsIn(k.stateDir).UndoAll(k.t.Context(), host)
+	undone, err := UndoAll(k.t.Context(), record.In(k.stateDir), host)
 	if err != nil || len(undone) != len(k.pods) {
 		k.t.Errorf("%d taken back, %v, want %d", len(undone), err, len(k.pods))
 	}

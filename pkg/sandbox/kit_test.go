@@ -17,6 +17,7 @@ import (
 
 	"github.com/neighpin/neighpin/internal/nstest"
 	"github.com/neighpin/neighpin/pkg/containerd"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 const (
@@ -28,12 +29,12 @@ const (
 // log keeps the engine's events.
 type log struct {
 	mu     sync.Mutex
-	events []Event
-	hold   Kind          // events of this kind
+	events []record.Event
+	hold   record.Kind   // events of this kind
 	until  chan struct{} // make the engine wait for this
 }
 
-func (l *log) Report(event Event) {
+func (l *log) Report(event record.Event) {
 	l.mu.Lock()
 	l.events = append(l.events, event)
 	hold, until := l.hold, l.until
@@ -45,7 +46,7 @@ func (l *log) Report(event Event) {
 
 // holdUp makes the engine's goroutine stand still at events of a kind, as a
 // process does that gets no processor, until release is called.
-func (l *log) holdUp(kind Kind) (release func()) {
+func (l *log) holdUp(kind record.Kind) (release func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	until := make(chan struct{})
@@ -53,7 +54,7 @@ func (l *log) holdUp(kind Kind) (release func()) {
 	return sync.OnceFunc(func() { close(until) })
 }
 
-func (l *log) count(kind Kind) int {
+func (l *log) count(kind record.Kind) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := 0
@@ -66,7 +67,7 @@ func (l *log) count(kind Kind) int {
 }
 
 // last returns the newest event of a kind.
-func (l *log) last(kind Kind) Event {
+func (l *log) last(kind record.Kind) record.Event {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, event := range slices.Backward(l.events) {
@@ -74,7 +75,7 @@ func (l *log) last(kind Kind) Event {
 			return event
 		}
 	}
-	return Event{}
+	return record.Event{}
 }
 
 // node is one engine with its directories, and the process's own namespace, which
@@ -278,23 +279,23 @@ func (n *node) eventually(what string, ok func() bool) {
 }
 
 // record is what the engine says of the one pod.
-func (n *node) record() Record { return n.recordOf(podID) }
+func (n *node) record() record.Record { return n.recordOf(podID) }
 
-func (n *node) recordOf(id string) Record {
+func (n *node) recordOf(id string) record.Record {
 	for _, rec := range n.engine.Status().Sandboxes {
 		if rec.ID == id {
 			return rec
 		}
 	}
-	return Record{}
+	return record.Record{}
 }
 
-func (n *node) awaitVerdict(want Verdict) Record {
+func (n *node) awaitVerdict(want record.Verdict) record.Record {
 	n.t.Helper()
-	var rec Record
+	var rec record.Record
 	n.eventually("verdict "+string(want), func() bool {
 		rec = n.record()
-		return rec.ID != "" && rec.Timing.Verdict != Pending
+		return rec.ID != "" && rec.Timing.Verdict != record.Pending
 	})
 	if rec.Timing.Verdict != want {
 		n.t.Fatalf("verdict %s, want %s; record %+v", rec.Timing.Verdict, want, rec)
@@ -304,7 +305,7 @@ func (n *node) awaitVerdict(want Verdict) Record {
 
 func (n *node) awaitPinned() {
 	n.t.Helper()
-	n.eventually("the pod to be pinned", func() bool { return n.log.count(KindPinned) > 0 })
+	n.eventually("the pod to be pinned", func() bool { return n.log.count(record.KindPinned) > 0 })
 }
 
 var errDown = errors.New("the test's store is down")

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 const (
@@ -129,7 +130,7 @@ func (g *guard) nextToAsk() *ward {
 }
 
 // ask puts a record's questions in the sandbox's namespace.
-func (e *Engine) ask(rec Record, s *sandbox) ([]neighbor.Answer, error) {
+func (e *Engine) ask(rec record.Record, s *sandbox) ([]neighbor.Answer, error) {
 	timeout := askTimeout
 	if s.unheard() {
 		timeout = firstAskTimeout
@@ -153,7 +154,7 @@ func (s *sandbox) toAsk() (first, any bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, ask := range s.now().Probes {
-		h, ok := s.heard[keyOfAsk(ask)]
+		h, ok := s.heard[ask.Gateway()]
 		first, any = first || askable(ask) && (!ok || h.Ask != ask), any || askable(ask)
 	}
 	return first, any
@@ -166,7 +167,7 @@ func (s *sandbox) unheard() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.ContainsFunc(s.now().Probes, func(ask neighbor.Ask) bool {
-		_, ok := s.heard[keyOfAsk(ask)]
+		_, ok := s.heard[ask.Gateway()]
 		return askable(ask) && !ok
 	})
 }
@@ -188,25 +189,25 @@ func (s *sandbox) hear(asked []neighbor.Ask, answers []neighbor.Answer, err erro
 		if !askable(ask) {
 			continue
 		}
-		key := keyOfAsk(ask)
+		key := ask.Gateway()
 		old, heard := s.heard[key]
 		next := hearing{since: now, Answer: neighbor.Answer{Ask: ask}}
-		if i := slices.IndexFunc(answers, func(a neighbor.Answer) bool { return keyOfAsk(a.Ask) == key }); i >= 0 {
+		if i := slices.IndexFunc(answers, func(a neighbor.Answer) bool { return a.Ask.Gateway() == key }); i >= 0 {
 			next.Answer = answers[i]
 		}
 		if heard && len(old.LLAddrs) == 0 {
 			next.since = old.since
 		}
 		if s.heard == nil {
-			s.heard = make(map[pinKey]hearing)
+			s.heard = make(map[neighbor.Gateway]hearing)
 		}
 		s.heard[key] = next
 		news = news || !heard
 	}
 	rec := s.now()
-	learned, doubts := rec.judge(s.heard, now)
-	return news || !equal(rec.Doubts, doubts, sameDoubt) || slices.ContainsFunc(learned, func(n neighbor.Neighbor) bool {
-		return !slices.ContainsFunc(rec.Neighbors, func(o neighbor.Neighbor) bool { return keyOf(o) == keyOf(n) && o.LLAddr == n.LLAddr })
+	learned, doubts := judge(rec, s.heard, now)
+	return news || !record.SameDoubts(rec.Doubts, doubts) || slices.ContainsFunc(learned, func(n neighbor.Neighbor) bool {
+		return !slices.ContainsFunc(rec.Neighbors, func(o neighbor.Neighbor) bool { return o.Gateway() == n.Gateway() && o.LLAddr == n.LLAddr })
 	})
 }
 
@@ -221,7 +222,7 @@ func errorText(err error) string {
 type heard struct {
 	on        bool                // it is asked for
 	addresses []neighbor.Neighbor // those that are pinned among them
-	doubts    []Doubt
+	doubts    []record.Doubt
 	failure   string // why asking fails, if it does
 }
 
@@ -232,48 +233,48 @@ func (e *Engine) learned(s *sandbox) heard {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	learned, doubts := s.now().judge(s.heard, time.Now())
+	learned, doubts := judge(s.now(), s.heard, time.Now())
 	return heard{on: true, addresses: learned, doubts: doubts, failure: s.askError}
 }
 
 // settle says, of a sandbox's gateways as they are now, what is to be asked on,
 // what speaks against some of them, and why others are skipped. unknown are those
 // to ask for beside those that were learned.
-func (h heard) settle(before Record, neighbors []neighbor.Neighbor, skipped []neighbor.Skipped, unknown []neighbor.Ask) (asks []neighbor.Ask, doubts []Doubt, why []neighbor.Skipped) {
+func (h heard) settle(before record.Record, neighbors []neighbor.Neighbor, skipped []neighbor.Skipped, unknown []neighbor.Ask) (asks []neighbor.Ask, doubts []record.Doubt, why []neighbor.Skipped) {
 	if !h.on {
 		return nil, nil, skipped
 	}
-	asks = before.asks(neighbors, unknown)
+	asks = goOn(before, neighbors, unknown)
 	doubts = about(h.doubts, asks)
 	return asks, doubts, explain(skipped, doubts)
 }
 
 // judge says what answers mean. One that agrees is the gateway's address, and two
 // that conflict leave a pin as it is, as silence does.
-func (r Record) judge(heard map[pinKey]hearing, now time.Time) (learned []neighbor.Neighbor, doubts []Doubt) {
+func judge(r record.Record, heard map[neighbor.Gateway]hearing, now time.Time) (learned []neighbor.Neighbor, doubts []record.Doubt) {
 	for _, n := range r.Neighbors {
 		if n.Source == neighbor.SourceLearned {
 			learned = append(learned, n)
 		}
 	}
 	for _, ask := range r.Probes {
-		key := keyOfAsk(ask)
-		pinned := slices.IndexFunc(learned, func(n neighbor.Neighbor) bool { return keyOf(n) == key })
-		old := slices.IndexFunc(r.Doubts, func(d Doubt) bool { return d.key() == key })
+		key := ask.Gateway()
+		pinned := slices.IndexFunc(learned, func(n neighbor.Neighbor) bool { return n.Gateway() == key })
+		old := slices.IndexFunc(r.Doubts, func(d record.Doubt) bool { return d.Gateway() == key })
 		h, ok := heard[key]
-		doubt := Doubt{Dst: ask.Dst, Dev: ask.Dev, Since: now.UTC()}
+		doubt := record.Doubt{Dst: ask.Dst, Dev: ask.Dev, Since: now.UTC()}
 		switch {
 		case h.Agreed && pinned >= 0:
 			learned[pinned].LLAddr = h.LLAddrs[0]
 			continue
 		case h.Agreed:
 			learned = append(learned, neighbor.Neighbor{Dst: ask.Dst, Dev: ask.Dev, LLAddr: h.LLAddrs[0],
-				Family: family(ask.Dst), Source: neighbor.SourceLearned})
+				Family: neighbor.FamilyOf(ask.Dst), Source: neighbor.SourceLearned})
 			continue
 		case len(h.LLAddrs) > 1:
-			doubt.Reason, doubt.Claims = ReasonConflict, h.LLAddrs
+			doubt.Reason, doubt.Claims = record.ReasonConflict, h.LLAddrs
 		case ok && len(h.LLAddrs) == 0 && (pinned < 0 || now.Sub(h.since) >= silence):
-			doubt.Reason = ReasonNoAnswer
+			doubt.Reason = record.ReasonNoAnswer
 		case old >= 0: // nothing new
 			doubt = r.Doubts[old]
 		default:
@@ -287,12 +288,12 @@ func (r Record) judge(heard map[pinKey]hearing, now time.Time) (learned []neighb
 	return learned, doubts
 }
 
-// asks are the questions to go on with: for gateways that were learned, and for
+// goOn are the questions to go on with: for gateways that were learned, and for
 // those that nobody answered for.
-func (r Record) asks(neighbors []neighbor.Neighbor, unknown []neighbor.Ask) (list []neighbor.Ask) {
+func goOn(r record.Record, neighbors []neighbor.Neighbor, unknown []neighbor.Ask) (list []neighbor.Ask) {
 	for _, ask := range r.Probes {
 		if slices.ContainsFunc(neighbors, func(n neighbor.Neighbor) bool {
-			return n.Source == neighbor.SourceLearned && keyOf(n) == keyOfAsk(ask)
+			return n.Source == neighbor.SourceLearned && n.Gateway() == ask.Gateway()
 		}) {
 			list = append(list, ask)
 		}
@@ -301,23 +302,23 @@ func (r Record) asks(neighbors []neighbor.Neighbor, unknown []neighbor.Ask) (lis
 }
 
 // about leaves of doubts those that are about questions.
-func about(doubts []Doubt, asks []neighbor.Ask) []Doubt {
-	return slices.DeleteFunc(doubts, func(d Doubt) bool {
-		return !slices.ContainsFunc(asks, func(a neighbor.Ask) bool { return keyOfAsk(a) == d.key() })
+func about(doubts []record.Doubt, asks []neighbor.Ask) []record.Doubt {
+	return slices.DeleteFunc(doubts, func(d record.Doubt) bool {
+		return !slices.ContainsFunc(asks, func(a neighbor.Ask) bool { return a.Gateway() == d.Gateway() })
 	})
 }
 
 // explain names, for gateways that were asked for in vain, what came of it.
-func explain(skipped []neighbor.Skipped, doubts []Doubt) []neighbor.Skipped {
+func explain(skipped []neighbor.Skipped, doubts []record.Doubt) []neighbor.Skipped {
 	skipped = slices.Clone(skipped)
 	for i, s := range skipped {
 		for _, d := range doubts {
-			if d.key() != keyOfSkipped(s) || !s.Reason.Learnable() {
+			if d.Gateway() != s.Gateway() || !s.Reason.Learnable() {
 				continue
 			}
 			skipped[i].Reason = d.Reason
 			skipped[i].Message = fmt.Sprintf("nobody answers for it on the wire (%s)", s.Message)
-			if d.Reason == ReasonConflict {
+			if d.Reason == record.ReasonConflict {
 				skipped[i].Message = fmt.Sprintf("several stations claim it on the wire: %v (%s)", d.Claims, s.Message)
 			}
 		}
@@ -326,43 +327,39 @@ func explain(skipped []neighbor.Skipped, doubts []Doubt) []neighbor.Skipped {
 }
 
 // tellHeard notes and reports what asking found since a record looked like before.
-func (e *Engine) tellHeard(s *sandbox, before Record) {
+func (e *Engine) tellHeard(s *sandbox, before record.Record) {
 	events := heardSince(before, s.record())
 	s.noteEvents(events)
 	e.reportEach(s, events)
 }
 
 // heardSince is what asking found between two looks of a record.
-func heardSince(before, rec Record) (events []Event) {
+func heardSince(before, rec record.Record) (events []record.Event) {
 	if rec.Error != "" && rec.Error != before.Error {
-		events = append(events, Event{Kind: KindFailed, Err: errors.New(rec.Error)})
+		events = append(events, record.Event{Kind: record.KindFailed, Err: errors.New(rec.Error)})
 	}
-	var conflicts, silent []Change
+	var conflicts, silent []record.Change
 	for _, d := range rec.Doubts {
-		if slices.ContainsFunc(before.Doubts, func(o Doubt) bool { return sameDoubt(o, d) }) {
+		if slices.ContainsFunc(before.Doubts, func(o record.Doubt) bool { return o.Same(d) }) {
 			continue
 		}
-		change := Change{Dst: d.Dst, Dev: d.Dev, Reason: d.Reason, Claims: d.Claims}
-		i := slices.IndexFunc(rec.Neighbors, func(n neighbor.Neighbor) bool { return keyOf(n) == d.key() })
+		change := record.Change{Dst: d.Dst, Dev: d.Dev, Reason: d.Reason, Claims: d.Claims}
+		i := slices.IndexFunc(rec.Neighbors, func(n neighbor.Neighbor) bool { return n.Gateway() == d.Gateway() })
 		if i >= 0 {
 			change.Was = rec.Neighbors[i].LLAddr
 		}
 		switch {
-		case d.Reason == ReasonConflict:
+		case d.Reason == record.ReasonConflict:
 			conflicts = append(conflicts, change)
 		case i >= 0: // one that was never answered for is skipped, with the reason
 			silent = append(silent, change)
 		}
 	}
 	if len(conflicts) > 0 {
-		events = append(events, Event{Kind: KindConflict, Changes: conflicts})
+		events = append(events, record.Event{Kind: record.KindConflict, Changes: conflicts})
 	}
 	if len(silent) > 0 {
-		events = append(events, Event{Kind: KindSilent, Changes: silent})
+		events = append(events, record.Event{Kind: record.KindSilent, Changes: silent})
 	}
 	return events
 }
-
-func (d Doubt) key() pinKey { return pinKey{d.Dst.String(), d.Dev} }
-
-func sameDoubt(a, b Doubt) bool { return a.key() == b.key() && a.Reason == b.Reason }

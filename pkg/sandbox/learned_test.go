@@ -5,6 +5,7 @@ package sandbox
 import (
 	"context"
 	"io/fs"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/neighpin/neighpin/internal/nstest"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 const routerMAC = "02:00:00:00:00:01"
@@ -78,12 +80,12 @@ func TestLearnedGatewayIsPinnedBeforeNRIsHandlerReturns(t *testing.T) {
 		t.Fatalf("entries %q after %s", p.permanent(), took)
 	}
 	p.take()
-	rec := n.awaitVerdict(InTime)
+	rec := n.awaitVerdict(record.InTime)
 	if len(rec.Neighbors) != 2 || rec.Neighbors[0].Source != neighbor.SourceLearned || len(rec.Probes) != 2 || rec.Repins != 0 {
 		t.Errorf("record %+v", rec)
 	}
-	if n.log.count(KindPinned) != 1 || n.log.count(KindRepinned) != 0 {
-		t.Errorf("told %d times as pinned, %d as pinned again", n.log.count(KindPinned), n.log.count(KindRepinned))
+	if n.log.count(record.KindPinned) != 1 || n.log.count(record.KindRepinned) != 0 {
+		t.Errorf("told %d times as pinned, %d as pinned again", n.log.count(record.KindPinned), n.log.count(record.KindRepinned))
 	}
 }
 
@@ -121,7 +123,7 @@ func TestLearnedCopyOfATakenSandboxIsWatched(t *testing.T) {
 	n.eventually("the gateways to be learned", func() bool { return strings.Count(p.permanent(), routerMAC) == 2 })
 	n.awaitPinned()
 	p.take()
-	n.awaitVerdict(InTime)
+	n.awaitVerdict(record.InTime)
 	n.settled(podID)
 	router.IP("link set eth0 address " + otherMAC)
 	n.eventually("both copies to be stale", func() bool { return len(n.record().Stale) == 2 })
@@ -139,18 +141,18 @@ func TestConflictFreezesALearnedPinUntilTheyAgree(t *testing.T) {
 	p := n.learnt()
 	before := p.permanent()
 	spoofer := n.machine("spoofer", foreignMAC, gateway4+"/24")
-	event := n.awaitEvent(KindConflict)
+	event := n.awaitEvent(record.KindConflict)
 	if len(event.Changes) != 1 || event.Changes[0].Was != routerMAC || len(event.Changes[0].Claims) != 2 {
 		t.Errorf("told %+v", event.Changes)
 	}
 	n.settled(podID)
-	if rec := n.record(); len(rec.Doubts) != 1 || rec.Doubts[0].Reason != ReasonConflict || !slices.Contains(rec.Doubts[0].Claims, foreignMAC) {
+	if rec := n.record(); len(rec.Doubts) != 1 || rec.Doubts[0].Reason != record.ReasonConflict || !slices.Contains(rec.Doubts[0].Claims, foreignMAC) {
 		t.Errorf("record %+v", rec)
 	}
 	heard := n.asks(p)
 	n.eventually("some more questions", func() bool { return n.asks(p) != heard })
-	if got := p.permanent(); got != before || n.log.count(KindConflict) != 1 {
-		t.Errorf("entries %q, told %d times", got, n.log.count(KindConflict))
+	if got := p.permanent(); got != before || n.log.count(record.KindConflict) != 1 {
+		t.Errorf("entries %q, told %d times", got, n.log.count(record.KindConflict))
 	}
 	spoofer.IP("address del " + gateway4 + "/24 dev eth0")
 	n.eventually("the conflict to be over", func() bool { return len(n.record().Doubts) == 0 })
@@ -164,7 +166,7 @@ func (n *node) asks(p *pod) time.Time {
 	s, _ := n.engine.find(p.rec.ID)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.heard[pinKey{gateway4, "eth0"}].since
+	return s.heard[neighbor.Gateway{Dst: netip.MustParseAddr(gateway4), Dev: "eth0"}].since
 }
 
 func TestContestedGatewayIsNotLearned(t *testing.T) {
@@ -173,12 +175,12 @@ func TestContestedGatewayIsNotLearned(t *testing.T) {
 	n.machine("router", routerMAC, gateway4+"/24", gateway6+"/64")
 	n.machine("spoofer", foreignMAC, gateway4+"/24")
 	p := n.beyond("runsc", typeGVisor).ready()
-	n.awaitEvent(KindConflict)
+	n.awaitEvent(record.KindConflict)
 	n.awaitPinned()
 	if got := p.permanent(); strings.Contains(got, gateway4+" ") || !strings.Contains(got, gateway6) {
 		t.Errorf("entries %q", got)
 	}
-	if rec := n.record(); len(rec.Skipped) != 1 || rec.Skipped[0].Reason != ReasonConflict {
+	if rec := n.record(); len(rec.Skipped) != 1 || rec.Skipped[0].Reason != record.ReasonConflict {
 		t.Errorf("record %+v", rec)
 	}
 }
@@ -189,7 +191,7 @@ func TestGatewayThatNobodyAnswersForIsAskedForUntilSomebodyDoes(t *testing.T) {
 	p := n.beyond("", typeRunc).ready()
 	n.awaitPinned()
 	rec := n.record()
-	if len(rec.Skipped) != 2 || rec.Skipped[0].Reason != ReasonNoAnswer || len(rec.Doubts) != 2 {
+	if len(rec.Skipped) != 2 || rec.Skipped[0].Reason != record.ReasonNoAnswer || len(rec.Doubts) != 2 {
 		t.Errorf("record %+v", rec)
 	}
 	p.run()
@@ -199,7 +201,7 @@ func TestGatewayThatNobodyAnswersForIsAskedForUntilSomebodyDoes(t *testing.T) {
 	if rec := n.record(); len(rec.Skipped)+len(rec.Doubts) != 0 || n.annotated()[gateway4] != routerMAC {
 		t.Errorf("record %+v", rec)
 	}
-	if n.log.count(KindSilent) != 0 {
+	if n.log.count(record.KindSilent) != 0 {
 		t.Error("told as silent, although it is in the reason")
 	}
 }
@@ -221,32 +223,32 @@ func TestAskingThatFailsIsSaidOnce(t *testing.T) {
 	}
 	n.segment()
 	p := n.beyond("", typeRunc).ready()
-	n.awaitEvent(KindFailed)
+	n.awaitEvent(record.KindFailed)
 	n.awaitPinned()
 	p.run()
 	heard := time.Now()
 	n.eventually("some more attempts", func() bool { return time.Since(heard) > 500*time.Millisecond })
-	if rec := n.record(); n.log.count(KindFailed) != 1 || !strings.Contains(rec.Error, fs.ErrPermission.Error()) {
-		t.Errorf("told %d times, record %+v", n.log.count(KindFailed), rec)
+	if rec := n.record(); n.log.count(record.KindFailed) != 1 || !strings.Contains(rec.Error, fs.ErrPermission.Error()) {
+		t.Errorf("told %d times, record %+v", n.log.count(record.KindFailed), rec)
 	}
 }
 
 func TestSilenceIsADoubtOnlyAfterAWhileAndMovesNothing(t *testing.T) {
-	rec := sample(podID)
+	rec := atRest(t)
 	rec.Neighbors[0].Source = neighbor.SourceLearned
 	ask := neighbor.Ask{Dst: rec.Neighbors[0].Dst, Dev: rec.Neighbors[0].Dev}
 	rec.Probes = []neighbor.Ask{ask}
 	began := time.Now()
-	quiet := map[pinKey]hearing{keyOfAsk(ask): {since: began}}
+	quiet := map[neighbor.Gateway]hearing{ask.Gateway(): {since: began}}
 	for after, want := range map[time.Duration]int{silence - time.Second: 0, silence: 1} {
-		learned, doubts := rec.judge(quiet, began.Add(after))
+		learned, doubts := judge(rec, quiet, began.Add(after))
 		if len(doubts) != want || len(learned) != 1 || learned[0].LLAddr != rec.Neighbors[0].LLAddr {
 			t.Errorf("after %s: %+v, %+v", after, learned, doubts)
 		}
 	}
 	// One answer of one station is too little to go by.
-	once := map[pinKey]hearing{keyOfAsk(ask): {Answer: neighbor.Answer{Ask: ask, LLAddrs: []neighbor.HardwareAddr{otherMAC}}, since: began}}
-	if learned, doubts := rec.judge(once, began.Add(time.Hour)); len(doubts) != 0 || learned[0].LLAddr == otherMAC {
+	once := map[neighbor.Gateway]hearing{ask.Gateway(): {Answer: neighbor.Answer{Ask: ask, LLAddrs: []neighbor.HardwareAddr{otherMAC}}, since: began}}
+	if learned, doubts := judge(rec, once, began.Add(time.Hour)); len(doubts) != 0 || learned[0].LLAddr == otherMAC {
 		t.Errorf("after one answer: %+v, %+v", learned, doubts)
 	}
 }

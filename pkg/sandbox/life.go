@@ -12,6 +12,7 @@ import (
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 const (
@@ -52,7 +53,7 @@ func (e *Engine) live(ctx context.Context, s *sandbox) {
 		e.noNamespace(ctx, s, err)
 		return
 	}
-	l := &life{engine: e, sandbox: s, nudge: nudge, held: make(map[pinKey]bool), down: make(map[string]bool)}
+	l := &life{engine: e, sandbox: s, nudge: nudge, held: make(map[neighbor.Gateway]bool), down: make(map[string]bool)}
 	defer l.close()
 	err = l.attach(ns)
 	// The sockets keep the namespace alive as well; a descriptor more does not
@@ -66,7 +67,7 @@ func (e *Engine) live(ctx context.Context, s *sandbox) {
 	if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
 		// Said, not only stopped: nothing will be proven or repaired any more.
 		e.fail(s, err)
-		l.conclude(Unproven, 0)
+		l.conclude(record.Unproven, 0)
 	}
 }
 
@@ -94,16 +95,16 @@ func (e *Engine) open(ctx context.Context, s *sandbox) (*netns.NS, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.update(func(r *Record) {
-		r.NetNS = NetNS{Path: s.id.NetNSPath, Cookie: ns.Cookie()}
+	s.update(func(r *record.Record) {
+		r.NetNS = record.NetNS{Path: s.id.NetNSPath, Cookie: ns.Cookie()}
 		r.Annotated, r.LiveFile = s.selected.Annotate, s.selected.File
 	})
 	e.inherit(s)
-	s.update(func(r *Record) {
+	s.update(func(r *record.Record) {
 		if s.adopted {
-			r.note(KindFound, "it was there before this process")
+			r.Note(record.KindFound, "it was there before this process")
 		} else {
-			r.note(KindFound, "new")
+			r.Note(record.KindFound, "new")
 		}
 	})
 	return ns, nil
@@ -127,15 +128,6 @@ func (e *Engine) noNamespace(ctx context.Context, s *sandbox, err error) {
 	}
 }
 
-// pinKey names a neighbor inside one namespace.
-type pinKey struct{ dst, dev string }
-
-func keyOf(n neighbor.Neighbor) pinKey { return pinKey{n.Dst.String(), n.Dev} }
-
-func keyOfSkipped(s neighbor.Skipped) pinKey { return pinKey{s.Dst.String(), s.Dev} }
-
-func keyOfAsk(a neighbor.Ask) pinKey { return pinKey{a.Dst.String(), a.Dev} }
-
 // batch is what one read of the namespace's events returned.
 type batch struct {
 	at     time.Time
@@ -151,17 +143,17 @@ type life struct {
 	batches chan batch
 	nudge   <-chan struct{} // something outside the namespace concerns it
 
-	asked       bool                 // the runtime had asked, through NRI, before the first look
-	ahead       time.Time            // ackedAt of the pins that stood before it was answered
-	lastWithout time.Time            // when the record was last read without a CNI result
-	early       bool                 // an address went between that and CNI's result
-	down        map[string]bool      // links that are down
-	held        map[pinKey]bool      // desired pins: seen in the kernel and not lost since
-	stood       map[pinKey]bool      // at the last look, and not seen lost since
-	ackedAt     time.Time            // when the kernel acknowledged the last pin
-	took        time.Duration        // from the look that led to it
-	again       map[pinKey]time.Time // and of one whose loss was found before its event was read
-	writes      int                  // how often something had to be written
+	asked       bool                           // the runtime had asked, through NRI, before the first look
+	ahead       time.Time                      // ackedAt of the pins that stood before it was answered
+	lastWithout time.Time                      // when the record was last read without a CNI result
+	early       bool                           // an address went between that and CNI's result
+	down        map[string]bool                // links that are down
+	held        map[neighbor.Gateway]bool      // desired pins: seen in the kernel and not lost since
+	stood       map[neighbor.Gateway]bool      // at the last look, and not seen lost since
+	ackedAt     time.Time                      // when the kernel acknowledged the last pin
+	took        time.Duration                  // from the look that led to it
+	again       map[neighbor.Gateway]time.Time // and of one whose loss was found before its event was read
+	writes      int                            // how often something had to be written
 	applies     int
 	pace        pace // of the looks that nudges lead to
 	shrunk      bool // the last resolution misses a gateway that is pinned
@@ -267,7 +259,7 @@ func (l *life) apply(ctx context.Context, shrink bool) error {
 	running := s.adopted || s.container.isOpen()
 	found, err := l.table.Resolve(ctx, neighbor.Query{
 		Known: before.Neighbors, Limit: l.engine.opts.MaxNeighbors, Learned: heard.addresses,
-		Running: running, Vacant: before.contestable(),
+		Running: running, Vacant: contestable(before),
 	})
 	if err != nil {
 		return err
@@ -279,15 +271,15 @@ func (l *life) apply(ctx context.Context, shrink bool) error {
 	if l.shrunk {
 		return nil
 	}
-	written, err := Write(ctx, l.table, found)
+	written, err := l.table.Write(ctx, found)
 	if l.wrote(before, found.Neighbors, written) {
 		l.took = time.Since(began)
 	}
-	s.update(func(r *Record) {
+	s.update(func(r *record.Record) {
 		r.Probes, r.Doubts, written.Skipped = heard.settle(before, written.Neighbors, written.Skipped, found.Unknown)
-		r.capture(written)
-		r.vacate(before, running)
-		r.leadTo(found.Ends)
+		r.Capture(written)
+		vacate(r, before, running)
+		r.LeadTo(found.Ends)
 		r.Error = heard.failure
 		r.Timing.PinnedAt = l.ackedAt.UTC()
 	})
@@ -302,29 +294,29 @@ func (l *life) apply(ctx context.Context, shrink bool) error {
 // One that stood and is found gone before the event that tells of it was read
 // goes on as if it stood: where that event stands among the others says whether
 // the pin was lost before the runtime came, or is what the runtime took.
-func (l *life) wrote(before Record, found []neighbor.Neighbor, written Written) (anew bool) {
+func (l *life) wrote(before record.Record, found []neighbor.Neighbor, written neighbor.Written) (anew bool) {
 	now := time.Now()
 	was, stood, overran := l.held, l.stood, l.overran
 	l.overran = false
-	l.held, l.stood = make(map[pinKey]bool, len(found)), make(map[pinKey]bool, len(found))
+	l.held, l.stood = make(map[neighbor.Gateway]bool, len(found)), make(map[neighbor.Gateway]bool, len(found))
 	if l.again == nil {
-		l.again = make(map[pinKey]time.Time)
+		l.again = make(map[neighbor.Gateway]time.Time)
 	}
 	for _, n := range found {
-		l.held[keyOf(n)] = false
+		l.held[n.Gateway()] = false
 	}
 	for _, n := range written.Neighbors {
-		key := keyOf(n)
+		key := n.Gateway()
 		l.held[key] = was[key] || !stood[key] || overran // else its own event is still to be read
 		l.stood[key] = true
 	}
 	anew = l.ackedAt.IsZero()
 	for _, n := range written.New {
-		if stood[keyOf(n)] && !overran && slices.ContainsFunc(before.Neighbors, n.Same) {
-			l.again[keyOf(n)] = now
+		if stood[n.Gateway()] && !overran && slices.ContainsFunc(before.Neighbors, n.Same) {
+			l.again[n.Gateway()] = now
 			continue
 		}
-		l.held[keyOf(n)], anew = false, true
+		l.held[n.Gateway()], anew = false, true
 	}
 	if len(written.New) > 0 {
 		l.writes++
@@ -337,12 +329,12 @@ func (l *life) wrote(before Record, found []neighbor.Neighbor, written Written) 
 
 // missing tells whether a pinned gateway is absent from a new resolution.
 func (l *life) missing(found []neighbor.Neighbor) bool {
-	present := make(map[pinKey]bool, len(found))
+	present := make(map[neighbor.Gateway]bool, len(found))
 	for _, n := range found {
-		present[keyOf(n)] = true
+		present[n.Gateway()] = true
 	}
 	for _, n := range l.sandbox.record().Neighbors {
-		if !present[keyOf(n)] {
+		if !present[n.Gateway()] {
 			return true
 		}
 	}
@@ -365,19 +357,19 @@ func (l *life) firstPinned() {
 		l.ahead = l.ackedAt
 		s.ahead.open()
 	}
-	s.update(func(r *Record) {
-		if r.Timing.Verdict == Pending && !s.barrier.isOpen() {
+	s.update(func(r *record.Record) {
+		if r.Timing.Verdict == record.Pending && !s.barrier.isOpen() {
 			r.Timing.ResultToPinMs = milliseconds(l.ackedAt.Sub(l.lastWithout))
 		}
-		r.note(KindPinned, "%s", r.pinned())
+		r.NoteEvent(record.Event{Kind: record.KindPinned})
 	})
 	s.pinned.open()
 	l.engine.save(s)
-	cause := CauseStart
+	cause := record.CauseStart
 	if s.adopted && l.writes > 0 {
-		cause = CauseTakeover
+		cause = record.CauseTakeover
 	}
-	l.engine.report(Event{Kind: KindPinned, Cause: cause, Record: s.record()})
+	l.engine.report(record.Event{Kind: record.KindPinned, Cause: cause, Record: s.record()})
 }
 
 func milliseconds(d time.Duration) float64 {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // hostWatcher is the part of neighbor.HostWatcher that the guard needs.
@@ -169,6 +170,6 @@ func (e *Engine) listens(err error) {
 	e.listened, e.listenErr = true, err
 	e.mu.Unlock()
 	if changed {
-		e.report(Event{Kind: KindGuard, Err: err})
+		e.report(record.Event{Kind: record.KindGuard, Err: err})
 	}
 }

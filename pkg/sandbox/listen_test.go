@@ -12,6 +12,7 @@ import (
 
 	"github.com/neighpin/neighpin/internal/nstest"
 	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // noise makes entries in a namespace that come and go, three messages each.
@@ -40,14 +41,14 @@ func TestEntriesThatConcernNobodyAreNotHeard(t *testing.T) {
 	stranger := nstest.New(t)
 	n.veth(stranger, "veth9")
 	n.repaired(p)
-	before, looks := n.engine.Status().HostMessages, n.engine.Status().Looks[CauseEvent]
+	before, looks := n.engine.Status().HostMessages, n.engine.Status().Looks[record.CauseEvent]
 	noise(stranger, entries)
 	noise(p.NS, entries)
 	n.repaired(p)
 	if heard := n.engine.Status().HostMessages - before; heard == 0 || heard > entries {
 		t.Errorf("%d messages heard of the %d about others' entries, and those of one pin", heard, 6*entries)
 	}
-	if looked := n.engine.Status().Looks[CauseEvent] - looks; looked == 0 || looked > 4 {
+	if looked := n.engine.Status().Looks[record.CauseEvent] - looks; looked == 0 || looked > 4 {
 		t.Errorf("looked %d times", looked)
 	}
 }
@@ -58,8 +59,8 @@ func TestManyGatewaysAreHeardWithAllOthers(t *testing.T) {
 	n := newNode(t)
 	p := n.running()
 	n.settled(podID)
-	other := newSandbox(Identity{})
-	other.update(func(r *Record) {
+	other := newSandbox(record.Identity{})
+	other.update(func(r *record.Record) {
 		for i := range neighbor.MaxEntries + 1 {
 			r.Neighbors = append(r.Neighbors, neighbor.Neighbor{Dst: netip.AddrFrom4([4]byte{198, 51, 100, byte(i)})})
 		}
@@ -95,12 +96,12 @@ func TestAWatcherThatCannotBeToldIsGivenUp(t *testing.T) {
 			}
 		}
 	})
-	n.eventually("the host to be heard", func() bool { return n.log.count(KindGuard) == 1 })
+	n.eventually("the host to be heard", func() bool { return n.log.count(record.KindGuard) == 1 })
 	bad.deaf = unix.ENOMEM // read when the first sandbox is handed over
 	n.running()
 	<-bad.closed
-	n.eventually("the host to be heard again", func() bool { return n.log.count(KindGuard) == 3 })
-	if err := n.log.last(KindGuard).Err; err != nil || !n.engine.Status().Listening {
+	n.eventually("the host to be heard again", func() bool { return n.log.count(record.KindGuard) == 3 })
+	if err := n.log.last(record.KindGuard).Err; err != nil || !n.engine.Status().Listening {
 		t.Errorf("told %v", err)
 	}
 }

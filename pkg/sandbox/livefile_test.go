@@ -15,6 +15,7 @@ import (
 	"github.com/neighpin/neighpin/internal/nstest"
 	"github.com/neighpin/neighpin/pkg/annotation"
 	"github.com/neighpin/neighpin/pkg/netns"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // runcPod is a started pod that asked to be pinned and for the live file.
@@ -30,7 +31,7 @@ func (n *node) runcPod() *pod {
 // liveFile is the file's path; containers would see it through a mount of the
 // folder.
 func (n *node) liveFile(id string) string {
-	return filepath.Join(n.engine.LiveFile(id), LiveFileName)
+	return filepath.Join(n.engine.LiveFile(id), record.LiveFileName)
 }
 
 func readLive(t *testing.T, path string) *annotation.Annotation {
@@ -52,7 +53,7 @@ func TestLiveFileSaysWhatIsPinnedToEverybodyInThePod(t *testing.T) {
 	n := newNode(t)
 	p := n.runcPod()
 	path := n.liveFile(podID)
-	if want := filepath.Join(n.stateDir, "files", podID, LiveFileName); path != want {
+	if want := filepath.Join(n.stateDir, "files", podID, record.LiveFileName); path != want {
 		t.Fatalf("live file %q, want %q", path, want)
 	}
 	a := readLive(t, path)
@@ -92,7 +93,7 @@ func TestLiveFileIsReplacedAsAWholeWhenTheRecordChanges(t *testing.T) {
 	}
 
 	const moved = "0a:00:00:00:00:09"
-	s.update(func(r *Record) {
+	s.update(func(r *record.Record) {
 		r.Neighbors = append(r.Neighbors[:0:0], r.Neighbors...)
 		r.Neighbors[0].LLAddr = moved
 		r.CapturedAt = time.Now().UTC()
@@ -117,7 +118,7 @@ func TestLiveFileFollowsTheTruthOfALinkThatWasMovedAway(t *testing.T) {
 	p := n.runcPod()
 	path := n.liveFile(podID)
 	n.engine.ContainerCreating(t.Context(), podID)
-	n.awaitVerdict(InTime)
+	n.awaitVerdict(record.InTime)
 	says := func(mac string) {
 		t.Helper()
 		n.eventually("the file to say "+mac, func() bool {
@@ -149,7 +150,7 @@ func TestLiveFileFollowsTheSandboxesLife(t *testing.T) {
 	n.runcPod()
 	path := n.liveFile(podID)
 	n.engine.ContainerCreating(t.Context(), podID)
-	n.awaitVerdict(InTime)
+	n.awaitVerdict(record.InTime)
 
 	// The next process goes on with it, also where it was lost or is wrong.
 	n.engine.Close()
@@ -223,7 +224,7 @@ func TestLiveFileThatCannotBeWrittenCostsNoContainer(t *testing.T) {
 	if got := n.engine.LiveFile(podID); got != "" {
 		t.Errorf("a folder that is not there: %q", got)
 	}
-	if n.log.count(KindState) == 0 {
+	if n.log.count(record.KindState) == 0 {
 		t.Error("nobody was told")
 	}
 	if p.permanent() == "" {
@@ -263,7 +264,7 @@ func TestLiveFileOfAnotherProcessIsUsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	if got := filepath.Join(other.LiveFile(podID), LiveFileName); got != path {
+	if got := filepath.Join(other.LiveFile(podID), record.LiveFileName); got != path {
 		t.Errorf("live file %q, want %q", got, path)
 	}
 	if rec, err := n.engine.records.Load(podID); err != nil || !netns.Exists(rec.NetNS.Path, rec.NetNS.Cookie) || !rec.LiveFile {
@@ -288,7 +289,7 @@ func TestLiveFileIsNotReadThroughWhatAContainerPutsThere(t *testing.T) {
 	}
 	for kind, put := range map[string]func() error{
 		"a link":           func() error { return os.Symlink(elsewhere, path) },
-		"a link to itself": func() error { return os.Symlink(LiveFileName, path) },
+		"a link to itself": func() error { return os.Symlink(record.LiveFileName, path) },
 		"a pipe":           func() error { return unix.Mkfifo(path, 0o644) },
 		"an endless file":  func() error { return errors.Join(os.WriteFile(path, nil, 0o644), os.Truncate(path, 1<<40)) },
 	} {

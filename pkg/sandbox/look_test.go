@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // silentHost is a watcher that hears nothing.
@@ -66,7 +67,7 @@ func TestWhatIsNotUrgentLeavesAProcessor(t *testing.T) {
 	add := func(id string, cause urgency) {
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		g.mark(g.ward(newSandbox(Identity{ID: id})), cause)
+		g.mark(g.ward(newSandbox(record.Identity{ID: id})), cause)
 	}
 	type taken struct {
 		w     *ward
@@ -131,7 +132,7 @@ func TestWhatALookWritesLeadsToNoOther(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := newGuard(&Engine{})
 			defer g.end()
-			s := newSandbox(Identity{ID: "one"})
+			s := newSandbox(record.Identity{ID: "one"})
 			s.rec.Neighbors = entry(old)
 			g.mu.Lock()
 			g.mind(s)
@@ -148,7 +149,7 @@ func TestWhatALookWritesLeadsToNoOther(t *testing.T) {
 				}
 			}
 			g.mu.Unlock()
-			s.update(func(r *Record) { r.Neighbors = entry(now) })
+			s.update(func(r *record.Record) { r.Neighbors = entry(now) })
 			g.done(w, basis{}, 0, nil)
 			g.mu.Lock()
 			defer g.mu.Unlock()

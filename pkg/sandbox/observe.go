@@ -9,6 +9,7 @@ import (
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // Observer counts what sandboxes ask for on the wire. Its methods are called from
@@ -27,16 +28,6 @@ type Observer interface {
 	Observed(id string) (gateways, others uint64, since time.Time)
 }
 
-// Observed is what a sandbox that has started asked for on the wire.
-type Observed struct {
-	// Gateways are the questions for pinned gateways: a pin that works leaves none.
-	Gateways uint64 `json:"gateways"`
-	// Others are those for anything else.
-	Others uint64 `json:"others"`
-	// Since is when the counting began.
-	Since time.Time `json:"since"`
-}
-
 // observe has a sandbox observed that was just compared. A failure is told once;
 // it has nothing to do with the pins.
 func (e *Engine) observe(ctx context.Context, s *sandbox) {
@@ -44,7 +35,7 @@ func (e *Engine) observe(ctx context.Context, s *sandbox) {
 		return
 	}
 	rec := s.record()
-	err := e.opts.Observer.Observe(rec.ID, rec.endsToObserve(), func(end int) (leads bool, err error) {
+	err := e.opts.Observer.Observe(rec.ID, endsToObserve(rec), func(end int) (leads bool, err error) {
 		err = e.inside(rec, func(ns *netns.NS) (err error) {
 			leads, err = neighbor.LeadsInto(ctx, end, ns)
 			return err
@@ -63,7 +54,7 @@ func (e *Engine) observe(ctx context.Context, s *sandbox) {
 		s.unobserved = err.Error()
 	}
 	if s.unobserved != "" && s.unobserved != said {
-		e.report(Event{Kind: KindUnobserved, Record: rec, Err: err})
+		e.report(record.Event{Kind: record.KindUnobserved, Record: rec, Err: err})
 	}
 }
 
@@ -75,12 +66,12 @@ func (e *Engine) unobserve(s *sandbox) {
 }
 
 // observed is what the status says of a sandbox: its record, and what was counted.
-func (e *Engine) observed(rec Record) Record {
+func (e *Engine) observed(rec record.Record) record.Record {
 	if e.opts.Observer == nil {
 		return rec
 	}
 	if gateways, others, since := e.opts.Observer.Observed(rec.ID); !since.IsZero() {
-		rec.Observed = &Observed{Gateways: gateways, Others: others, Since: since}
+		rec.Observed = &record.Observed{Gateways: gateways, Others: others, Since: since}
 	}
 	return rec
 }
@@ -89,7 +80,7 @@ func (e *Engine) observed(rec Record) Record {
 // with what is told from the rest at each. A gateway that we ask for ourselves, in
 // the sandbox's place and by way of its link, cannot be told from one that the
 // sandbox asks for.
-func (r Record) endsToObserve() map[int]map[netip.Addr]bool {
+func endsToObserve(r record.Record) map[int]map[netip.Addr]bool {
 	ends := make(map[int]map[netip.Addr]bool)
 	at := func(dev string) map[netip.Addr]bool {
 		end, ok := r.Ends[dev]

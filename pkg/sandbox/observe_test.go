@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/pkg/observe"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // observing is a node that observes with the real program.
@@ -56,9 +57,9 @@ func (p *pod) ask(dst string) {
 }
 
 // counted waits until the status says how much was counted for the one pod.
-func (n *node) counted(gateways, others uint64) *Observed {
+func (n *node) counted(gateways, others uint64) *record.Observed {
 	n.t.Helper()
-	var o *Observed
+	var o *record.Observed
 	n.eventually("the pod to be observed, and its questions to be counted", func() bool {
 		o = n.record().Observed
 		return o != nil && o.Gateways == gateways && o.Others == others
@@ -125,7 +126,7 @@ func TestALaterProcessObserves(t *testing.T) {
 	defer func() { _ = later.Close() }()
 	n.observer = later
 	n.start()
-	n.engine.Adopt(t.Context(), []Identity{{ID: podID, Name: "web", Namespace: "shop", UID: "u1", Handler: "runsc", Runtime: typeGVisor, NetNSPath: p.rec.NetNSPath}})
+	n.engine.Adopt(t.Context(), []record.Identity{{ID: podID, Name: "web", Namespace: "shop", UID: "u1", Handler: "runsc", Runtime: typeGVisor, NetNSPath: p.rec.NetNSPath}})
 	n.counted(0, 0)
 	p.ask(gateway4)
 	n.counted(1, 0)
@@ -170,10 +171,10 @@ func TestASandboxThatCannotBeObservedIsPinned(t *testing.T) {
 	n := newNodeWith(t, func(n *node) { n.observer, n.compare = b, 20*time.Millisecond })
 	n.running()
 	n.eventually("several looks", func() bool { asked, _ := b.calls(); return asked > 2 })
-	if got := n.log.count(KindUnobserved); got != 1 {
+	if got := n.log.count(record.KindUnobserved); got != 1 {
 		t.Errorf("told %d times, want once", got)
 	}
-	if rec := n.awaitVerdict(InTime); rec.Observed != nil || rec.Error != "" || len(rec.Neighbors) != 2 {
+	if rec := n.awaitVerdict(record.InTime); rec.Observed != nil || rec.Error != "" || len(rec.Neighbors) != 2 {
 		t.Errorf("record %+v", rec)
 	}
 }
@@ -189,7 +190,7 @@ func TestAnEndDuringTheFirstLook(t *testing.T) {
 	n.awaitPinned()
 	n.engine.ContainerCreating(t.Context(), podID)
 	n.eventually("both to end it", func() bool { _, forgotten := b.calls(); return forgotten == 2 })
-	if asked, _ := b.calls(); asked != 1 || n.log.count(KindUnobserved) != 0 {
-		t.Errorf("asked %d times, told %d times; want once and never", asked, n.log.count(KindUnobserved))
+	if asked, _ := b.calls(); asked != 1 || n.log.count(record.KindUnobserved) != 0 {
+		t.Errorf("asked %d times, told %d times; want once and never", asked, n.log.count(record.KindUnobserved))
 	}
 }

@@ -5,20 +5,22 @@ package sandbox
 import (
 	"errors"
 	"io/fs"
+
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // load takes one record of an earlier process. Several are taken at once.
-func (e *Engine) load(rec Record) {
-	s := newSandbox(rec.identity())
+func (e *Engine) load(rec record.Record) {
+	s := newSandbox(rec.Identity())
 	s.rec, s.loaded = &rec, true
 	s.selected = Selection{Pin: true, Annotate: rec.Annotated, File: rec.LiveFile}
 	s.finish()
 	switch {
 	case rec.Gone(e.ctx):
 		e.removeRecord(s)
-	case rec.byHand():
+	case rec.ByHand():
 		// Nobody's sandbox; "neighpin unpin" takes it away.
-	case rec.Phase == Starting:
+	case rec.Phase == record.Starting:
 		// Found again by its namespace, unless the pod is not selected now; its
 		// record tells which entries are ours.
 		e.mu.Lock()
@@ -30,8 +32,8 @@ func (e *Engine) load(rec Record) {
 		e.mu.Unlock()
 		e.publish(s)
 		// Written with what is written next: a start costs no writing.
-		s.update(func(r *Record) { r.note(KindAdopted, "by another process, from the record") })
-		e.report(Event{Kind: KindAdopted, Record: rec})
+		s.update(func(r *record.Record) { r.Note(record.KindAdopted, "by another process, from the record") })
+		e.report(record.Event{Kind: record.KindAdopted, Record: rec})
 		e.guard.take(s)
 		e.tendLater(s)
 	}
@@ -44,13 +46,13 @@ func (e *Engine) inherit(s *sandbox) {
 	old, err := e.records.Load(rec.ID)
 	switch {
 	case err == nil && old.NetNS.Cookie == rec.NetNS.Cookie:
-		s.update(func(r *Record) {
-			r.takeFrom(old)
-			r.takeHistory(old)
+		s.update(func(r *record.Record) {
+			r.TakeFrom(old)
+			r.TakeHistory(old)
 			r.Repins, r.Refused = old.Repins, old.Refused
 		})
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		e.report(Event{Kind: KindState, Record: rec, Err: err})
+		e.report(record.Event{Kind: record.KindState, Record: rec, Err: err})
 	}
 }
 
@@ -76,11 +78,11 @@ func (e *Engine) removeRecord(s *sandbox) {
 	s.removed = true
 	if !e.succeeded(s) {
 		if err := e.records.Delete(s.id.ID); err != nil {
-			e.report(Event{Kind: KindState, Record: s.record(), Err: err})
+			e.report(record.Event{Kind: record.KindState, Record: s.record(), Err: err})
 			return
 		}
 	}
-	e.report(Event{Kind: KindReleased, Record: s.record()})
+	e.report(record.Event{Kind: record.KindReleased, Record: s.record()})
 }
 
 // save writes the sandbox's record. When two processes serve one node, both
@@ -94,19 +96,19 @@ func (e *Engine) save(s *sandbox) {
 	err := e.records.Merge(s.record(), s.stronger)
 	e.publish(s)
 	if err != nil {
-		e.report(Event{Kind: KindState, Record: s.record(), Err: err})
+		e.report(record.Event{Kind: record.KindState, Record: s.record(), Err: err})
 	}
 }
 
 // stronger is what is written of a sandbox where old is on disk.
-func (s *sandbox) stronger(old, rec Record) Record {
+func (s *sandbox) stronger(old, rec record.Record) record.Record {
 	if old.NetNS.Cookie != rec.NetNS.Cookie {
 		return rec
 	}
 	if len(rec.Addresses) == 0 && len(old.Addresses) > 0 {
 		// Another process looked at the host for these; whoever sees the sandbox's
 		// end takes away what it wrote there.
-		take := func(r *Record) {
+		take := func(r *record.Record) {
 			if len(r.Addresses) == 0 {
 				r.Addresses, r.HostState, r.ReturnPath = old.Addresses, old.HostState, old.ReturnPath
 			}
@@ -114,13 +116,13 @@ func (s *sandbox) stronger(old, rec Record) Record {
 		take(&rec)
 		s.update(take)
 	}
-	if strength[old.Timing.Verdict] <= strength[rec.Timing.Verdict] {
+	if !old.Timing.Verdict.StrongerThan(rec.Timing.Verdict) {
 		return rec
 	}
-	take := func(r *Record) {
+	take := func(r *record.Record) {
 		r.Timing = old.Timing
 		if len(r.Neighbors) == 0 {
-			r.takeFrom(old)
+			r.TakeFrom(old)
 		}
 	}
 	take(&rec)

@@ -10,19 +10,20 @@ import (
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // The namespace's end falls between the reading of the records and the first list
 // of the directory: no watcher tells of a file that it never saw.
 func TestNamespaceThatGoesBetweenRecordsAndWatcher(t *testing.T) {
-	for name, phase := range map[string]Phase{"started": Started, "starting": Starting} {
+	for name, phase := range map[string]record.Phase{"started": record.Started, "starting": record.Starting} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t) // whose slow comparison comes in an hour
 			pod := n.newPod("", typeRunc)
 			pod.rec.Annotations = map[string]string{PinAnnotation: "true"}
 			pod.listed().cni().ready()
 			n.awaitPinned()
-			if phase == Started {
+			if phase == record.Started {
 				pod.run()
 			}
 			n.engine.Close()
@@ -38,7 +39,7 @@ func TestNamespaceThatGoesBetweenRecordsAndWatcher(t *testing.T) {
 			}
 			n.eventually("the sandbox to be forgotten", func() bool {
 				_, err := n.engine.records.Load(podID)
-				return err != nil && n.recordOf(podID).ID == "" && n.log.count(KindReleased) == 1
+				return err != nil && n.recordOf(podID).ID == "" && n.log.count(record.KindReleased) == 1
 			})
 		})
 	}
@@ -69,8 +70,8 @@ func TestStoppedSandboxComesBackIntoNobodysCare(t *testing.T) {
 func TestAdmissionOfTwoAtOnce(t *testing.T) {
 	n := enforcing(t)
 	for range 1000 {
-		s := newSandbox(Identity{ID: podID, Runtime: typeRunc})
-		s.rec.NetNS = NetNS{Path: "/none", Cookie: 1}
+		s := newSandbox(record.Identity{ID: podID, Runtime: typeRunc})
+		s.rec.NetNS = record.NetNS{Path: "/none", Cookie: 1}
 		s.rec.Error = "not yet"
 		s.removed = true // no file is written
 		s.finish()
@@ -78,7 +79,7 @@ func TestAdmissionOfTwoAtOnce(t *testing.T) {
 		for range 4 {
 			both.Go(func() { _ = n.engine.admit(t.Context(), s, true) })
 		}
-		s.update(func(r *Record) { r.Error, r.CapturedAt = "", time.Now() })
+		s.update(func(r *record.Record) { r.Error, r.CapturedAt = "", time.Now() })
 		both.Wait()
 		if rec := s.record(); s.admitted.isOpen() != (rec.Refused == "") {
 			t.Fatalf("admitted %v, and the record says refused for %q", s.admitted.isOpen(), rec.Refused)
@@ -96,11 +97,11 @@ func TestStrongerProofOfAnotherProcessTakesNothingFromAComparisonUnderWay(t *tes
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.update(func(r *Record) { r.Timing = Timing{Verdict: Unproven} })
+	s.update(func(r *record.Record) { r.Timing = record.Timing{Verdict: record.Unproven} })
 	now := slices.Clone(disk.Neighbors)
 	now[0].LLAddr = otherMAC
-	err = n.engine.records.Merge(s.record(), func(old, rec Record) Record {
-		s.update(func(r *Record) { r.Neighbors = now }) // a comparison, in between
+	err = n.engine.records.Merge(s.record(), func(old, rec record.Record) record.Record {
+		s.update(func(r *record.Record) { r.Neighbors = now }) // a comparison, in between
 		return s.stronger(old, rec)
 	})
 	if err != nil {
@@ -120,8 +121,8 @@ func TestNumberOfANamespaceThatIsAnothersByNow(t *testing.T) {
 	s, _ := n.engine.find(podID)
 	g := n.engine.guard
 	g.mu.Lock()
-	late := &ward{sandbox: newSandbox(Identity{ID: "gone"})}
-	late.sandbox.rec.NetNS = NetNS{Path: n.netnsDir + "/gone", Cookie: 1}
+	late := &ward{sandbox: newSandbox(record.Identity{ID: "gone"})}
+	late.sandbox.rec.NetNS = record.NetNS{Path: n.netnsDir + "/gone", Cookie: 1}
 	g.wards[late.sandbox] = late
 	nsid := g.wards[s].basis.nsid
 	g.rebase(late, basis{nsid: nsid, numbered: true})
@@ -132,7 +133,7 @@ func TestNumberOfANamespaceThatIsAnothersByNow(t *testing.T) {
 		return g.byNSID[nsid] == g.wards[s] && !late.busy && !late.dirty
 	})
 	p.IP("neigh del " + gateway4 + " dev eth0")
-	n.eventually("the pin to be back", func() bool { return n.log.count(KindRepinned) > 0 })
+	n.eventually("the pin to be back", func() bool { return n.log.count(record.KindRepinned) > 0 })
 }
 
 // Another look comes before the event of the first writing was read: that event's
@@ -145,24 +146,24 @@ func TestSecondLookBeforeTheEventsOfTheFirst(t *testing.T) {
 	for name, tc := range map[string]struct {
 		gone   bool // at the second look, which writes again
 		events []neighbor.Event
-		want   Verdict
+		want   record.Verdict
 		first  bool // the margin counts from the first writing
 	}{
-		"taken after the pin, which goes with the address": {true, []neighbor.Event{pinned, taken}, InTime, true},
-		"taken after the pin":                              {false, []neighbor.Event{pinned, taken}, InTime, true},
-		"taken before the pin":                             {false, []neighbor.Event{taken}, Late, true},
-		"taken before the pin, which is written again":     {true, []neighbor.Event{taken}, Late, true},
-		"lost before it was taken":                         {true, []neighbor.Event{pinned, removed, pinned, taken}, InTime, false},
+		"taken after the pin, which goes with the address": {true, []neighbor.Event{pinned, taken}, record.InTime, true},
+		"taken after the pin":                              {false, []neighbor.Event{pinned, taken}, record.InTime, true},
+		"taken before the pin":                             {false, []neighbor.Event{taken}, record.Late, true},
+		"taken before the pin, which is written again":     {true, []neighbor.Event{taken}, record.Late, true},
+		"lost before it was taken":                         {true, []neighbor.Event{pinned, removed, pinned, taken}, record.InTime, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
-			s := newSandbox(Identity{ID: podID, Runtime: typeGVisor})
-			l := &life{engine: n.engine, sandbox: s, held: map[pinKey]bool{}, down: map[string]bool{}}
+			s := newSandbox(record.Identity{ID: podID, Runtime: typeGVisor})
+			l := &life{engine: n.engine, sandbox: s, held: map[neighbor.Gateway]bool{}, down: map[string]bool{}}
 			pins := []neighbor.Neighbor{{Dst: gateway, Dev: "eth0", LLAddr: otherMAC, Source: neighbor.SourcePeer}}
-			l.wrote(s.record(), pins, Written{Neighbors: pins, New: pins})
+			l.wrote(s.record(), pins, neighbor.Written{Neighbors: pins, New: pins})
 			first := l.ackedAt
-			s.update(func(r *Record) { r.Neighbors, r.CapturedAt = pins, first })
-			again := Written{Neighbors: pins}
+			s.update(func(r *record.Record) { r.Neighbors, r.CapturedAt = pins, first })
+			again := neighbor.Written{Neighbors: pins}
 			if tc.gone {
 				again.New = pins
 			}

@@ -9,11 +9,12 @@ import (
 	"os"
 
 	"github.com/neighpin/neighpin/pkg/containerd"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // begin finds the sandbox or begins its life; nil when it is not selected. An
 // adopted sandbox is one whose beginning nobody of us has seen.
-func (e *Engine) begin(ctx context.Context, id Identity, adopted bool) *sandbox {
+func (e *Engine) begin(ctx context.Context, id record.Identity, adopted bool) *sandbox {
 	if s, known := e.find(id.ID); known {
 		return s
 	}
@@ -26,7 +27,7 @@ func (e *Engine) begin(ctx context.Context, id Identity, adopted bool) *sandbox 
 	if s, ok := e.sandboxes[id.ID]; ok {
 		return s
 	}
-	if e.closed || !idPattern.MatchString(id.ID) {
+	if e.closed || !record.ValidID(id.ID) {
 		return nil
 	}
 	selected := e.selector.Select(id)
@@ -84,7 +85,7 @@ func (e *Engine) askType(ctx context.Context, id string, adopted bool) (runtime 
 		e.storeless = true
 		e.mu.Unlock()
 		if !said {
-			e.report(Event{Kind: KindStoreless})
+			e.report(record.Event{Kind: record.KindStoreless})
 		}
 	}
 	return rec.Runtime, err != nil && !errors.Is(err, containerd.ErrNotFound)

@@ -4,6 +4,8 @@ package sandbox
 
 import (
 	"testing"
+
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // A new selection counts for pods that start from then on. One that runs with its
@@ -19,7 +21,7 @@ func TestANewSelectionCountsForPodsThatStart(t *testing.T) {
 
 	n.selects("dev")
 	n.engine.SandboxStarted(t.Context(), identify(left.rec))
-	n.engine.Adopt(t.Context(), []Identity{identify(pinned.rec), identify(left.rec)})
+	n.engine.Adopt(t.Context(), []record.Identity{identify(pinned.rec), identify(left.rec)})
 	if got := left.permanent(); got != "" {
 		t.Errorf("the pod that ran already was pinned: %s", got)
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/netns"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 const (
@@ -54,7 +55,7 @@ func TestAResultOfCNIIsEnoughToPin(t *testing.T) {
 	result(t, folder, "pods-of-the-node", longID, "eth0")
 	n.eventually("the pod to be pinned, of which the store says nothing", func() bool { return strings.Contains(pod.permanent(), gateway4) })
 	pod.takeAs(longID)
-	n.eventually("the verdict", func() bool { return n.recordOf(longID).Timing.Verdict == InTime })
+	n.eventually("the verdict", func() bool { return n.recordOf(longID).Timing.Verdict == record.InTime })
 	if got := n.recordOf(longID).Timing.ResultToPinMs; got <= 0 {
 		t.Errorf("%v ms from the result to the pin", got)
 	}
@@ -116,8 +117,8 @@ func TestWhatHappenedBeforeTheResultWasCNI(t *testing.T) {
 	result(t, folder, "pods", longID, "eth0")
 	n.eventually("the pod to be pinned", func() bool { return strings.Contains(pod.permanent(), gateway4) })
 	pod.takeAs(longID)
-	n.eventually("the verdict", func() bool { return n.recordOf(longID).Timing.Verdict != Pending })
-	if got := n.recordOf(longID).Timing.Verdict; got != InTime {
+	n.eventually("the verdict", func() bool { return n.recordOf(longID).Timing.Verdict != record.Pending })
+	if got := n.recordOf(longID).Timing.Verdict; got != record.InTime {
 		t.Errorf("verdict %s", got)
 	}
 }

@@ -2,7 +2,11 @@
 
 package sandbox
 
-import "path/filepath"
+import (
+	"path/filepath"
+
+	"github.com/neighpin/neighpin/pkg/record"
+)
 
 // roster is the sandboxes of a node, selected or not, with what they are found by. What
 // an event costs must not depend on how many there are, so nothing here goes through
@@ -103,7 +107,7 @@ func (r *roster) ids() []string {
 			r.list = append(r.list, id)
 		}
 		for id := range r.ignored {
-			if idPattern.MatchString(id) {
+			if record.ValidID(id) {
 				r.list = append(r.list, id)
 			}
 		}

@@ -5,6 +5,8 @@ package sandbox
 import (
 	"testing"
 	"time"
+
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 func TestARoundThroughManySandboxesTakesLongerOnlyWhileTheHostIsHeard(t *testing.T) {
@@ -29,7 +31,7 @@ func TestARoundGoesThroughAll(t *testing.T) {
 	g.engine = &Engine{ctx: t.Context()}
 	var all []*ward
 	for range 2500 {
-		all = append(all, g.ward(newSandbox(Identity{ID: podID})))
+		all = append(all, g.ward(newSandbox(record.Identity{ID: podID})))
 	}
 	g.drop(all[0].sandbox)
 	g.round(time.Millisecond, all)

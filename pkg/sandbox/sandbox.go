@@ -10,6 +10,7 @@ import (
 	"unique"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // latch opens once and stays open. Its zero value is shut. It has a channel of its own
@@ -44,7 +45,7 @@ func (l *latch) isOpen() bool { return l.c.Load() == passed }
 
 // sandbox is one selected sandbox while the engine knows it.
 type sandbox struct {
-	id       Identity
+	id       record.Identity
 	selected Selection
 	adopted  bool // it was there before this process
 	loaded   bool // an earlier process had it, and has a record of it
@@ -70,40 +71,28 @@ type sandbox struct {
 
 	// replaced counts the pins that somebody in the sandbox replaced by an entry of
 	// their own. It belongs to whose turn it is to work on the sandbox.
-	replaced map[pinKey]int // nil: none
+	replaced map[neighbor.Gateway]int // nil: none
 	// unobserved is why the sandbox is not observed, as it was told. It belongs to
 	// the guard's worker.
 	unobserved string
 
-	mu          sync.Mutex         // guards the following
-	cancel      context.CancelFunc // ends its goroutine; nil when there is none
-	rec         *Record            // nil while packed has it
-	packed      packed             // once its goroutine has ended
-	heard       map[pinKey]hearing // what came of asking for gateways
-	askError    string             // why asking failed, if it did
-	containerAt time.Time          // when container was opened
+	mu          sync.Mutex                   // guards the following
+	cancel      context.CancelFunc           // ends its goroutine; nil when there is none
+	rec         *record.Record               // nil while packed has it
+	packed      record.Packed                // once its goroutine has ended
+	heard       map[neighbor.Gateway]hearing // what came of asking for gateways
+	askError    string                       // why asking failed, if it did
+	containerAt time.Time                    // when container was opened
 }
 
-func newSandbox(id Identity) *sandbox {
+func newSandbox(id record.Identity) *sandbox {
 	id.Annotations = nil // up to 256 KiB of a tenant's; they have been asked
 	for _, repeated := range []*string{&id.Namespace, &id.Handler, &id.Runtime} {
 		*repeated = unique.Make(*repeated).Value() // many sandboxes have the same
 	}
 	return &sandbox{
-		id: id,
-		rec: &Record{
-			ID: id.ID, Name: id.Name, Namespace: id.Namespace, UID: id.UID, Handler: id.Handler, Runtime: id.Runtime,
-			Phase: Starting, Timing: Timing{Verdict: Pending},
-		},
-	}
-}
-
-// identity is what a record says of the sandbox it was written for. The pod's
-// annotations are not kept: the decision they led to is.
-func (r Record) identity() Identity {
-	return Identity{
-		ID: r.ID, Name: r.Name, Namespace: r.Namespace, UID: r.UID,
-		Handler: r.Handler, Runtime: r.Runtime, NetNSPath: r.NetNS.Path,
+		id:  id,
+		rec: record.New(id),
 	}
 }
 
@@ -152,24 +141,24 @@ func (s *sandbox) wait(ctx context.Context) {
 	within(ctx, s.pinned.opened())
 }
 
-func (s *sandbox) record() Record {
+func (s *sandbox) record() record.Record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.now()
 }
 
 // now is record for who has the lock.
-func (s *sandbox) now() Record {
+func (s *sandbox) now() record.Record {
 	if s.rec == nil {
-		return s.packed.unpack(s.id)
+		return s.packed.Unpack(s.id)
 	}
 	return *s.rec
 }
 
 // rest keeps the record in as little memory as it takes.
-func (s *sandbox) rest(rec Record) {
-	rec = plain(rec)
-	if s.packed = pack(s.id, rec); s.packed == "" {
+func (s *sandbox) rest(rec record.Record) {
+	rec = record.Plain(rec)
+	if s.packed = record.Pack(s.id, rec); s.packed == "" {
 		s.rec = &rec
 	} else {
 		s.rec = nil
@@ -182,14 +171,14 @@ func (s *sandbox) concernedBy(ev neighbor.Event) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.rec == nil {
-		return s.packed.gateways().concerns(ev)
+		return s.packed.Concerns(ev)
 	}
-	return s.rec.concerns(ev)
+	return s.rec.Concerns(ev)
 }
 
 // update changes the record. Slices in it are replaced, never written to, so
 // copies given out stay as they are.
-func (s *sandbox) update(change func(*Record)) {
+func (s *sandbox) update(change func(*record.Record)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.rec == nil || s.cancel == nil && s.settled() {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/neighpin/neighpin/internal/figures"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // What a pod of gVisor with a gateway of each family takes on disk, on tmpfs by default.
@@ -16,7 +17,7 @@ func TestARecordIsAsLargeAsTheDocumentSays(t *testing.T) {
 	p := n.newPod("runsc", typeGVisor).listed().cni().ready()
 	n.awaitPinned()
 	p.take()
-	n.awaitVerdict(InTime)
+	n.awaitVerdict(record.InTime)
 	n.settled(podID)
 	n.engine.Close()
 	files, err := filepath.Glob(filepath.Join(n.stateDir, "*", podID+"*"))

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 const (
@@ -258,10 +260,10 @@ func (g *guard) end() {
 
 // count returns how many of the kernel's messages were read, and how many comparisons
 // were begun, by what led to them.
-func (g *guard) count() (messages uint64, looks map[Cause]uint64) {
+func (g *guard) count() (messages uint64, looks map[record.Cause]uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	looks = make(map[Cause]uint64)
+	looks = make(map[record.Cause]uint64)
 	for u := slow; u <= takeover; u++ {
 		looks[u.cause()] = g.looks[u]
 	}

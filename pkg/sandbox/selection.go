@@ -5,7 +5,8 @@ package sandbox
 import (
 	"fmt"
 	"path"
-	"strings"
+
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // PinAnnotation is the pod annotation by which a pod asks to be pinned ("true")
@@ -25,23 +26,6 @@ const (
 	// IgnoreAnnotation grants neither.
 	IgnoreAnnotation AnnotationPolicy = "ignore"
 )
-
-// Identity is what is known of a sandbox from outside its namespace.
-type Identity struct {
-	// ID is the sandbox's id.
-	ID string
-	// Name, Namespace and UID are the pod's.
-	Name, Namespace, UID string
-	// Handler is the runtime handler; empty for the runtime's default.
-	Handler string
-	// Runtime is the runtime's type, such as io.containerd.runsc.v1; empty
-	// when only NRI told of the sandbox.
-	Runtime string
-	// Annotations are the pod's: hostile input.
-	Annotations map[string]string
-	// NetNSPath is empty for a pod on the host's network.
-	NetNSPath string
-}
 
 // Selector decides which sandboxes are pinned and which of them are annotated.
 // Its zero value selects nothing. It is safe for concurrent use.
@@ -90,11 +74,11 @@ func (s Selector) Validate() error {
 // than there was at the checkpoint keeps gVisor from restoring a container (gvisor
 // runsc/specutils/restore.go, validateMounts; annotations other than its own may
 // differ).
-func (s Selector) Select(id Identity) Selection {
+func (s Selector) Select(id record.Identity) Selection {
 	if id.NetNSPath == "" || matches(s.ExcludeNamespaces, id.Namespace) {
 		return Selection{}
 	}
-	handler := id.handler()
+	handler := id.HandlerName()
 	selected := Selection{Pin: matches(s.Handlers, handler), Annotate: matches(s.Annotate, handler)}
 	optIn := s.PodAnnotations == AllowAnnotation || s.PodAnnotations == OptInAnnotation
 	switch id.Annotations[PinAnnotation] {
@@ -110,52 +94,8 @@ func (s Selector) Select(id Identity) Selection {
 		}
 	}
 	selected.Annotate = selected.Annotate && selected.Pin
-	selected.File = selected.Pin && optIn && id.Annotations[FileAnnotation] == "true" && id.stack() == stackKernel
+	selected.File = selected.Pin && optIn && id.Annotations[FileAnnotation] == "true" && id.Stack() == record.StackKernel
 	return selected
-}
-
-// handler is the name the globs are matched with: the handler's, or, for the
-// default runtime, which has none, the name inside the runtime's type.
-func (id Identity) handler() string {
-	if id.Handler != "" {
-		return id.Handler
-	}
-	name := strings.TrimPrefix(id.Runtime, "io.containerd.")
-	name, _, _ = strings.Cut(name, ".")
-	return name
-}
-
-// HandlerName is the name that the selection's globs were matched with.
-func (r Record) HandlerName() string { return r.identity().handler() }
-
-// stack says who holds the pod's network stack while it runs.
-type stack int
-
-const (
-	// stackUnknown: the runtime's type is not known; watch what it does.
-	stackUnknown stack = iota
-	// stackKernel: the namespace's own; pins act there for the pod's life.
-	stackKernel
-	// stackTaken: gVisor copies the namespace when it starts and removes the
-	// addresses it took (gvisor runsc/sandbox/network.go, removeAddress).
-	stackTaken
-	// stackGuest: Kata scans the namespace inside its shim's Create and gives
-	// no sign of it (kata virtcontainers/network_linux.go).
-	stackGuest
-)
-
-// stack goes by the runtime's type. Where only NRI told of the sandbox, which
-// knows no types, the handler's name has to do, and then only to be careful.
-func (id Identity) stack() stack {
-	switch {
-	case strings.HasPrefix(id.Runtime, "io.containerd.runsc."):
-		return stackTaken
-	case strings.HasPrefix(id.Runtime, "io.containerd.kata"), id.Runtime == "" && strings.HasPrefix(id.Handler, "kata"):
-		return stackGuest
-	case strings.HasPrefix(id.Runtime, "io.containerd.runc."):
-		return stackKernel
-	}
-	return stackUnknown
 }
 
 func matches(globs []string, name string) bool {

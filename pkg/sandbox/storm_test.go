@@ -10,18 +10,20 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // storm is all that can be told of some pods, told at once and in any order.
 func (n *node) storm(ctx context.Context, pods []*pod, each int) {
 	var all sync.WaitGroup
 	defer all.Wait()
-	ids := make([]Identity, len(pods))
+	ids := make([]record.Identity, len(pods))
 	for i, p := range pods {
 		ids[i] = identify(p.rec)
 		ids[i].Annotations = p.rec.Annotations
 	}
-	tell := func(what func(Identity)) {
+	tell := func(what func(record.Identity)) {
 		all.Go(func() {
 			for range each {
 				what(ids[rand.N(len(ids))])
@@ -29,29 +31,29 @@ func (n *node) storm(ctx context.Context, pods []*pod, each int) {
 		})
 	}
 	for range 2 {
-		tell(func(id Identity) {
+		tell(func(id record.Identity) {
 			n.engine.SandboxStarted(ctx, id)
 			_ = n.engine.AdmitSandbox(ctx, id.ID)
 		})
-		tell(func(id Identity) {
+		tell(func(id record.Identity) {
 			n.engine.ContainerCreating(ctx, id.ID)
 			_ = n.engine.AdmitContainer(ctx, id.ID)
 			n.engine.LiveFile(id.ID)
 		})
-		tell(func(id Identity) {
+		tell(func(id record.Identity) {
 			n.engine.SandboxStopped(id.ID)
 			n.engine.SandboxRemoved(id.ID)
 		})
 	}
-	tell(func(id Identity) {
+	tell(func(id record.Identity) {
 		n.engine.ContainerThere(id.ID)
 		n.engine.Adopt(ctx, ids)
 	})
 	// The other ends keep their addresses: a sandbox that is removed and told of
 	// again, with its namespace as it was, finds a pin there that is true.
-	tell(func(id Identity) { n.outside.IP("link set v"+id.ID+" down", "link set v"+id.ID+" up") })
-	tell(func(Identity) { _, _ = pods[rand.N(len(pods))].TryIP("neigh del " + gateway4 + " dev eth0") })
-	tell(func(Identity) { n.engine.Status() })
+	tell(func(id record.Identity) { n.outside.IP("link set v"+id.ID+" down", "link set v"+id.ID+" up") })
+	tell(func(record.Identity) { _, _ = pods[rand.N(len(pods))].TryIP("neigh del " + gateway4 + " dev eth0") })
+	tell(func(record.Identity) { n.engine.Status() })
 }
 
 func (n *node) stormy() (pods []*pod) {

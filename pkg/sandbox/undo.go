@@ -6,18 +6,17 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
-	"path/filepath"
 
 	"github.com/neighpin/neighpin/pkg/hoststate"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // Undone is one record that was taken back.
 type Undone struct {
 	// Record is what it was.
-	Record Record
+	Record record.Record
 	// Released are the pins that were still ours and are gone now.
 	Released []neighbor.Neighbor
 	// ReturnPath are the entries on the host that were still ours and are gone now.
@@ -30,17 +29,15 @@ type Undone struct {
 // undone keeps its record and is named in the error beside the others. No engine
 // may work with the records meanwhile: it would pin again. Records that somebody
 // else could have written are not acted on.
-func (r *Records) UndoAll(ctx context.Context, host *netns.Host) ([]Undone, error) {
-	for _, dir := range []string{filepath.Dir(r.dir), r.dir} {
-		if err := trusted(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
+func UndoAll(ctx context.Context, records *record.Dir, host *netns.Host) ([]Undone, error) {
+	if err := records.Trusted(); err != nil {
+		return nil, err
 	}
-	records, err := r.each(func(_ string, err error) error { return err })
+	all, err := records.List()
 	errs := []error{err}
 	var undone []Undone
-	for _, rec := range records {
-		one, err := r.undo(ctx, host, rec)
+	for _, rec := range all {
+		one, err := undo(ctx, records, host, rec)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -50,7 +47,7 @@ func (r *Records) UndoAll(ctx context.Context, host *netns.Host) ([]Undone, erro
 	return undone, errors.Join(errs...)
 }
 
-func (r *Records) undo(ctx context.Context, host *netns.Host, rec Record) (one Undone, err error) {
+func undo(ctx context.Context, records *record.Dir, host *netns.Host, rec record.Record) (one Undone, err error) {
 	one.Record = rec
 	if one.Released, err = release(ctx, host, rec); err != nil {
 		return one, err
@@ -59,16 +56,16 @@ func (r *Records) undo(ctx context.Context, host *netns.Host, rec Record) (one U
 		return one, err
 	}
 	if rec.LiveFile {
-		if err := os.RemoveAll(filepath.Join(filepath.Dir(r.dir), "files", rec.ID)); err != nil {
+		if err := records.DeleteLive(rec.ID); err != nil {
 			return one, err
 		}
 	}
-	return one, r.Delete(rec.ID)
+	return one, records.Delete(rec.ID)
 }
 
 // release removes the pins of one record from its namespace, if that is still
 // there.
-func release(ctx context.Context, host *netns.Host, rec Record) ([]neighbor.Neighbor, error) {
+func release(ctx context.Context, host *netns.Host, rec record.Record) ([]neighbor.Neighbor, error) {
 	table, err := neighbor.OpenAt(host, rec.NetNS.Path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, netns.ErrNotNamespace) {
 		return nil, nil // with its entries

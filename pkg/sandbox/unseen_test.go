@@ -5,6 +5,8 @@ package sandbox
 import (
 	"strings"
 	"testing"
+
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // A container that is created while NRI is away, as when containerd restarts, is
@@ -17,12 +19,12 @@ func TestFirstContainerThatCameWhileNRIWasAway(t *testing.T) {
 	n.awaitPinned()
 	n.engine.ContainerThere(podID)
 	n.engine.ContainerThere("another")
-	n.awaitVerdict(Unproven)
+	n.awaitVerdict(record.Unproven)
 	n.settled(podID)
 	p.IP("neigh del " + gateway4 + " dev eth0")
 	n.eventually("the guard to put the pin back", func() bool { return strings.Count(p.permanent(), "PERMANENT") == 2 })
 	n.engine.ContainerCreating(t.Context(), podID)
-	if rec := n.record(); rec.Phase != Started || rec.Timing.Verdict != Unproven {
+	if rec := n.record(); rec.Phase != record.Started || rec.Timing.Verdict != record.Unproven {
 		t.Errorf("record %+v", rec)
 	}
 }

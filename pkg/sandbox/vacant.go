@@ -6,20 +6,21 @@ import (
 	"slices"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // vacate notes in whose place nobody has an entry, of the gateways that have no
 // pin now; before is what the record was. Before the sandbox's programs run the
 // tables tell. Later only what is known from then counts: a place that was
 // vacant, or had a pin of ours, since there was no owner where we pinned.
-func (r *Record) vacate(before Record, running bool) {
+func vacate(r *record.Record, before record.Record, running bool) {
 	var vacant []neighbor.Gateway
 	for _, s := range r.Skipped {
 		gateway := neighbor.Gateway{Dst: s.Dst, Dev: s.Dev}
 		known := !running && s.Dst.IsValid() && !owned(s.Reason)
 		if running {
 			known = slices.Contains(before.Vacant, gateway) ||
-				slices.ContainsFunc(before.Owned(), func(n neighbor.Neighbor) bool { return keyOf(n) == keyOfSkipped(s) })
+				slices.ContainsFunc(before.Owned(), func(n neighbor.Neighbor) bool { return n.Gateway() == s.Gateway() })
 		}
 		if known {
 			vacant = append(vacant, gateway)
@@ -30,20 +31,20 @@ func (r *Record) vacate(before Record, running bool) {
 
 // owned tells whether somebody's entry is, or may be, the reason.
 func owned(reason neighbor.Reason) bool {
-	return reason == neighbor.ReasonContested || reason == neighbor.ReasonInvalidEntry || reason == neighbor.ReasonUnowned || reason == ReasonPinFailed
+	return reason == neighbor.ReasonContested || reason == neighbor.ReasonInvalidEntry || reason == neighbor.ReasonUnowned || reason == neighbor.ReasonPinFailed
 }
 
 // contestable are the vacant places but those that somebody insists on.
-func (r Record) contestable() []neighbor.Gateway {
+func contestable(r record.Record) []neighbor.Gateway {
 	return slices.DeleteFunc(slices.Clone(r.Vacant), func(g neighbor.Gateway) bool {
-		return r.skippedFor(pinKey{g.Dst.String(), g.Dev}) == ReasonInsists
+		return skippedFor(r, g) == record.ReasonInsists
 	})
 }
 
 // skippedFor is why a gateway has no pin; empty when it has one or is not known.
-func (r Record) skippedFor(key pinKey) neighbor.Reason {
+func skippedFor(r record.Record, key neighbor.Gateway) neighbor.Reason {
 	for _, s := range r.Skipped {
-		if keyOfSkipped(s) == key {
+		if s.Gateway() == key {
 			return s.Reason
 		}
 	}
@@ -55,7 +56,7 @@ func (r Record) skippedFor(key pinKey) neighbor.Reason {
 // empty for an entry of our own.
 func (c *comparison) displaced(o neighbor.Neighbor, found neighbor.Resolution) neighbor.HardwareAddr {
 	for _, n := range c.before.Neighbors {
-		if keyOf(n) == keyOf(o) {
+		if n.Gateway() == o.Gateway() {
 			if n.LLAddr == o.LLAddr {
 				return ""
 			}
@@ -63,8 +64,8 @@ func (c *comparison) displaced(o neighbor.Neighbor, found neighbor.Resolution) n
 		}
 	}
 	// Where a pin could not be replaced it may be ours that stands there.
-	if !slices.Contains(c.before.Vacant, neighbor.Gateway{Dst: o.Dst, Dev: o.Dev}) || c.before.skippedFor(keyOf(o)) == ReasonPinFailed {
+	if !slices.Contains(c.before.Vacant, neighbor.Gateway{Dst: o.Dst, Dev: o.Dev}) || skippedFor(c.before, o.Gateway()) == neighbor.ReasonPinFailed {
 		return ""
 	}
-	return trueAddress(found, keyOf(o))
+	return trueAddress(found, o.Gateway())
 }

@@ -3,10 +3,12 @@
 package sandbox
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // truthComes gives the host's bridge the IPv4 gateway's address, or takes it away.
@@ -24,7 +26,7 @@ func (p *pod) lies() {
 func (n *node) reasonIs(want neighbor.Reason) {
 	n.t.Helper()
 	n.eventually("the reason to be "+string(want), func() bool {
-		return n.record().skippedFor(pinKey{gateway4, "eth0"}) == want
+		return skippedFor(n.record(), neighbor.Gateway{Dst: netip.MustParseAddr(gateway4), Dev: "eth0"}) == want
 	})
 	n.settled(podID)
 }
@@ -60,8 +62,8 @@ func TestEntryThatThePodWroteWhileThereWasNoTruthIsReplacedByIt(t *testing.T) {
 	p.lies()
 	n.reasonIs(neighbor.ReasonUnowned)
 	n.truthComes(true)
-	n.reasonIs(ReasonInsists)
-	if event := n.awaitEvent(KindInsists); event.Changes[0].Was != neighbor.HardwareAddr(mac) {
+	n.reasonIs(record.ReasonInsists)
+	if event := n.awaitEvent(record.KindInsists); event.Changes[0].Was != neighbor.HardwareAddr(mac) {
 		t.Errorf("told %+v", event.Changes)
 	}
 	n.slowly() // the entry is still there

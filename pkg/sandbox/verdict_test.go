@@ -14,22 +14,23 @@ import (
 	"github.com/neighpin/neighpin/pkg/annotation"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 func TestVerdictDoesNotDependOnWhenTheEngineRuns(t *testing.T) {
 	for name, tc := range map[string]struct {
 		between func(*pod)
-		want    Verdict
+		want    record.Verdict
 	}{
-		"nothing happens":    {func(*pod) {}, InTime},
-		"a pin is flushed":   {func(p *pod) { p.IP("neigh del " + gateway4 + " dev eth0") }, Late},
-		"a pin is replaced":  {func(p *pod) { p.IP("neigh replace " + gateway4 + " dev eth0 lladdr 02:00:00:00:00:99 nud permanent") }, Late},
-		"all are flushed":    {func(p *pod) { p.IP("link set eth0 address " + p.MAC("eth0")) }, Late},
-		"something harmless": {func(p *pod) { p.IP("link set eth0 mtu 1400") }, InTime},
+		"nothing happens":    {func(*pod) {}, record.InTime},
+		"a pin is flushed":   {func(p *pod) { p.IP("neigh del " + gateway4 + " dev eth0") }, record.Late},
+		"a pin is replaced":  {func(p *pod) { p.IP("neigh replace " + gateway4 + " dev eth0 lladdr 02:00:00:00:00:99 nud permanent") }, record.Late},
+		"all are flushed":    {func(p *pod) { p.IP("link set eth0 address " + p.MAC("eth0")) }, record.Late},
+		"something harmless": {func(p *pod) { p.IP("link set eth0 mtu 1400") }, record.InTime},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
-			release := n.log.holdUp(KindPinned)
+			release := n.log.holdUp(record.KindPinned)
 			t.Cleanup(release)
 			pod := n.newPod("runsc", typeGVisor).listed().cni().ready()
 			n.awaitPinned()
@@ -51,12 +52,12 @@ func TestLinkThatGoesDownIsNoHandOver(t *testing.T) {
 	n.awaitPinned()
 	pod.IP("link set eth0 down", "link set eth0 up", "address replace fd00:88::2/64 dev eth0 nodad",
 		"route replace default via "+gateway4, "route replace default via "+gateway6)
-	n.eventually("the pins to be back", func() bool { return n.log.count(KindRepinned) > 0 && len(n.record().Neighbors) == 2 })
-	if got := n.record().Timing.Verdict; got != Pending {
+	n.eventually("the pins to be back", func() bool { return n.log.count(record.KindRepinned) > 0 && len(n.record().Neighbors) == 2 })
+	if got := n.record().Timing.Verdict; got != record.Pending {
 		t.Fatalf("verdict %s before the runtime came", got)
 	}
 	pod.take()
-	n.awaitVerdict(InTime)
+	n.awaitVerdict(record.InTime)
 }
 
 func TestStackThatGivesNoSignIsUnproven(t *testing.T) {
@@ -65,7 +66,7 @@ func TestStackThatGivesNoSignIsUnproven(t *testing.T) {
 	pod := n.newPod("kata-qemu", "io.containerd.kata-qemu.v2").listed().cni().ready()
 	n.awaitPinned()
 	n.engine.SandboxStarted(t.Context(), identify(pod.rec))
-	n.awaitVerdict(Unproven)
+	n.awaitVerdict(record.Unproven)
 }
 
 func TestContainerBeforeThePinIsLate(t *testing.T) {
@@ -83,8 +84,8 @@ func TestContainerBeforeThePinIsLate(t *testing.T) {
 		}
 	}
 	pod.cni()
-	nstest.Eventually(t, "a verdict", func() bool { return n.record().Timing.Verdict != Pending })
-	if got := n.record().Timing.Verdict; got == InTime {
+	nstest.Eventually(t, "a verdict", func() bool { return n.record().Timing.Verdict != record.Pending })
+	if got := n.record().Timing.Verdict; got == record.InTime {
 		t.Errorf("verdict %s", got)
 	}
 }
@@ -96,7 +97,7 @@ func TestTakenWhileNobodyWatchedIsUnproven(t *testing.T) {
 	n.engine.Close()
 	pod.take()
 	n.start()
-	rec := n.awaitVerdict(Unproven)
+	rec := n.awaitVerdict(record.Unproven)
 	if len(rec.Neighbors) != 2 || n.engine.ContainerCreating(t.Context(), podID) == "" {
 		t.Errorf("what was pinned is forgotten: %+v", rec)
 	}
@@ -107,7 +108,7 @@ func TestLateEngineDoesNotSpoilTheOthersRecord(t *testing.T) {
 	pod := n.newPod("runsc", typeGVisor).listed().cni().ready()
 	n.awaitPinned()
 	pod.take()
-	n.awaitVerdict(InTime)
+	n.awaitVerdict(record.InTime)
 	options := n.options()
 	second, err := New(options)
 	if err != nil {
@@ -117,13 +118,13 @@ func TestLateEngineDoesNotSpoilTheOthersRecord(t *testing.T) {
 	// It meets the sandbox before the other's record is there, and finds it taken.
 	s := newSandbox(identify(pod.rec))
 	s.selected = Selection{Pin: true, Annotate: true}
-	s.update(func(r *Record) {
-		r.NetNS = NetNS{Path: pod.rec.NetNSPath, Cookie: pod.Cookie()}
-		r.Phase, r.Annotated, r.Timing = Started, true, Timing{Verdict: Late}
+	s.update(func(r *record.Record) {
+		r.NetNS = record.NetNS{Path: pod.rec.NetNSPath, Cookie: pod.Cookie()}
+		r.Phase, r.Annotated, r.Timing = record.Started, true, record.Timing{Verdict: record.Late}
 	})
 	second.save(s)
 	rec, err := n.engine.records.Load(podID)
-	if err != nil || rec.Timing.Verdict != InTime || len(rec.Neighbors) != 2 {
+	if err != nil || rec.Timing.Verdict != record.InTime || len(rec.Neighbors) != 2 {
 		t.Errorf("record %+v, %v", rec, err)
 	}
 	if _, err := annotation.Parse(second.annotation(s.record())); err != nil {
@@ -149,20 +150,20 @@ func TestNothingToPinIsSaid(t *testing.T) {
 		t.Errorf("annotation %+v, %v", a, err)
 	}
 	pod.IP("address del 10.88.0.2/24 dev eth0")
-	n.awaitVerdict(Nothing)
+	n.awaitVerdict(record.Nothing)
 }
 
 func TestHandlersStayWithinNRIsTimeout(t *testing.T) {
 	n := newNode(t)
 	n.store.hang = true
 	path := nstest.New(t).Mount()
-	var ids []Identity
+	var ids []record.Identity
 	for i := range 5 {
-		ids = append(ids, Identity{ID: fmt.Sprintf("feed%d", i), NetNSPath: path})
+		ids = append(ids, record.Identity{ID: fmt.Sprintf("feed%d", i), NetNSPath: path})
 	}
 	began := time.Now()
 	n.engine.Adopt(t.Context(), ids)
-	n.engine.SandboxStarted(t.Context(), Identity{ID: "beef", NetNSPath: path})
+	n.engine.SandboxStarted(t.Context(), record.Identity{ID: "beef", NetNSPath: path})
 	// The runtime drops a plugin that takes two seconds for one.
 	if took := time.Since(began); took > 4*time.Second {
 		t.Errorf("two handlers took %s while the store hung", took)
@@ -175,14 +176,14 @@ func TestHandlersStayWithinNRIsTimeout(t *testing.T) {
 func TestRecordOfAnotherNamespaceIsNotTaken(t *testing.T) {
 	n := newNode(t)
 	other := nstest.New(t)
-	rec := sample(podID)
+	rec := atRest(t)
 	rec.NetNS.Cookie = other.Cookie()
 	if err := n.engine.records.Save(rec); err != nil {
 		t.Fatal(err)
 	}
 	pod := n.newPod("runsc", typeGVisor).listed().cni().ready()
 	n.awaitPinned()
-	if got := n.record(); got.NetNS.Cookie != pod.Cookie() || got.Timing.Verdict != Pending {
+	if got := n.record(); got.NetNS.Cookie != pod.Cookie() || got.Timing.Verdict != record.Pending {
 		t.Errorf("record %+v", got)
 	}
 	if !netns.Exists(pod.rec.NetNSPath, pod.Cookie()) {
@@ -192,7 +193,7 @@ func TestRecordOfAnotherNamespaceIsNotTaken(t *testing.T) {
 
 func TestMarginIsMeasuredWhenTheEventComes(t *testing.T) {
 	n := newNode(t)
-	release := n.log.holdUp(KindPinned)
+	release := n.log.holdUp(record.KindPinned)
 	t.Cleanup(release)
 	pod := n.newPod("runsc", typeGVisor).listed().cni().ready()
 	n.awaitPinned()
@@ -200,7 +201,7 @@ func TestMarginIsMeasuredWhenTheEventComes(t *testing.T) {
 	taken := time.Now()
 	n.eventually("some time to pass", func() bool { return time.Since(taken) > 300*time.Millisecond })
 	release()
-	rec := n.awaitVerdict(InTime)
+	rec := n.awaitVerdict(record.InTime)
 	if real := taken.Sub(rec.Timing.PinnedAt).Seconds() * 1000; rec.Timing.MarginMs > real+1 {
 		t.Errorf("margin %.1f ms, but the runtime came %.1f ms after the pin", rec.Timing.MarginMs, real)
 	}
@@ -214,10 +215,10 @@ func TestFailureIsNotNothing(t *testing.T) {
 	s := newSandbox(identify(pod.rec))
 	s.selected = Selection{Pin: true}
 	l := &life{engine: n.engine, sandbox: s}
-	s.update(func(r *Record) { r.NetNS = NetNS{Path: pod.rec.NetNSPath, Cookie: pod.Cookie()} })
+	s.update(func(r *record.Record) { r.NetNS = record.NetNS{Path: pod.rec.NetNSPath, Cookie: pod.Cookie()} })
 	n.engine.fail(s, errDown)
-	l.conclude(Unproven, 0)
-	if got := s.record().Timing.Verdict; got != Unproven {
+	l.conclude(record.Unproven, 0)
+	if got := s.record().Timing.Verdict; got != record.Unproven {
 		t.Errorf("verdict %s after %v", got, errDown)
 	}
 	// Synchronize tries what failed again.
@@ -225,7 +226,7 @@ func TestFailureIsNotNothing(t *testing.T) {
 	n.engine.mu.Lock()
 	n.engine.sandboxes[podID] = s
 	n.engine.mu.Unlock()
-	n.engine.Adopt(t.Context(), []Identity{identify(pod.rec)})
+	n.engine.Adopt(t.Context(), []record.Identity{identify(pod.rec)})
 	rec := s.record()
 	if len(rec.Neighbors) != 2 || rec.Error != "" {
 		t.Errorf("after Synchronize: %+v", rec)
@@ -237,14 +238,14 @@ func TestBrokenRecordOfATakenSandboxIsNoVerdictOfLate(t *testing.T) {
 	pod := n.newPod("runsc", typeGVisor).listed().cni().ready()
 	n.awaitPinned()
 	pod.take()
-	n.awaitVerdict(InTime)
+	n.awaitVerdict(record.InTime)
 	n.engine.Close()
 	path := filepath.Join(n.stateDir, "sandboxes", podID+".json")
 	if err := os.Truncate(path, 100); err != nil {
 		t.Fatal(err)
 	}
 	n.start()
-	if rec := n.awaitVerdict(Unproven); rec.Error == "" {
+	if rec := n.awaitVerdict(record.Unproven); rec.Error == "" {
 		t.Error("the loss is not said")
 	}
 }
@@ -253,24 +254,24 @@ func TestBrokenRecordOfATakenSandboxIsNoVerdictOfLate(t *testing.T) {
 func TestPinsThatTheRuntimeTookUnderALookWereInTime(t *testing.T) {
 	for name, tc := range map[string]struct {
 		events []neighbor.Event
-		want   Verdict
+		want   record.Verdict
 	}{
-		"taken with its address": {nil, InTime},
+		"taken with its address": {nil, record.InTime},
 		"lost and written again": {[]neighbor.Event{
 			{Kind: neighbor.NeighborRemoved, Dst: netip.MustParseAddr(gateway4), Dev: "eth0"},
 			{Kind: neighbor.NeighborChanged, Dst: netip.MustParseAddr(gateway4), Dev: "eth0", LLAddr: otherMAC, State: []string{"PERMANENT"}},
-		}, InTime},
-		"lost": {[]neighbor.Event{{Kind: neighbor.NeighborRemoved, Dst: netip.MustParseAddr(gateway4), Dev: "eth0"}}, Late},
+		}, record.InTime},
+		"lost": {[]neighbor.Event{{Kind: neighbor.NeighborRemoved, Dst: netip.MustParseAddr(gateway4), Dev: "eth0"}}, record.Late},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
-			s := newSandbox(Identity{ID: podID, Runtime: typeGVisor})
-			key := map[pinKey]bool{{gateway4, "eth0"}: true}
+			s := newSandbox(record.Identity{ID: podID, Runtime: typeGVisor})
+			key := map[neighbor.Gateway]bool{{Dst: netip.MustParseAddr(gateway4), Dev: "eth0"}: true}
 			l := &life{engine: n.engine, sandbox: s, held: key, stood: key, down: map[string]bool{}, ackedAt: time.Now().Add(-time.Second)}
 			pin := neighbor.Neighbor{Dst: netip.MustParseAddr(gateway4), Dev: "eth0", LLAddr: otherMAC, Source: neighbor.SourcePeer}
-			rec := Record{Neighbors: []neighbor.Neighbor{pin}, CapturedAt: time.Now(), Timing: Timing{Verdict: Pending}}
-			s.update(func(r *Record) { *r = rec })
-			l.wrote(rec, rec.Neighbors, Written{Neighbors: rec.Neighbors, New: rec.Neighbors})
+			rec := record.Record{Neighbors: []neighbor.Neighbor{pin}, CapturedAt: time.Now(), Timing: record.Timing{Verdict: record.Pending}}
+			s.update(func(r *record.Record) { *r = rec })
+			l.wrote(rec, rec.Neighbors, neighbor.Written{Neighbors: rec.Neighbors, New: rec.Neighbors})
 			taken := time.Now().Add(2 * minMargin)
 			if _, took := l.observe(append(tc.events, neighbor.Event{Kind: neighbor.AddrRemoved, Dev: "eth0", Global: true})); !took {
 				t.Fatal("the hand-over was not seen")

@@ -10,7 +10,7 @@ import (
 
 	"github.com/neighpin/neighpin/e2e/internal/await"
 	"github.com/neighpin/neighpin/e2e/internal/bench/rig"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // gvisor is the runtime's type of pods of gVisor.
@@ -66,11 +66,11 @@ func (s *stage) start(ctx context.Context) func(*daemon) error {
 
 // tell writes into the records what a daemon that can ask containerd's sandbox store had known, and checks them.
 func (s *stage) tell() error {
-	records, err := sandbox.OpenRecords(filepath.Join(s.folder, "state"))
+	records, err := record.Open(filepath.Join(s.folder, "state"))
 	if err != nil {
 		return err
 	}
-	all, err := records.LoadAll()
+	all, err := records.List()
 	if err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func (s *stage) tell() error {
 		return fmt.Errorf("load the records of %d pods: there are %d", len(s.pods), len(all))
 	}
 	for _, rec := range all {
-		if len(rec.Neighbors) != 2 || rec.Timing.Verdict == sandbox.Late {
+		if len(rec.Neighbors) != 2 || rec.Timing.Verdict == record.Late {
 			return fmt.Errorf("look at the record of %s: %d gateways are pinned and the verdict is %s, want 2 and not late", rec.Name, len(rec.Neighbors), rec.Timing.Verdict)
 		}
 		rec.Runtime, rec.Taken = gvisor, true

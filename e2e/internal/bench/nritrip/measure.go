@@ -15,7 +15,7 @@ import (
 	"github.com/neighpin/neighpin/e2e/internal/bench/podstart"
 	"github.com/neighpin/neighpin/e2e/internal/bench/rig"
 	"github.com/neighpin/neighpin/pkg/annotation"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 const (
@@ -56,7 +56,7 @@ func (r *party) makePods(ctx context.Context, b bed) (pods []*pod, err error) {
 			return pods, err
 		}
 	}
-	if err := r.awaitRecords(ctx, pods, "pinned", func(rec sandbox.Record) bool { return len(rec.Neighbors) == 2 && !rec.CapturedAt.IsZero() }); err != nil {
+	if err := r.awaitRecords(ctx, pods, "pinned", func(rec record.Record) bool { return len(rec.Neighbors) == 2 && !rec.CapturedAt.IsZero() }); err != nil {
 		return pods, err
 	}
 	for _, p := range pods {
@@ -70,7 +70,7 @@ func (r *party) makePods(ctx context.Context, b bed) (pods []*pod, err error) {
 			return pods, err
 		}
 	}
-	return pods, r.awaitRecords(ctx, pods, "started", func(rec sandbox.Record) bool { return rec.Phase == sandbox.Started })
+	return pods, r.awaitRecords(ctx, pods, "started", func(rec record.Record) bool { return rec.Phase == record.Started })
 }
 
 func (r *party) makePod(ctx context.Context, b bed, kind int) (*pod, error) {
@@ -92,8 +92,8 @@ func (r *party) makePod(ctx context.Context, b bed, kind int) (*pod, error) {
 }
 
 // awaitRecords waits until the records of all selected pods are as they should be.
-func (r *party) awaitRecords(ctx context.Context, pods []*pod, what string, good func(sandbox.Record) bool) error {
-	records := sandbox.RecordsIn(r.state)
+func (r *party) awaitRecords(ctx context.Context, pods []*pod, what string, good func(record.Record) bool) error {
+	records := record.In(r.state)
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return await.Every(ctx, 2*time.Millisecond, "pods to be "+what, func() error {

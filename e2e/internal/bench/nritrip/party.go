@@ -15,7 +15,7 @@ import (
 	"github.com/neighpin/neighpin/e2e/internal/await"
 	"github.com/neighpin/neighpin/e2e/internal/bench/rig"
 	"github.com/neighpin/neighpin/e2e/internal/node"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // home is where everything of this section is; an enclosure's /run is its own.
@@ -50,7 +50,7 @@ func kindName(kind int) string { return [...]string{"selected", "not selected"}[
 
 // startParty starts both plugins. Of each of the records there are copies under other ids, so many that known sandboxes are there:
 // neighpin finds them in its state folder, and is told of the same by the runtime, as after its restart on a full node.
-func startParty(ctx context.Context, n *node.Node, number, known int, records []sandbox.Record) (_ *party, err error) {
+func startParty(ctx context.Context, n *node.Node, number, known int, records []record.Record) (_ *party, err error) {
 	r := &party{known: known, number: number}
 	base := filepath.Join(home, fmt.Sprintf("known-%d", known))
 	r.folder, r.state = filepath.Join(base, "netns"), filepath.Join(base, "state")
@@ -95,8 +95,8 @@ func (r *party) metricsAddress() string { return fmt.Sprintf("127.0.0.1:%d", 193
 // know writes records of known sandboxes and returns the runtime's words for them. In the place of each one's namespace is an empty
 // file, since ten thousand namespaces take a minute to make: neighpin takes that for one that comes or goes, and keeps the sandbox
 // because the other end of its link is there, which it shares with its pattern.
-func (r *party) know(records []sandbox.Record) (pods []*api.PodSandbox, err error) {
-	folder, err := sandbox.OpenRecords(r.state)
+func (r *party) know(records []record.Record) (pods []*api.PodSandbox, err error) {
+	folder, err := record.Open(r.state)
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/neighpin/neighpin/e2e/internal/bench/podstart"
 	"github.com/neighpin/neighpin/e2e/internal/node"
 	"github.com/neighpin/neighpin/e2e/internal/setup"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // NRI compares neighpin with a plugin that does nothing.
@@ -91,7 +91,7 @@ func measure(ctx context.Context, env bench.Env, known []int, rounds, laps int) 
 
 // seed has a neighpin pin some pods of gVisor's and returns its records of them, as patterns for many. The pods stay until unseed
 // is called, which it is in any case.
-func seed(ctx context.Context, n *node.Node, b bed) (records []sandbox.Record, unseed func(context.Context) error, err error) {
+func seed(ctx context.Context, n *node.Node, b bed) (records []record.Record, unseed func(context.Context) error, err error) {
 	r := &party{folder: filepath.Join(home, "seed", "netns"), state: filepath.Join(home, "seed", "state")}
 	var pods []*pod
 	unseed = func(ctx context.Context) error {
@@ -111,7 +111,7 @@ func seed(ctx context.Context, n *node.Node, b bed) (records []sandbox.Record, u
 		return nil, unseed, err
 	}
 	if pods, err = r.makePods(ctx, b); err == nil {
-		records, err = sandbox.RecordsIn(r.state).List()
+		records, err = record.In(r.state).List()
 	}
 	if err == nil && len(records) != batch {
 		err = fmt.Errorf("count the records of pods: %d, want %d", len(records), batch)
@@ -119,7 +119,7 @@ func seed(ctx context.Context, n *node.Node, b bed) (records []sandbox.Record, u
 	return records, unseed, errors.Join(err, r.daemon.Kill())
 }
 
-func startParties(ctx context.Context, env bench.Env, n *node.Node, known []int, records []sandbox.Record) (parties []*party, err error) {
+func startParties(ctx context.Context, env bench.Env, n *node.Node, known []int, records []record.Record) (parties []*party, err error) {
 	for i, count := range known {
 		env.Say("starting a neighpin that knows %d sandboxes", count)
 		r, err := startParty(ctx, n, i, count, records)

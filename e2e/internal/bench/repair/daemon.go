@@ -10,7 +10,7 @@ import (
 	"github.com/neighpin/neighpin/e2e/internal/await"
 	"github.com/neighpin/neighpin/e2e/internal/bench/rig"
 	"github.com/neighpin/neighpin/pkg/neighbor"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // patience bounds every wait for neighpin.
@@ -40,13 +40,13 @@ func (d *daemon) recorded(ctx context.Context, address string, pods int) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return await.Every(ctx, 100*time.Millisecond, "every pod's record to say "+address, func() error {
-		records, err := sandbox.RecordsIn(d.State).List()
+		records, err := record.In(d.State).List()
 		if err != nil {
 			return err
 		}
 		right := 0
 		for _, rec := range records {
-			if rec.Phase == sandbox.Started && len(rec.Neighbors) == 2 && rec.Neighbors[0].LLAddr == neighbor.HardwareAddr(address) &&
+			if rec.Phase == record.Started && len(rec.Neighbors) == 2 && rec.Neighbors[0].LLAddr == neighbor.HardwareAddr(address) &&
 				rec.Neighbors[1].LLAddr == neighbor.HardwareAddr(address) && rec.Neighbors[0].Source == neighbor.SourceHost {
 				right++
 			}

@@ -20,7 +20,7 @@ import (
 	"github.com/neighpin/neighpin/e2e/internal/await"
 	"github.com/neighpin/neighpin/e2e/internal/node"
 	"github.com/neighpin/neighpin/pkg/netns"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // Patience bounds every wait for neighpin.
@@ -131,12 +131,12 @@ func (d *Daemon) Rest(ctx context.Context, pause time.Duration, share int) error
 }
 
 // Sandboxes are all that the daemon knows, as it says itself.
-func (d *Daemon) Sandboxes(ctx context.Context) ([]sandbox.Record, error) {
+func (d *Daemon) Sandboxes(ctx context.Context) ([]record.Record, error) {
 	data, err := ask(ctx, &d.status, "http://neighpin/status")
 	if err != nil {
 		return nil, err
 	}
-	var status struct{ Sandboxes []sandbox.Record }
+	var status struct{ Sandboxes []record.Record }
 	if err := json.Unmarshal(data, &status); err != nil {
 		return nil, fmt.Errorf("decode the status: %w", err)
 	}

@@ -11,7 +11,7 @@ import (
 
 	"github.com/neighpin/neighpin/e2e/internal/await"
 	"github.com/neighpin/neighpin/e2e/internal/bench/rig"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // handler is the pods' runtime handler.
@@ -58,13 +58,13 @@ func (d *daemon) check(ctx context.Context, pods []*pod) error {
 	if len(known) != len(pods) {
 		return fmt.Errorf("count the sandboxes that neighpin knows: %d, want %d", len(known), len(pods))
 	}
-	byPath := make(map[string]sandbox.Record)
+	byPath := make(map[string]record.Record)
 	for _, rec := range known {
 		byPath[rec.NetNS.Path] = rec
 	}
 	for _, p := range pods {
 		rec := byPath[p.path]
-		if rec.Phase != sandbox.Started || rec.Timing.Verdict != sandbox.Unproven || len(rec.Neighbors) != 2 || rec.Error != "" {
+		if rec.Phase != record.Started || rec.Timing.Verdict != record.Unproven || len(rec.Neighbors) != 2 || rec.Error != "" {
 			return fmt.Errorf("look at what neighpin says of pod %d: %+v", p.number, rec)
 		}
 		for _, n := range rec.Neighbors {

@@ -1,14 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package sandbox
+package record
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
-	"maps"
-	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -17,61 +11,6 @@ import (
 	"github.com/neighpin/neighpin/pkg/hoststate"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 )
-
-// recordVersion is the version of the files under the state directory.
-const recordVersion = 1
-
-// maxRecord bounds a record's file, in bytes: far above what the limit of
-// neighbors allows, far below what could hurt.
-const maxRecord = 4 << 20
-
-// Phase says how far a sandbox has come.
-type Phase string
-
-// The phases.
-const (
-	// Starting: the runtime may not have read the namespace yet.
-	Starting Phase = "starting"
-	// Started: the runtime has it, or its first container has come.
-	Started Phase = "started"
-)
-
-// Verdict says whether a sandbox began its life with its gateways pinned.
-type Verdict string
-
-// The verdicts, from the weakest to the strongest.
-const (
-	// Pending: not decided yet.
-	Pending Verdict = "pending"
-	// Nothing: the sandbox has no gateway that could be pinned.
-	Nothing Verdict = "nothing"
-	// Unproven: pinned, but nothing shows when the runtime read the namespace.
-	Unproven Verdict = "unproven"
-	// Late: the runtime was quicker, or a pin was missing when it came.
-	Late Verdict = "late"
-	// InTime: the kernel had acknowledged every pin, and none was lost,
-	// before the runtime took the first address or, for pods that use the
-	// kernel's stack, before the first container.
-	InTime Verdict = "inTime"
-)
-
-var strength = map[Verdict]int{Pending: 0, Nothing: 1, Unproven: 2, Late: 3, InTime: 4}
-
-// Timing is the proof of time of one sandbox.
-type Timing struct {
-	// Verdict is the outcome.
-	Verdict Verdict `json:"verdict"`
-	// MarginMs is the time, in milliseconds, from the kernel's last
-	// acknowledgement to the moment that counts; only with InTime, and with
-	// Late where both moments were seen (then it is negative).
-	MarginMs float64 `json:"marginMs,omitempty"`
-	// PinnedAt is when the kernel acknowledged the last pin.
-	PinnedAt time.Time `json:"pinnedAt,omitzero"`
-	// ResultToPinMs is the time, in milliseconds, from the last read of the
-	// sandbox's record that had no CNI result to the acknowledgement: an upper
-	// bound, as the result was written somewhen after that read.
-	ResultToPinMs float64 `json:"resultToPinMs,omitempty"`
-}
 
 // NetNS names a network namespace.
 type NetNS struct {
@@ -152,38 +91,6 @@ type Record struct {
 	History []Moment `json:"history,omitempty"`
 }
 
-// capture takes over what was written. What is as it was keeps its time, and with
-// it the annotation every byte.
-func (r *Record) capture(written Written) {
-	if r.CapturedAt.IsZero() || !equal(r.Neighbors, written.Neighbors, sameNeighbor) || !equal(r.Skipped, written.Skipped, sameSkipped) {
-		r.CapturedAt = time.Now().UTC()
-	}
-	r.Neighbors, r.Skipped, r.Error = written.Neighbors, written.Skipped, ""
-}
-
-// leadTo notes where links lead to; what is known of links that are away stays.
-func (r *Record) leadTo(ends map[string]int) {
-	if maps.Equal(r.Ends, ends) || len(ends) == 0 {
-		return
-	}
-	known := maps.Clone(r.Ends)
-	if known == nil {
-		known = make(map[string]int)
-	}
-	maps.Copy(known, ends)
-	r.Ends = known
-}
-
-// takeFrom takes over what another record of the sandbox says was captured.
-func (r *Record) takeFrom(old Record) {
-	r.Neighbors, r.Skipped, r.CapturedAt, r.Timing = old.Neighbors, old.Skipped, old.CapturedAt, old.Timing
-	r.Vacant, r.Stale, r.Doubts, r.Probes, r.Ends = old.Vacant, old.Stale, old.Doubts, old.Probes, old.Ends
-	if len(old.Addresses) > 0 {
-		r.Addresses, r.HostState, r.ReturnPath = old.Addresses, old.HostState, old.ReturnPath
-	}
-	r.Taken = r.Taken || old.Taken
-}
-
 // Owned are the neighbors that neighpin itself wrote.
 func (r Record) Owned() []neighbor.Neighbor {
 	var owned []neighbor.Neighbor
@@ -211,7 +118,8 @@ func ByHandID(cookie uint64) string { return byHandPrefix + strconv.FormatUint(c
 
 const byHandPrefix = "netns-"
 
-func (r Record) byHand() bool { return strings.HasPrefix(r.ID, byHandPrefix) }
+// ByHand tells whether the record is of a namespace that "neighpin pin" pinned.
+func (r Record) ByHand() bool { return strings.HasPrefix(r.ID, byHandPrefix) }
 
 // Annotation is the record's content for the sandbox's containers; empty when
 // they get none, or when the sandbox has not been looked at in time. A sandbox
@@ -236,28 +144,4 @@ func (r Record) annotation() (string, error) {
 		})
 	}
 	return a.Marshal()
-}
-
-// errBroken says that a file holds no record.
-var errBroken = errors.New("the file is broken")
-
-// idPattern is what a sandbox's id may look like: it becomes a file's name.
-var idPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$`)
-
-func decodeRecord(data []byte) (Record, error) {
-	var rec Record
-	if err := json.Unmarshal(data, &rec); err != nil {
-		return Record{}, err
-	}
-	if rec.Version != recordVersion {
-		return Record{}, fmt.Errorf("version %d, want %d", rec.Version, recordVersion)
-	}
-	if !idPattern.MatchString(rec.ID) {
-		return Record{}, fmt.Errorf("id %.64q is no sandbox id", rec.ID)
-	}
-	if rec.NetNS.Cookie == 0 || !filepath.IsAbs(rec.NetNS.Path) {
-		return Record{}, errors.New("no network namespace named")
-	}
-	rec.History = bounded(rec.History)
-	return rec, nil
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package sandbox
+package record
 
 import (
 	"encoding/json"
@@ -16,27 +16,30 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/netns"
 	"golang.org/x/sys/unix"
 )
 
-// Records is the directory of records, one file per sandbox. Two processes may
+// Dir is the state directory: the records, one file per sandbox, and the live files. Two processes may
 // share it; each file is replaced as a whole. It is safe for concurrent use as
 // long as one goroutine writes one id.
-type Records struct {
+type Dir struct {
 	dir  string
+	live string        // of all live files, each in a folder of its own: a bind mount of a file would go on showing the first one when it is replaced
 	turn chan struct{} // held by the one of this process that merges
 }
 
 // lockAttempts bounds the wait for another process's write, in milliseconds.
 const lockAttempts = 100
 
-// errUntrusted says that the state directory is one that others can write to.
-var errUntrusted = errors.New("state directory is not safe")
+// ErrUntrusted says that the state directory is one that others can write to.
+var ErrUntrusted = errors.New("state directory is not safe")
 
-// OpenRecords opens, and makes where needed, the directory "sandboxes" under
+// Open opens, and makes where needed, the directory "sandboxes" under
 // the state directory, for root only.
-func OpenRecords(stateDir string) (*Records, error) {
-	r := RecordsIn(stateDir)
+func Open(stateDir string) (*Dir, error) {
+	r := In(stateDir)
 	if err := os.MkdirAll(r.dir, 0o700); err != nil {
 		return r, fmt.Errorf("make directory for records: %w", err)
 	}
@@ -48,6 +51,17 @@ func OpenRecords(stateDir string) (*Records, error) {
 	return r, nil
 }
 
+// Trusted is an error where somebody else could write records, or replace them. A
+// directory that is not there holds none.
+func (r *Dir) Trusted() error {
+	for _, dir := range []string{filepath.Dir(r.dir), r.dir} {
+		if err := trusted(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
 // trusted refuses a directory in which somebody else could replace files.
 func trusted(dir string) error {
 	var stat unix.Stat_t
@@ -56,24 +70,24 @@ func trusted(dir string) error {
 	}
 	if int(stat.Uid) != os.Geteuid() || stat.Mode&0o022 != 0 {
 		return fmt.Errorf("%w: %s belongs to uid %d with mode %04o; want own uid, and nobody else to write",
-			errUntrusted, dir, stat.Uid, stat.Mode&0o7777)
+			ErrUntrusted, dir, stat.Uid, stat.Mode&0o7777)
 	}
 	return nil
 }
 
-// RecordsIn names the directory under the state directory without making it:
+// In names the directory under the state directory without making it:
 // what is not there holds no records, and Save makes it.
-func RecordsIn(stateDir string) *Records {
-	return &Records{dir: filepath.Join(stateDir, "sandboxes"), turn: make(chan struct{}, 1)}
+func In(stateDir string) *Dir {
+	return &Dir{dir: filepath.Join(stateDir, "sandboxes"), live: filepath.Join(stateDir, "files"), turn: make(chan struct{}, 1)}
 }
 
 // Save writes a record.
-func (r *Records) Save(rec Record) error {
+func (r *Dir) Save(rec Record) error {
 	path, err := r.path(rec.ID)
 	if err != nil {
 		return err
 	}
-	rec.Version = recordVersion
+	rec.Version = version
 	data, err := json.MarshalIndent(rec, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode record of sandbox %s: %w", rec.ID, err)
@@ -89,7 +103,7 @@ func (r *Records) Save(rec Record) error {
 
 // Merge writes a record after asking with what is there of the same sandbox, if
 // anything; no other process that merges writes in between.
-func (r *Records) Merge(rec Record, merge func(old, rec Record) Record) error {
+func (r *Dir) Merge(rec Record, merge func(old, rec Record) Record) error {
 	if err := os.MkdirAll(r.dir, 0o700); err != nil {
 		return fmt.Errorf("make directory for records: %w", err)
 	}
@@ -116,7 +130,7 @@ func (r *Records) Merge(rec Record, merge func(old, rec Record) Record) error {
 
 // takeTurn waits until nobody else of this process merges, which one need not look for
 // every millisecond, and returns what ends that. It waits no longer than for the lock.
-func (r *Records) takeTurn() (end func()) {
+func (r *Dir) takeTurn() (end func()) {
 	end = func() { <-r.turn }
 	select {
 	case r.turn <- struct{}{}:
@@ -135,28 +149,22 @@ func (r *Records) takeTurn() (end func()) {
 
 // Load reads the record of one sandbox; the error wraps fs.ErrNotExist when
 // there is none.
-func (r *Records) Load(id string) (Record, error) {
+func (r *Dir) Load(id string) (Record, error) {
 	path, err := r.path(id)
 	if err != nil {
 		return Record{}, err
 	}
-	rec, err := readRecord(path)
+	rec, err := read(path)
 	if err == nil && rec.ID != id {
 		err = fmt.Errorf("read record %s: it is of sandbox %.64q", path, rec.ID)
 	}
 	return rec, err
 }
 
-// LoadAll reads all records. Files that cannot be read are set aside with the
-// suffix ".broken", named in the error beside the others; those set aside
-// before are removed.
-func (r *Records) LoadAll() (records []Record, err error) {
-	err = r.loadEach(1, func(rec Record) { records = append(records, rec) })
-	return records, err
-}
-
-// loadEach is LoadAll for who does not need all records at once, see visit.
-func (r *Records) loadEach(readers int, load func(Record)) error {
+// LoadEach reads all records, so many at once, for load, which takes them in any order.
+// Files that cannot be read are set aside with the suffix ".broken", named in the error
+// beside the others; those set aside before are removed.
+func (r *Dir) LoadEach(readers int, load func(Record)) error {
 	errs := r.sweep()
 	err := r.visit(readers, func(path string, err error) error {
 		return errors.Join(fmt.Errorf("%w (set aside as %s.broken)", err, path), os.Rename(path, path+".broken"))
@@ -166,7 +174,7 @@ func (r *Records) loadEach(readers int, load func(Record)) error {
 
 // sweep removes what was set aside before, and files that a process killed while
 // writing left behind.
-func (r *Records) sweep() []error {
+func (r *Dir) sweep() []error {
 	var errs []error
 	for pattern, age := range map[string]time.Duration{"*.broken": 0, ".*.json*": time.Minute} {
 		paths, err := filepath.Glob(filepath.Join(r.dir, pattern))
@@ -182,7 +190,7 @@ func (r *Records) sweep() []error {
 
 // WasBroken tells that the sandbox had a record that could not be read and was
 // set aside.
-func (r *Records) WasBroken(id string) bool {
+func (r *Dir) WasBroken(id string) bool {
 	path, err := r.path(id)
 	if err != nil {
 		return false
@@ -193,28 +201,21 @@ func (r *Records) WasBroken(id string) bool {
 
 // ByCookie returns the records of all sandboxes that have the namespace, and
 // changes nothing. Files that cannot be read are named in the error.
-func (r *Records) ByCookie(cookie uint64) ([]Record, error) {
-	records, err := r.each(func(_ string, err error) error { return err })
+func (r *Dir) ByCookie(cookie uint64) ([]Record, error) {
+	records, err := r.List()
 	return slices.DeleteFunc(records, func(rec Record) bool { return rec.NetNS.Cookie != cookie }), err
 }
 
 // List returns all records, and changes nothing. Files that cannot be read are
 // named in the error beside the others.
-func (r *Records) List() ([]Record, error) {
-	return r.each(func(_ string, err error) error { return err })
-}
-
-// each reads all records; what broken returns of those that cannot be read is
-// joined.
-func (r *Records) each(broken func(path string, err error) error) ([]Record, error) {
-	var records []Record
-	err := r.visit(1, broken, func(rec Record) { records = append(records, rec) })
+func (r *Dir) List() (records []Record, err error) {
+	err = r.visit(1, func(_ string, err error) error { return err }, func(rec Record) { records = append(records, rec) })
 	return records, err
 }
 
-// visit is each for who does not need all records at once. So many goroutines read and
-// call visit, which takes the records in any order.
-func (r *Records) visit(readers int, broken func(path string, err error) error, visit func(Record)) error {
+// visit reads all records, so many at once, and gives them to visit in any order. What
+// broken returns of those that cannot be read is joined.
+func (r *Dir) visit(readers int, broken func(path string, err error) error, visit func(Record)) error {
 	entries, err := os.ReadDir(r.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -251,7 +252,7 @@ func (r *Records) visit(readers int, broken func(path string, err error) error, 
 }
 
 // Delete removes the record of a sandbox; one that is not there is no error.
-func (r *Records) Delete(id string) error {
+func (r *Dir) Delete(id string) error {
 	path, err := r.path(id)
 	if err != nil {
 		return err
@@ -262,31 +263,22 @@ func (r *Records) Delete(id string) error {
 	return nil
 }
 
-func (r *Records) path(id string) (string, error) {
-	if !idPattern.MatchString(id) {
+func (r *Dir) path(id string) (string, error) {
+	if !ValidID(id) {
 		return "", fmt.Errorf("record of sandbox %.64q: the id is no file name", id)
 	}
 	return filepath.Join(r.dir, id+".json"), nil
 }
 
-func readRecord(path string) (Record, error) {
-	info, err := os.Lstat(path)
-	if err != nil {
-		return Record{}, fmt.Errorf("read record: %w", err)
+// Addresses lists those of all sandboxes that the records know and whose namespace
+// is there. It changes nothing; what cannot be read is named in the error beside the
+// others.
+func (r *Dir) Addresses() (list []neighbor.Address, err error) {
+	records, err := r.List()
+	for _, rec := range records {
+		if netns.Exists(rec.NetNS.Path, rec.NetNS.Cookie) {
+			list = append(list, rec.Addresses...)
+		}
 	}
-	if !info.Mode().IsRegular() {
-		return Record{}, fmt.Errorf("read record %s: not a regular file", path)
-	}
-	if info.Size() > maxRecord {
-		return Record{}, fmt.Errorf("read record %s: %d bytes, more than %d", path, info.Size(), maxRecord)
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return Record{}, fmt.Errorf("read record: %w", err)
-	}
-	rec, err := decodeRecord(data)
-	if err != nil {
-		return Record{}, fmt.Errorf("read record %s: %w: %w", path, errBroken, err)
-	}
-	return rec, nil
+	return list, err
 }

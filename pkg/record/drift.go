@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package sandbox
+package record
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
+	"github.com/neighpin/neighpin/pkg/annotation"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 )
 
 // ReasonInsists says that somebody in the sandbox replaced the pin again and
 // again. It joins the reasons of package neighbor.
 const ReasonInsists neighbor.Reason = "Insists"
-
-// insistence is how often a pin is replaced until that is so.
-const insistence = 3
 
 // ReasonNoAnswer says that nobody answered for a gateway that only asking could
 // find. It joins the reasons of package neighbor.
@@ -38,6 +37,30 @@ type Stale struct {
 	Since time.Time `json:"since"`
 }
 
+// Gateway is the one whose copy it is.
+func (s Stale) Gateway() neighbor.Gateway { return neighbor.Gateway{Dst: s.Dst, Dev: s.Dev} }
+
+// Same tells whether both say the same of the same copy, whenever it was found.
+func (s Stale) Same(o Stale) bool {
+	return s.Gateway() == o.Gateway() && s.Copied == o.Copied && s.LLAddr == o.LLAddr && s.Reason == o.Reason
+}
+
+// Copied are the neighbors that the runtime has: those of the record, but where
+// these were corrected since.
+func (r Record) Copied() []neighbor.Neighbor {
+	var list []neighbor.Neighbor
+	for _, n := range r.Neighbors {
+		if !slices.ContainsFunc(r.Stale, func(s Stale) bool { return s.Gateway() == n.Gateway() }) {
+			list = append(list, n)
+		}
+	}
+	for _, s := range r.Stale {
+		list = append(list, neighbor.Neighbor{Dst: s.Dst, Dev: s.Dev, LLAddr: s.Copied, Source: s.Source,
+			Family: neighbor.FamilyOf(s.Dst), State: []string{annotation.StatePermanent}})
+	}
+	return list
+}
+
 // Doubt is what speaks against a gateway that was, or is to be, learned by asking.
 type Doubt struct {
 	Dst netip.Addr `json:"dst"`
@@ -49,3 +72,9 @@ type Doubt struct {
 	// Since is when that was found.
 	Since time.Time `json:"since"`
 }
+
+// Gateway is the one that it is about.
+func (d Doubt) Gateway() neighbor.Gateway { return neighbor.Gateway{Dst: d.Dst, Dev: d.Dev} }
+
+// Same tells whether both say the same of the same gateway, whenever it was found.
+func (d Doubt) Same(o Doubt) bool { return d.Gateway() == o.Gateway() && d.Reason == o.Reason }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package sandbox
+package record
 
 import (
 	"encoding/json"
@@ -19,7 +19,7 @@ import (
 
 func sample(id string) Record {
 	return Record{
-		Version: recordVersion, ID: id, Name: "web", Namespace: "shop", UID: "u1", Handler: "runsc", Runtime: typeGVisor,
+		Version: version, ID: id, Name: "web", Namespace: "shop", UID: "u1", Handler: "runsc", Runtime: "io.containerd.runsc.v1",
 		NetNS: NetNS{Path: "/var/run/netns/cni-1", Cookie: 4711}, Phase: Started,
 		Neighbors: []neighbor.Neighbor{{
 			Dst: netip.MustParseAddr("10.0.0.1"), Dev: "eth0", LLAddr: "02:00:00:00:00:01", Family: "inet",
@@ -32,7 +32,7 @@ func sample(id string) Record {
 }
 
 func TestRecordsSurvive(t *testing.T) {
-	records, err := OpenRecords(t.TempDir())
+	records, err := Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func TestRecordsSurvive(t *testing.T) {
 
 func TestBrokenRecordIsSetAsideAndCostsNoOther(t *testing.T) {
 	dir := t.TempDir()
-	records, err := OpenRecords(dir)
+	records, err := Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,9 @@ func TestBrokenRecordIsSetAsideAndCostsNoOther(t *testing.T) {
 	if _, err := os.Stat(half); err != nil {
 		t.Errorf("a look changed something: %v", err)
 	}
-	got, err := records.LoadAll()
+	var got []Record
+	take := func(rec Record) { got = append(got, rec) }
+	err = records.LoadEach(1, take)
 	if err == nil || !strings.Contains(err.Error(), "half.json.broken") {
 		t.Errorf("error %v does not name where the broken record is", err)
 	}
@@ -90,13 +92,14 @@ func TestBrokenRecordIsSetAsideAndCostsNoOther(t *testing.T) {
 	if _, err := os.Stat(half + ".broken"); err != nil {
 		t.Error(err)
 	}
-	if got, err := records.LoadAll(); err != nil || len(got) != 1 {
+	got = nil
+	if err := records.LoadEach(1, take); err != nil || len(got) != 1 {
 		t.Errorf("the next start: %d records, %v", len(got), err)
 	}
 }
 
 func TestRecordsRefuseIDsThatAreNoFileNames(t *testing.T) {
-	records, err := OpenRecords(t.TempDir())
+	records, err := Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +122,7 @@ func FuzzDecodeRecord(f *testing.F) {
 	whole.Stale = []Stale{{Dst: netip.MustParseAddr("10.0.0.1"), Dev: "eth0"}}
 	whole.Probes, whole.Ends = []neighbor.Ask{{Dst: netip.MustParseAddr("10.0.0.1"), Dev: "eth0"}}, map[string]int{"eth0": 7}
 	whole.Vacant = []neighbor.Gateway{{Dst: netip.MustParseAddr("fd00::1"), Dev: "eth0"}}
-	whole.note(KindPinned, "%s", "10.0.0.1 on eth0")
+	whole.Note(KindPinned, "%s", "10.0.0.1 on eth0")
 	data, err := json.Marshal(whole)
 	if err != nil {
 		f.Fatal(err)
@@ -129,8 +132,8 @@ func FuzzDecodeRecord(f *testing.F) {
 	f.Add([]byte(`{"version":1,"id":"../a","netns":{"path":"/p","cookie":1},"neighbors":[{"dst":"10.0.0.1","lladdr":"02:00:00:00:00:01"}]}`))
 	f.Add([]byte(`{"version":2}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		rec, err := decodeRecord(data)
-		if err == nil && (!idPattern.MatchString(rec.ID) || rec.NetNS.Cookie == 0 || !filepath.IsAbs(rec.NetNS.Path)) {
+		rec, err := decode(data)
+		if err == nil && (!ValidID(rec.ID) || rec.NetNS.Cookie == 0 || !filepath.IsAbs(rec.NetNS.Path)) {
 			t.Errorf("accepted %+v", rec)
 		}
 		if err != nil {
@@ -141,7 +144,7 @@ func FuzzDecodeRecord(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%q was read and cannot be written: %v", data, err)
 		}
-		if second, err := decodeRecord(again); err != nil || second.ID != rec.ID || second.NetNS != rec.NetNS || len(second.Owned()) != len(rec.Owned()) {
+		if second, err := decode(again); err != nil || second.ID != rec.ID || second.NetNS != rec.NetNS || len(second.Owned()) != len(rec.Owned()) {
 			t.Fatalf("%q was written as %q, and that is %+v, %v", data, again, second, err)
 		}
 	})

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package sandbox
+package record
 
 import (
 	"encoding/binary"
@@ -15,26 +15,26 @@ import (
 	"github.com/neighpin/neighpin/pkg/neighbor"
 )
 
-// packed is a record in few bytes, for a sandbox that rests: a Record with all that it
+// Packed is a record in few bytes, for a sandbox that rests: a Record with all that it
 // points to takes more than two kilobytes, and a node has them all in memory. What
 // the sandbox's Identity says is not repeated. Empty stands for none.
-type packed string
+type Packed string
 
-// pack packs a record, or returns none: of what packed has no form for, the record
+// Pack packs a record, or returns none: of what packed has no form for, the record
 // itself has to be kept. What comes out is compared with what went in, so that nothing
 // is lost of a record that has something which is unknown here.
-func pack(id Identity, rec Record) packed {
+func Pack(id Identity, rec Record) Packed {
 	var w packer
 	w.record(rec)
-	p := packed(w)
-	if !reflect.DeepEqual(p.unpack(id), rec) {
+	p := Packed(w)
+	if !reflect.DeepEqual(p.Unpack(id), rec) {
 		return ""
 	}
 	return p
 }
 
-// plain is a record without what only this process's clock knows.
-func plain(rec Record) Record {
+// Plain is a record without what only this process's clock knows.
+func Plain(rec Record) Record {
 	rec.CapturedAt, rec.Timing.PinnedAt = rec.CapturedAt.Round(0), rec.Timing.PinnedAt.Round(0)
 	if rec.HostState != nil {
 		state := *rec.HostState
@@ -44,8 +44,8 @@ func plain(rec Record) Record {
 	return rec
 }
 
-// unpack returns the record.
-func (p packed) unpack(id Identity) Record {
+// Unpack returns the record.
+func (p Packed) Unpack(id Identity) Record {
 	u := unpacker{string(p)}
 	rec := Record{
 		ID: id.ID, Name: id.Name, Namespace: id.Namespace, UID: id.UID, Handler: id.Handler, Runtime: id.Runtime,
@@ -55,9 +55,11 @@ func (p packed) unpack(id Identity) Record {
 	return rec
 }
 
-// gateways returns what the packed record says of gateways, which is all that an event
-// is compared with.
-func (p packed) gateways() (rec Record) {
+// Concerns is what the record's would be: what it says of gateways is all that an event
+// is compared with, and so all that is unpacked.
+func (p Packed) Concerns(ev neighbor.Event) bool { return p.gateways().Concerns(ev) }
+
+func (p Packed) gateways() (rec Record) {
 	u := unpacker{string(p)}
 	u.gateways(&rec)
 	return rec
@@ -274,7 +276,7 @@ func several[T any](u *unpacker, read func() T) []T {
 func (u *unpacker) gateways(rec *Record) {
 	rec.Neighbors = several(u, func() neighbor.Neighbor {
 		n := neighbor.Neighbor{Dst: u.addr(), Dev: u.text(), LLAddr: u.lladdr(), Source: neighbor.Source(u.text())}
-		n.Family, n.State = family(n.Dst), []string{annotation.StatePermanent}
+		n.Family, n.State = neighbor.FamilyOf(n.Dst), []string{annotation.StatePermanent}
 		return n
 	})
 	rec.Skipped = several(u, func() neighbor.Skipped {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package sandbox
+package record
 
 import (
 	"cmp"
@@ -39,9 +39,9 @@ type Moment struct {
 	Times int `json:"times,omitempty"`
 }
 
-// note adds a moment to the history, which stays short: what happens again and
+// Note adds a moment to the history, which stays short: what happens again and
 // again is counted, and of what does not fit the middle goes.
-func (r *Record) note(what Kind, format string, args ...any) {
+func (r *Record) Note(what Kind, format string, args ...any) {
 	m := Moment{At: time.Now().UTC().Truncate(time.Millisecond), What: what, Text: shorten(fmt.Sprintf(format, args...))}
 	if i := len(r.History) - 1; i >= 0 && r.History[i].What == m.What && r.History[i].Text == m.Text {
 		m.Times = max(r.History[i].Times, 1) + 1
@@ -69,8 +69,8 @@ func bounded(history []Moment) []Moment {
 	return history
 }
 
-// takeHistory joins what another record of the sandbox tells of it.
-func (r *Record) takeHistory(old Record) {
+// TakeHistory joins what another record of the sandbox tells of it.
+func (r *Record) TakeHistory(old Record) {
 	joined := slices.Clone(old.History)
 	for _, m := range r.History {
 		if !slices.ContainsFunc(joined, func(o Moment) bool { return o.What == m.What && o.Text == m.Text && o.At.Equal(m.At) }) {
@@ -81,15 +81,15 @@ func (r *Record) takeHistory(old Record) {
 	r.History = bounded(joined)
 }
 
-// noteEvent adds an event that is about gateways.
-func (r *Record) noteEvent(event Event) {
+// NoteEvent adds an event that is about gateways.
+func (r *Record) NoteEvent(event Event) {
 	switch {
 	case len(event.Changes) > 0:
-		r.note(event.Kind, "%s", list(event.Changes, Change.text))
+		r.Note(event.Kind, "%s", list(event.Changes, Change.text))
 	case event.Err != nil:
-		r.note(event.Kind, "%v", event.Err)
+		r.Note(event.Kind, "%v", event.Err)
 	default:
-		r.note(event.Kind, "%s", r.pinned())
+		r.Note(event.Kind, "%s", r.pinned())
 	}
 }
 
@@ -147,12 +147,4 @@ func shorten(text string) string {
 		return text
 	}
 	return strings.ToValidUTF8(text[:maxMoment-3], "") + "..."
-}
-
-// text is the verdict with its margin.
-func (t Timing) text() string {
-	if t.MarginMs == 0 {
-		return string(t.Verdict)
-	}
-	return fmt.Sprintf("%s, margin %.1f ms", t.Verdict, t.MarginMs)
 }
