@@ -82,7 +82,7 @@ var walls = []wall{
 		why: "a record is what is known, for whoever reads it; who finds that out, and how, is the engine's",
 	},
 	{
-		from: []string{"hooks/oci", "pkg/metrics", "pkg/events", "internal/statuspage", "internal/eventlog"}, to: []string{"./pkg/sandbox"},
+		from: []string{"hooks/oci", "pkg/metrics", "pkg/events", "internal/eventlog"}, to: []string{"./pkg/sandbox"},
 		why: "who reads records, counts events or writes one record in line needs no engine, and must not come to reach into one",
 	},
 	{
