@@ -93,5 +93,5 @@ func (a *app) command() *cobra.Command {
 	root.AddCommand(a.pluginCommand(), a.statusCommand(), a.listCommand(), a.showCommand(), a.checkCommand(), a.bundleCommand())
 	root.AddCommand(a.configCommand(), a.versionCommand(), a.runtimeCommand(), a.hookCommand(), a.hostStateCommand())
 	root.AddCommand(a.namespaceCommands()...)
-	return documented(root)
+	return a.completed(documented(root))
 }

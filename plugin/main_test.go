@@ -50,6 +50,8 @@ func TestUsageErrors(t *testing.T) {
 		"unknown flag":         {[]string{"plugin", "--nri"}, nil, "unknown flag: --nri"},
 		"argument too many":    {[]string{"status", "all"}, nil, "all"},
 		"no namespace":         {[]string{"inspect"}, nil, "--netns"},
+		"unknown shell":        {[]string{"completion", "tcsh"}, nil, `"tcsh": want bash, fish, powershell or zsh`},
+		"no shell":             {[]string{"completion"}, nil, "no shell given"},
 		"unknown output":       {[]string{"version", "-o", "xml"}, nil, "xml"},
 		"flag not a number":    {[]string{"config", "--max-neighbors", "many"}, nil, "max-neighbors"},
 		"broken glob":          {[]string{"config", "--handlers", "["}, nil, `"["`},
@@ -88,6 +90,14 @@ func TestUsageErrors(t *testing.T) {
 	}
 	if got := neighpin(nil, "plugin", "--config", filepath.Join(t.TempDir(), "none")); got.code != exitUsage || !strings.Contains(got.stderr, "none") {
 		t.Errorf("missing file: %+v", got)
+	}
+}
+
+func TestCompletionForEachShell(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		if got := neighpin(nil, "completion", shell); got.code != exitOK || !strings.Contains(got.stdout, "neighpin") || got.stderr != "" {
+			t.Errorf("%s: %d, %s", shell, got.code, got.stderr)
+		}
 	}
 }
 
