@@ -93,7 +93,7 @@ func printCheck(w io.Writer, report preflight.Report) {
 	for _, item := range report.Items {
 		fmt.Fprintf(w, "%s\t%s\t%s\n", item.Status, quoteOdd(item.Name), quoteOdd(cmp.Or(item.Found, "-")))
 		if item.Do != "" {
-			fmt.Fprintf(w, "\t\t-> %s\n", item.Do)
+			fmt.Fprintf(w, "\t\t-> %s\n", oneLine(item.Do))
 		}
 	}
 }

@@ -79,7 +79,7 @@ func (a *app) addresses(stateDir string, wanted []netip.Addr) []hoststate.Addres
 	list, err := record.In(stateDir).Addresses()
 	if err != nil {
 		// Of some sandboxes, perhaps: no reason not to look for the others.
-		fmt.Fprintf(a.stderr, "neighpin: warning: %v\n", err)
+		a.warn("%v", err)
 	}
 	known := make(map[netip.Addr][]hoststate.Address)
 	for _, address := range list {
@@ -100,7 +100,7 @@ func (a *app) addresses(stateDir string, wanted []netip.Addr) []hoststate.Addres
 
 func printFinds(w io.Writer, report hoststate.Report) {
 	for _, unread := range report.Unread {
-		fmt.Fprintf(w, "not looked at: %s\n", unread)
+		fmt.Fprintf(w, "not looked at: %s\n", oneLine(unread))
 	}
 	if len(report.Finds) == 0 {
 		fmt.Fprintln(w, "nothing found")
@@ -114,9 +114,9 @@ func printFinds(w io.Writer, report hoststate.Report) {
 func findLine(f hoststate.Find) string {
 	switch {
 	case f.Removed:
-		return fmt.Sprintf("removed: %s; put it back with: %s", quoteOdd(f.String()), f.Restore)
+		return fmt.Sprintf("removed: %s; put it back with: %s", quoteOdd(f.String()), oneLine(f.Restore))
 	case f.Keeps != "":
-		return fmt.Sprintf("found: %s; left alone by clean: %s", quoteOdd(f.String()), f.Keeps)
+		return fmt.Sprintf("found: %s; left alone by clean: %s", quoteOdd(f.String()), oneLine(f.Keeps))
 	}
 	return "found: " + quoteOdd(f.String())
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -61,7 +62,7 @@ func execute(args []string, stdout, stderr io.Writer, lookupEnv func(string) (st
 	case errors.Is(err, errNotPinned):
 		return exitNotPinned
 	}
-	fmt.Fprintf(stderr, "neighpin: %v\n", err)
+	fmt.Fprintf(stderr, "neighpin: %s\n", strings.Map(shown, err.Error()))
 	if !app.running {
 		fmt.Fprintln(stderr, "Run 'neighpin --help' for usage.")
 		return exitUsage

@@ -136,7 +136,7 @@ func (a *app) within(ctx context.Context, path, stateDir string, work func(conte
 	known, err := records.ByCookie(ns.Cookie())
 	if err != nil {
 		// Of other namespaces, perhaps: no reason not to look at this one.
-		fmt.Fprintf(a.stderr, "neighpin: warning: %v\n", err)
+		a.warn("%v", err)
 	}
 	report, err := work(ctx, &inside{ns: ns, table: table, records: records, known: known})
 	report.NetNS = ReportNetNS{Path: path, Cookie: ns.Cookie()}

@@ -99,6 +99,15 @@ func shown(r rune) rune {
 	return r
 }
 
+// oneLine is a sentence of an error's as a terminal can show it: what it is about may
+// have been named by somebody in a pod.
+func oneLine(text string) string { return strings.Map(shown, strings.ReplaceAll(text, "\n", "; ")) }
+
+// warn writes a warning, which is no error of the command's.
+func (a *app) warn(format string, args ...any) {
+	fmt.Fprintf(a.stderr, "neighpin: warning: %s\n", oneLine(fmt.Sprintf(format, args...)))
+}
+
 // calm escapes in JSON what is no printable character and what encoding/json lets
 // through, DEL among it: a terminal may take it for a command.
 func calm(data []byte) []byte {

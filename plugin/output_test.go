@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -14,7 +15,11 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/neighpin/neighpin/internal/config"
+	"github.com/neighpin/neighpin/internal/status"
+	"github.com/neighpin/neighpin/pkg/hoststate"
 	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/preflight"
 	"github.com/neighpin/neighpin/pkg/record"
 )
 
@@ -41,10 +46,20 @@ func TestNoNameReachesTheTerminalAsACommand(t *testing.T) {
 	printStory(w, story)
 	printList(w, []record.Record{rec}, time.Now())
 	printWide(w, []record.Record{rec}, time.Now())
+	printStatus(w, status.Status{
+		NRI: status.NRI{Error: evil}, Store: status.Store{Error: evil}, Host: status.Host{Error: evil}, Observe: &status.Observe{Error: evil},
+		Config: config.Status{Error: evil}, Sandboxes: []record.Record{rec},
+	})
+	printReport(w, Report{NetNS: ReportNetNS{Path: "/run/netns/x"}, Neighbors: rec.Neighbors, Skipped: rec.Skipped, Differences: []neighbor.Difference{{Dev: evil}}})
+	printUndone(w, []Undone{{ID: evil, Namespace: evil, Name: evil, NetNS: rec.NetNS}})
+	printFinds(w, hoststate.Report{Unread: []string{evil}, Finds: []hoststate.Find{{Dev: evil, Keeps: evil}, {Dev: evil, Removed: true, Restore: evil}}})
+	printCheck(w, preflight.Report{Items: []preflight.Item{{Name: evil, Found: evil, Do: evil}}})
 	if err := w.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	texts := map[string]string{outputTable: table.String()}
+	var said bytes.Buffer
+	(&app{stderr: &said}).warn("read %s: %v", evil, errors.New(evil))
+	texts := map[string]string{outputTable: table.String(), "warning": said.String()}
 	for form, decode := range map[string]func([]byte, any) error{
 		outputJSON: json.Unmarshal, outputYAML: func(data []byte, into any) error { return yaml.Unmarshal(data, into) },
 	} {

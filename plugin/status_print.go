@@ -119,5 +119,5 @@ func because(reason string) string {
 	if reason == "" {
 		return ""
 	}
-	return ": " + reason
+	return ": " + oneLine(reason)
 }

@@ -93,10 +93,10 @@ func printUndone(w io.Writer, undone []Undone) {
 	}
 	fmt.Fprintln(w, "POD\tSANDBOX\tNETNS\tPINS REMOVED\tON THE HOST")
 	for _, u := range undone {
-		pod := u.Namespace + "/" + u.Name
+		pod := quoteOdd(u.Namespace + "/" + u.Name)
 		if u.Name == "" {
 			pod = "by hand"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\n", pod, u.ID, u.NetNS.Path, len(u.Released), len(u.ReturnPath))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\n", pod, quoteOdd(u.ID), quoteOdd(u.NetNS.Path), len(u.Released), len(u.ReturnPath))
 	}
 }

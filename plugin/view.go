@@ -19,10 +19,10 @@ func (a *app) sandboxes(ctx context.Context, stateDir string) ([]record.Record, 
 	if err == nil {
 		return told.Sandboxes, nil
 	}
-	fmt.Fprintf(a.stderr, "neighpin: warning: %v; what follows is from its records\n", err)
+	a.warn("%v; what follows is from its records", err)
 	records, err := record.In(stateDir).List()
 	if err != nil && len(records) > 0 {
-		fmt.Fprintf(a.stderr, "neighpin: warning: %v\n", err)
+		a.warn("%v", err)
 		err = nil
 	}
 	return records, err

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // The levels, in the words of runc's log. Callers such as containerd show the
@@ -37,7 +39,7 @@ func (c call) teller(stderr io.Writer) teller {
 func (t teller) warn(format string, args ...any) {
 	message := "neighpin: " + fmt.Sprintf(format, args...)
 	if !t.write(levelWarning, message) {
-		fmt.Fprintln(t.stderr, message)
+		t.show(message)
 	}
 }
 
@@ -46,7 +48,17 @@ func (t teller) warn(format string, args ...any) {
 func (t teller) refuse(err error) {
 	message := "neighpin: " + err.Error()
 	t.write(levelError, message)
-	fmt.Fprintln(t.stderr, message)
+	t.show(message)
+}
+
+// show writes a line for a terminal, which a link's name must not command.
+func (t teller) show(message string) {
+	fmt.Fprintln(t.stderr, strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, strings.ReplaceAll(message, "\n", "; ")))
 }
 
 // write reports false when there is no log.

@@ -3,6 +3,7 @@
 package oci
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -302,5 +303,18 @@ func TestAnExcludedPodWithoutATruthIsNotRefused(t *testing.T) {
 	b.options.ExcludeNamespaces = nil
 	if got := b.begin(cmdCreate, bundle, "abc"); ran(got) {
 		t.Error("it runs without its pins when it is not excluded")
+	}
+}
+
+// Where there is no log the words go to whoever called, most likely on a terminal.
+func TestNoNameInAMessageReachesTheTerminalAsACommand(t *testing.T) {
+	var out strings.Builder
+	say := teller{stderr: &out}
+	say.warn("link %s is odd", "e\x1b[2J\u202e")
+	say.refuse(errors.New("link e\x1b[2J\nis odd"))
+	for _, line := range strings.Split(strings.TrimSpace(out.String()), "\n") {
+		if strings.ContainsAny(line, "\x1b\u202e") || !strings.HasPrefix(line, "neighpin: link e") {
+			t.Errorf("%q", line)
+		}
 	}
 }

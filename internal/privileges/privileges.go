@@ -38,15 +38,17 @@ func Keep(keep []cap.Value) (left string, err error) {
 			return "", err
 		}
 	}
-	// This empties the inheritable and ambient sets, too.
+	// One that fails is no reason to keep what the others give up. The first empties
+	// the inheritable and ambient sets, too.
+	var errs []error
 	if err := bounded.SetProc(); err != nil {
-		return "", fmt.Errorf("limit what a program may gain: %w", err)
+		errs = append(errs, fmt.Errorf("limit what a program may gain: %w", err))
 	}
 	if err := want.SetProc(); err != nil {
-		return "", fmt.Errorf("drop capabilities: %w", err)
+		errs = append(errs, fmt.Errorf("drop capabilities: %w", err))
 	}
 	if _, err := cap.Prctlw(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return "", fmt.Errorf("set no_new_privs: %w", err)
+		errs = append(errs, fmt.Errorf("set no_new_privs: %w", err))
 	}
-	return strings.Join(names, ","), nil
+	return strings.Join(names, ","), errors.Join(errs...)
 }

@@ -100,17 +100,12 @@ func (s *Server) take() error {
 	if err := os.Remove(own); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove old status socket: %w", err)
 	}
-	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: own, Net: "unix"})
+	listener, err := listen(own)
 	if err != nil {
 		return fmt.Errorf("listen for status: %w", err)
 	}
 	listener.SetUnlinkOnClose(false)
-	// Nobody can connect by the real name before the mode is set.
-	err = os.Chmod(own, 0o600)
-	var file os.FileInfo
-	if err == nil {
-		file, err = os.Stat(own)
-	}
+	file, err := os.Stat(own)
 	if err == nil {
 		err = os.Rename(own, s.path)
 	}
@@ -135,6 +130,28 @@ func (s *Server) take() error {
 		}
 	})
 	return nil
+}
+
+// listen makes a socket that never had another mode than 0600: it is given to the
+// socket before it has a name, and the name has it from the socket (net/unix/af_unix.c,
+// unix_bind_bsd). A mode that is set afterwards would let in who connects in between.
+func listen(path string) (*net.UnixListener, error) {
+	config := net.ListenConfig{Control: func(_, _ string, socket syscall.RawConn) error {
+		var mode error
+		if err := socket.Control(func(fd uintptr) { mode = syscall.Fchmod(int(fd), 0o600) }); err != nil {
+			return err
+		}
+		return mode
+	}}
+	listener, err := config.Listen(context.Background(), "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	unix, ok := listener.(*net.UnixListener)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("%s: %T is no unix socket", path, listener), listener.Close())
+	}
+	return unix, nil
 }
 
 // keep takes the name again when nobody answers by it.

@@ -156,3 +156,20 @@ func TestTheStatusIsWrittenAsAWhole(t *testing.T) {
 		}
 	}
 }
+
+// Before it has its real name the socket has one, too, and who connects by that is served.
+func TestTheStatusSocketNeverHadAnotherMode(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "socket")
+	listener, err := listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if mode := info.Mode(); mode != os.ModeSocket|0o600 {
+		t.Errorf("made with mode %v, want a socket with 0600", mode)
+	}
+}
