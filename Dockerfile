@@ -13,7 +13,8 @@
 # holds them in /image, as internal/cmd/rootfs makes them: --build-arg BINARY=my/files:1. The final image is the same either way.
 ARG BINARY=build
 
-FROM --platform=$BUILDPLATFORM golang:1.26 AS build
+# The Go of go.mod; the digest is that of the tag's index for all platforms, as Docker's own list has it (repo-info, golang/remote/1.26.8.md).
+FROM --platform=$BUILDPLATFORM golang:1.26.8@sha256:9d2f36f06329b2a141b9db99ffa32765cf695ee57b813ca29e245e8670bcbfff AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download

@@ -24,8 +24,12 @@ TOTALS ?=
 IMAGE ?= neighpin:$(VERSION)
 PUSH ?=
 
-# Without git, or in a checkout without tags and history, there is still a name.
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# The file VERSION says which release the tree is, or becomes; `make manifests` takes it to the chart and the manifests. A build is
+# called so where that commit is tagged with it and unchanged; else it comes before the release: v0.1.0-dev.g59b5ab8e0c1f. Without
+# git there is still a name.
+RELEASE := $(shell cat VERSION)
+VERSION ?= $(shell git describe --tags --exact-match --dirty --match '$(RELEASE)' 2>/dev/null || { \
+  commit=$$(git describe --always --abbrev=12 --exclude '*' --dirty 2>/dev/null) && echo "$(RELEASE)-dev.g$$commit" || echo '$(RELEASE)-dev'; })
 LDFLAGS := -s -w -X main.version=$(VERSION)
 # What the image says it was made of, and when: the commit's own time, so that every build of it gives one digest.
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
@@ -54,7 +58,7 @@ help: ## Say what there is (this text)
 
 .PHONY: build
 build: ## Build bin/neighpin, static
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/neighpin ./plugin
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/neighpin ./plugin
 
 .PHONY: image
 image: ## Build the container image for amd64 and arm64, bin/image.tar, without an engine; IMAGE names it, PUSH=yes pushes it
@@ -69,6 +73,22 @@ image-docker: ## Build the same image with docker, for this machine; IMAGE names
 .PHONY: manifests
 manifests: ## Render deploy/install.yaml from the Helm chart
 	@cd e2e && $(GO) run ./cmd/manifests
+
+##@ Releasing
+
+RELEASED := $(CURDIR)/bin/release
+
+.PHONY: release
+release: ## Make the files of a release for amd64 and arm64 in bin/release: programs, modules, image, chart, checksums
+	@rm -rf $(RELEASED)
+	@cd e2e && $(GO) run ./cmd/release make -version '$(VERSION)' -revision '$(REVISION)' -out $(RELEASED)
+	@cd $(RELEASED) && cat SHA256SUMS && sha256sum --check --quiet SHA256SUMS
+
+# Run by the workflow release.yaml, which has the credentials; docs/release.md says what comes before it.
+.PHONY: publish
+publish: ## Push the image of bin/release, and make GitHub's release of its files, by gh; only where VERSION is tagged
+	@cd e2e && $(GO) run ./cmd/release push -version '$(VERSION)' -out $(RELEASED)
+	gh release create '$(VERSION)' --verify-tag --title 'neighpin $(VERSION)' --notes-file $(RELEASED)/NOTES.md $(RELEASED)/*
 
 ##@ Testing
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package manifests renders what stands in deploy/: the Helm chart by Helm itself, the kustomizations by kustomize's
-// own library, and from the chart the file deploy/install.yaml. Its tests compare the three.
+// own library, and from the chart the file deploy/install.yaml, all with the release of the file VERSION. Its tests compare
+// the three.
 package manifests
 
 import (
@@ -57,7 +58,11 @@ func (d Deploy) Path(name string) string { return filepath.Join(d.Root, name) }
 // Template renders the chart as Release in Namespace; args are more arguments of `helm template`. The error of values that
 // the chart refuses is what Helm prints.
 func (d Deploy) Template(ctx context.Context, args ...string) (string, error) {
-	return d.run(ctx, append([]string{"template", Release, d.Path(chartDir), "--namespace", Namespace}, args...)...)
+	return d.template(ctx, d.Path(chartDir), args...)
+}
+
+func (d Deploy) template(ctx context.Context, chart string, args ...string) (string, error) {
+	return d.run(ctx, append([]string{"template", Release, chart, "--namespace", Namespace}, args...)...)
 }
 
 // Lint runs `helm lint --strict` over the chart.
@@ -66,10 +71,16 @@ func (d Deploy) Lint(ctx context.Context, args ...string) (string, error) {
 }
 
 func (d Deploy) run(ctx context.Context, args ...string) (string, error) {
+	return d.runWith(ctx, nil, args...)
+}
+
+// runWith is run with further variables in Helm's environment.
+func (d Deploy) runWith(ctx context.Context, env []string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, d.Helm, args...)
 	// Neither plugins nor repositories nor the cluster of whoever runs this.
 	empty := filepath.Join(os.TempDir(), "neighpin-helm-has-none")
 	cmd.Env = []string{"HOME=" + empty, "HELM_PLUGINS=" + empty, "KUBECONFIG=" + empty, "PATH=" + os.Getenv("PATH")}
+	cmd.Env = append(cmd.Env, env...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -92,11 +103,16 @@ const installHead = `# SPDX-License-Identifier: Apache-2.0
 
 // Install is what deploy/install.yaml has to hold.
 func (d Deploy) Install(ctx context.Context) (string, error) {
+	return d.InstallOf(ctx, d.Path(chartDir))
+}
+
+// InstallOf is the same for a chart elsewhere, such as a package.
+func (d Deploy) InstallOf(ctx context.Context, chart string) (string, error) {
 	namespace, err := os.ReadFile(d.Path("deploy/base/namespace.yaml"))
 	if err != nil {
 		return "", fmt.Errorf("read the namespace's manifest: %w", err)
 	}
-	rendered, err := d.Template(ctx)
+	rendered, err := d.template(ctx, chart)
 	if err != nil {
 		return "", err
 	}
@@ -116,11 +132,13 @@ func (d Deploy) Install(ctx context.Context) (string, error) {
 
 // Generated is what is made from other files: the content of each, by its path in the checkout.
 func (d Deploy) Generated(ctx context.Context) (map[string]string, error) {
-	install, err := d.Install(ctx)
+	files, err := d.stamped()
 	if err != nil {
 		return nil, err
 	}
-	files := map[string]string{installDoc: install}
+	if files[installDoc], err = d.Install(ctx); err != nil {
+		return nil, err
+	}
 	// A chart is packaged without what stands beside it, and Helm has something to say about each symbolic link.
 	for _, name := range []string{"prometheusrule.yaml", "dashboard.json"} {
 		data, err := os.ReadFile(d.Path("deploy/observability/" + name))
@@ -132,12 +150,23 @@ func (d Deploy) Generated(ctx context.Context) (map[string]string, error) {
 	return files, nil
 }
 
-// Write makes the generated files.
+// Write makes the generated files: first those from which others are rendered.
 func (d Deploy) Write(ctx context.Context) error {
+	stamped, err := d.stamped()
+	if err != nil {
+		return err
+	}
+	if err := d.write(stamped); err != nil {
+		return err
+	}
 	files, err := d.Generated(ctx)
 	if err != nil {
 		return err
 	}
+	return d.write(files)
+}
+
+func (d Deploy) write(files map[string]string) error {
 	for name, text := range files {
 		if err := os.MkdirAll(filepath.Dir(d.Path(name)), 0o755); err != nil {
 			return err

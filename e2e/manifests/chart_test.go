@@ -178,13 +178,17 @@ func TestWithoutContainerdsSocket(t *testing.T) {
 
 func TestImageByTagOrDigest(t *testing.T) {
 	d := open(t)
+	version, err := d.Version()
+	if err != nil {
+		t.Fatal(err)
+	}
 	digest := "sha256:" + strings.Repeat("ab", 32)
 	for set, want := range map[string]string{
-		"image.pullPolicy=Never":               "ghcr.io/neighpin/neighpin:v0.1.0",
+		"image.pullPolicy=Never":               "ghcr.io/neighpin/neighpin:" + version,
 		"image.tag=v9":                         "ghcr.io/neighpin/neighpin:v9",
 		"image.digest=" + digest:               "ghcr.io/neighpin/neighpin@" + digest,
 		"image.tag=v9,image.digest=" + digest:  "ghcr.io/neighpin/neighpin:v9@" + digest,
-		"image.repository=registry:5000/n/pin": "registry:5000/n/pin:v0.1.0",
+		"image.repository=registry:5000/n/pin": "registry:5000/n/pin:" + version,
 	} {
 		if got := container(t, template(t, d, "--set", set)).Image; got != want {
 			t.Errorf("%s gives the image %s, want %s", set, got, want)

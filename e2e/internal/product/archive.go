@@ -6,15 +6,21 @@ import (
 	"archive/tar"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/neighpin/neighpin/e2e/internal/tarball"
 )
 
 // Archive writes the index as an archive that all engines read: an OCI image layout (containerd, podman, skopeo, Docker since
@@ -57,13 +63,52 @@ func Archive(to io.Writer, index v1.ImageIndex, tag name.Tag, native string) err
 	}
 	err = a.json("index.json", v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: []v1.Descriptor{{
 		MediaType: types.OCIImageIndex, Size: int64(len(raw)), Digest: top,
-		Annotations: map[string]string{"io.containerd.image.name": canonical(tag), "org.opencontainers.image.ref.name": tag.TagStr()},
+		Annotations: map[string]string{nameAnnotation: canonical(tag), "org.opencontainers.image.ref.name": tag.TagStr()},
 	}}})
 	if err != nil {
 		return err
 	}
 	return a.write(to)
 }
+
+// Unpack reads what Archive wrote: it extracts the archive into dir, an empty folder that must outlive the index, and returns the
+// index with the name that it was given.
+func Unpack(from io.Reader, dir string) (v1.ImageIndex, string, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, "", fmt.Errorf("unpack the archive: %w", err)
+	}
+	defer root.Close()
+	entries, err := tarball.Read(from)
+	if err != nil {
+		return nil, "", fmt.Errorf("unpack the archive: %w", err)
+	}
+	for _, entry := range entries {
+		if err := errors.Join(root.MkdirAll(filepath.Dir(entry.Header.Name), 0o755), root.WriteFile(entry.Header.Name, entry.Data, 0o644)); err != nil {
+			return nil, "", fmt.Errorf("unpack the archive: %w", err)
+		}
+	}
+	top, err := layout.ImageIndexFromPath(dir)
+	if err != nil {
+		return nil, "", fmt.Errorf("read the image layout: %w", err)
+	}
+	manifest, err := top.IndexManifest()
+	if err != nil {
+		return nil, "", fmt.Errorf("read the image layout: %w", err)
+	}
+	if len(manifest.Manifests) != 1 {
+		return nil, "", fmt.Errorf("read the image layout: it holds %d images, want one index", len(manifest.Manifests))
+	}
+	only := manifest.Manifests[0]
+	index, err := top.ImageIndex(only.Digest)
+	if err != nil {
+		return nil, "", fmt.Errorf("read the image layout: %w", err)
+	}
+	return index, only.Annotations[nameAnnotation], nil
+}
+
+// nameAnnotation is where containerd looks for an image's name in an archive.
+const nameAnnotation = "io.containerd.image.name"
 
 // canonical is the name as engines write it: Docker Hub's is docker.io to them.
 func canonical(tag name.Tag) string {

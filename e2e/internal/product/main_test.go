@@ -4,7 +4,6 @@ package product_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,13 +14,11 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/layout"
 
 	"github.com/neighpin/neighpin/e2e/internal/enclosure"
 	"github.com/neighpin/neighpin/e2e/internal/parts"
 	"github.com/neighpin/neighpin/e2e/internal/product"
 	"github.com/neighpin/neighpin/e2e/internal/setup"
-	"github.com/neighpin/neighpin/e2e/internal/tarball"
 	"github.com/neighpin/neighpin/e2e/kind"
 )
 
@@ -112,7 +109,7 @@ func runBuilder(ctx context.Context, checkout string, env []string, args ...stri
 	return nil
 }
 
-// layoutIn reads an archive as an OCI image layout, and the one index in it.
+// layoutIn reads an archive, in which there must be the one index.
 func layoutIn(t *testing.T, path string) v1.ImageIndex {
 	t.Helper()
 	file, err := os.Open(path)
@@ -120,31 +117,12 @@ func layoutIn(t *testing.T, path string) v1.ImageIndex {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	dir := t.TempDir()
-	entries, err := tarball.Read(file)
+	index, called, err := product.Unpack(file, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, entry := range entries {
-		target := filepath.Join(dir, filepath.FromSlash(entry.Header.Name))
-		if err := errors.Join(os.MkdirAll(filepath.Dir(target), 0o755), os.WriteFile(target, entry.Data, 0o600)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	top, err := layout.ImageIndexFromPath(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	manifest, err := top.IndexManifest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(manifest.Manifests) != 1 || manifest.Manifests[0].Annotations["io.containerd.image.name"] != reference {
-		t.Fatalf("the archive's index.json is %+v, want one entry that is called %s", manifest, reference)
-	}
-	index, err := top.ImageIndex(manifest.Manifests[0].Digest)
-	if err != nil {
-		t.Fatal(err)
+	if called != reference {
+		t.Fatalf("the archive's image is called %q, want %q", called, reference)
 	}
 	return index
 }

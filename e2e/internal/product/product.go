@@ -46,31 +46,41 @@ type Options struct {
 
 // Build builds the image of each architecture and returns their index. What the compiler has to say goes to progress.
 func Build(ctx context.Context, progress io.Writer, o Options) (v1.ImageIndex, error) {
-	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	roots := map[string]fs.FS{}
 	for _, arch := range o.Architectures {
-		built, err := buildOne(ctx, progress, o, arch)
+		scratch, err := os.MkdirTemp("", "neighpin-image-")
 		if err != nil {
+			return nil, fmt.Errorf("make a folder: %w", err)
+		}
+		defer os.RemoveAll(scratch)
+		if err := Files(ctx, progress, o, arch, scratch); err != nil {
 			return nil, fmt.Errorf("build the image for %s: %w", arch, err)
 		}
+		roots[arch] = os.DirFS(scratch)
+	}
+	return Pack(o, roots)
+}
+
+// Pack makes the image of each architecture of its root folder, which Files has made, and returns their index. The folders are
+// read before it returns.
+func Pack(o Options, roots map[string]fs.FS) (v1.ImageIndex, error) {
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for _, arch := range o.Architectures {
+		packed, err := packOne(o, arch, roots[arch])
+		if err != nil {
+			return nil, fmt.Errorf("pack the image for %s: %w", arch, err)
+		}
 		index = mutate.AppendManifests(index, mutate.IndexAddendum{
-			Add:        built,
+			Add:        packed,
 			Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}},
 		})
 	}
 	return index, nil
 }
 
-func buildOne(ctx context.Context, progress io.Writer, o Options, arch string) (v1.Image, error) {
-	scratch, err := os.MkdirTemp("", "neighpin-image-")
-	if err != nil {
-		return nil, fmt.Errorf("make a folder: %w", err)
-	}
-	defer os.RemoveAll(scratch)
-	if err := Files(ctx, progress, o, arch, scratch); err != nil {
-		return nil, err
-	}
+func packOne(o Options, arch string, root fs.FS) (v1.Image, error) {
 	var archive bytes.Buffer
-	if err := writeTar(&archive, os.DirFS(scratch), o.Date); err != nil {
+	if err := WriteTar(&archive, root, "", o.Date); err != nil {
 		return nil, err
 	}
 	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
@@ -132,8 +142,9 @@ func Files(ctx context.Context, progress io.Writer, o Options, arch, dir string)
 	return nil
 }
 
-// writeTar writes the files in the order of their names. Owners are root, modes are the files' own.
-func writeTar(to io.Writer, files fs.FS, date time.Time) error {
+// WriteTar writes the files in the order of their names, below folder, which ends in a slash or is empty. Owners are root, times are
+// date, modes are the files' own.
+func WriteTar(to io.Writer, files fs.FS, folder string, date time.Time) error {
 	writer := tar.NewWriter(to)
 	err := fs.WalkDir(files, ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || path == "." {
@@ -143,9 +154,9 @@ func writeTar(to io.Writer, files fs.FS, date time.Time) error {
 		if err != nil {
 			return err
 		}
-		header := &tar.Header{Typeflag: tar.TypeReg, Name: path, Mode: int64(info.Mode().Perm()), ModTime: date}
+		header := &tar.Header{Typeflag: tar.TypeReg, Name: folder + path, Mode: int64(info.Mode().Perm()), ModTime: date}
 		if entry.IsDir() {
-			header.Typeflag, header.Name = tar.TypeDir, path+"/"
+			header.Typeflag, header.Name = tar.TypeDir, header.Name+"/"
 			return writer.WriteHeader(header)
 		}
 		content, err := fs.ReadFile(files, path)
@@ -160,7 +171,7 @@ func writeTar(to io.Writer, files fs.FS, date time.Time) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("pack the image's files: %w", err)
+		return fmt.Errorf("pack files: %w", err)
 	}
 	return writer.Close()
 }

@@ -82,6 +82,14 @@ func Bench(ctx context.Context, progress io.Writer) error {
 	return install(ctx, progress, benches[:])
 }
 
+// emulators run programs of the architectures that the machine is not of.
+var emulators = [...]debian{{"qemu-aarch64", "qemu-user"}, {"qemu-x86_64", "qemu-user"}}
+
+// Emulators installs qemu's user mode, if it is missing: qemu-aarch64 and qemu-x86_64 run one program each.
+func Emulators(ctx context.Context, progress io.Writer) error {
+	return install(ctx, progress, emulators[:])
+}
+
 // Distribution installs the packages whose programs are missing, with apt-get.
 func Distribution(ctx context.Context, progress io.Writer) error {
 	return install(ctx, progress, packages[:])

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package tarball reads small archives whole, for tests that look into them.
+// Package tarball reads small archives whole.
 package tarball
 
 import (
