@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -34,7 +35,9 @@ const (
 
 // documented gives each command what its manual says.
 func documented(root *cobra.Command) *cobra.Command {
-	all := manuals()
+	all := daemonManuals()
+	maps.Copy(all, namespaceManuals())
+	maps.Copy(all, ociManuals())
 	for _, cmd := range root.Commands() {
 		m := all[cmd.Name()]
 		cmd.Example = lines(m.examples)
@@ -86,13 +89,20 @@ func (m manual) exitCodes() string {
 	return lines(codes)
 }
 
-// manuals are those of the commands, by name.
-func manuals() map[string]manual {
-	records := entry{config.DefaultStateDir + "/sandboxes/ID.json", "the record of a sandbox"}
-	socket := entry{config.DefaultStateDir + "/neighpin.sock", "where the daemon answers"}
+// The files that several commands use.
+func recordFile() entry {
+	return entry{config.DefaultStateDir + "/sandboxes/ID.json", "the record of a sandbox"}
+}
+
+func socketFile() entry {
+	return entry{config.DefaultStateDir + "/neighpin.sock", "where the daemon answers"}
+}
+
+// daemonManuals are those that run the daemon, ask it, or go by its configuration, by name.
+func daemonManuals() map[string]manual {
+	records := recordFile()
+	socket := socketFile()
 	daemons := entry{"/etc/neighpin/neighpin.yaml", "the configuration in the DaemonSet's container; elsewhere what --config names"}
-	runtimes := entry{config.RuntimeFile, "the configuration; " + config.RuntimeEnv + " names another"}
-	cni := "/var/run/netns/cni-1"
 	return map[string]manual{
 		"plugin": {
 			files:    []entry{daemons, records, socket},
@@ -133,6 +143,15 @@ func manuals() map[string]manual {
 			examples: []entry{{"neighpin config --handlers 'runsc*,kata*'", "what that flag makes of the defaults"}},
 			see:      []string{"neighpin plugin", "docs/configuration.md"},
 		},
+		"version": {examples: []entry{{"neighpin version -o json", "for scripts"}}},
+	}
+}
+
+// namespaceManuals are those that do by hand what the daemon does, and look at the host, by name.
+func namespaceManuals() map[string]manual {
+	records := recordFile()
+	cni := "/var/run/netns/cni-1"
+	return map[string]manual{
 		"inspect": {
 			files:    []entry{records},
 			examples: []entry{{"neighpin inspect --netns " + cni, "what would be pinned, and why not"}},
@@ -160,6 +179,14 @@ func manuals() map[string]manual {
 			examples: []entry{{"neighpin host-state", "for the addresses of all recorded sandboxes"}, {"neighpin host-state --ip 10.88.0.7 --clean", "for one address, and remove it"}},
 			see:      []string{"docs/host-state.md"},
 		},
+	}
+}
+
+// ociManuals are those that an engine or a runtime calls, by name.
+func ociManuals() map[string]manual {
+	records := recordFile()
+	runtimes := entry{config.RuntimeFile, "the configuration; " + config.RuntimeEnv + " names another"}
+	return map[string]manual{
 		"runtime": {
 			exit:     "that of the runtime that it becomes; 1 where there is none or the container is refused",
 			files:    []entry{runtimes, records},
@@ -171,6 +198,5 @@ func manuals() map[string]manual {
 			files: []entry{runtimes, records},
 			see:   []string{"neighpin runtime", "docs/oci.md"},
 		},
-		"version": {examples: []entry{{"neighpin version -o json", "for scripts"}}},
 	}
 }

@@ -59,7 +59,7 @@ func reference(t *testing.T, root *cobra.Command) string {
 		name := cmd.CommandPath()
 		fmt.Fprintf(&out, "- [%s](#%s): %s\n", name, strings.ReplaceAll(name, " ", "-"), lowered(cmd.Short))
 		if cmd.Name() != "completion" && cmd.Annotations[manualExit] == "" {
-			t.Errorf("%s has no manual: add one to manuals", name)
+			t.Errorf("%s has no manual: add one in manual.go", name)
 		}
 		describe(&pages, cmd)
 	}
