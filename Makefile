@@ -93,7 +93,8 @@ publish: ## Push the image of bin/release, and make GitHub's release of its file
 ##@ Testing
 
 .PHONY: demo
-demo: ## Show a gVisor pod without neighpin, then one with it (as root)
+demo: root-only ## Show a gVisor pod without neighpin, then one with it (as root)
+	@echo "Compiling the demo itself (a minute or more, in silence, where Go's cache is empty)"
 	@cd e2e && $(GO) run ./cmd/demo
 
 .PHONY: test
@@ -188,7 +189,7 @@ clean: ## Remove bin/; the cache of built parts stays
 
 .PHONY: root-only
 root-only:
-	@[ "$$(id -u)" = 0 ] || { echo "these tests make network namespaces and run containers: run make as root" >&2; exit 1; }
+	@[ "$$(id -u)" = 0 ] || { echo "this makes network namespaces and runs containers: run make as root" >&2; exit 1; }
 
 bin/testreport: $(wildcard internal/cmd/testreport/*.go)
 	@$(GO) build -o $@ ./internal/cmd/testreport

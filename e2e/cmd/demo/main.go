@@ -16,6 +16,7 @@ import (
 
 	"github.com/neighpin/neighpin/e2e/internal/enclosure"
 	"github.com/neighpin/neighpin/e2e/internal/node"
+	"github.com/neighpin/neighpin/e2e/internal/parts"
 	"github.com/neighpin/neighpin/e2e/internal/setup"
 )
 
@@ -25,7 +26,14 @@ func main() {
 
 // prepare builds what is missing, outside the enclosure.
 func prepare(ctx context.Context) ([]string, error) {
-	stage{out: os.Stdout, color: colorful()}.title("Building what is missing (minutes on the first run, then cached)")
+	cache, err := parts.Cache()
+	if err != nil {
+		return nil, err
+	}
+	s := stage{out: os.Stdout, color: colorful()}
+	s.title("Getting ready what is missing: containerd, gVisor, CNI plugins, neighpin")
+	s.say("The first run compiles them from their Go modules: about seven minutes of processor time, and 3 GiB with Go's own caches.")
+	s.say("Later runs find them in %s, and so does one that was interrupted.", cache)
 	programs, err := setup.All(ctx, os.Stdout, setup.Newest)
 	if err != nil {
 		return nil, err
@@ -39,7 +47,7 @@ func inside() int {
 	s := stage{out: os.Stdout, color: colorful()}
 	if err := play(ctx, s); err != nil {
 		if ctx.Err() != nil {
-			fmt.Fprintln(os.Stderr, "\ninterrupted; everything is taken away")
+			fmt.Fprintln(os.Stderr, "\ndemo: interrupted; what it had started is taken away")
 			return 130
 		}
 		fmt.Fprintln(os.Stderr, "\ndemo:", err)
@@ -63,7 +71,7 @@ func play(ctx context.Context, s stage) (err error) {
 		s.title("Cleaning up")
 		err = errors.Join(err, n.Close(context.WithoutCancel(ctx)))
 		if err == nil {
-			s.say("pods, containerd and namespaces are gone; nothing on the machine was changed")
+			s.say("pods, containerd and namespaces are gone; what stays is the cache and what apt-get had to install, if anything")
 		}
 	}()
 	a := act{stage: s, node: n}

@@ -40,6 +40,9 @@ const (
 	roleInit   = "init"
 	roleInside = "inside"
 
+	// exitInterrupted is the exit code of a program that SIGINT ended.
+	exitInterrupted = 128 + int(syscall.SIGINT)
+
 	// hurry spares binaries with the race detector a second of sleep at the end of every role. Races are
 	// reported all the same. A GORACE of the user's own comes after it and wins.
 	hurry = "GORACE=atexit_sleep_ms=0"
@@ -100,7 +103,11 @@ func outer(prepare func(context.Context) ([]string, error)) (int, error) {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	env, err := prepare(ctx)
+	interrupted := ctx.Err() != nil
 	stop()
+	if err != nil && interrupted {
+		return exitInterrupted, errors.New("interrupted while getting ready: what was finished is in the cache, and the next run goes on from there")
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -47,14 +47,14 @@ func (b *Builder) run(ctx context.Context, c command) error {
 	var state progress
 	var reading sync.WaitGroup
 	reading.Go(func() { state.read(reader) })
-	stop := make(chan struct{})
+	ended := make(chan error, 1)
 	var reporting sync.WaitGroup
-	reporting.Go(func() { b.report(c.label, &state, stop) })
+	reporting.Go(func() { b.report(c.label, &state, ended) })
 
 	err := cmd.Run()
 	writer.Close()
 	reading.Wait()
-	close(stop)
+	ended <- err
 	reporting.Wait()
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -65,20 +65,18 @@ func (b *Builder) run(ctx context.Context, c command) error {
 	return nil
 }
 
-// report writes a line per interval, and one at the end if there was such a line.
-func (b *Builder) report(label string, state *progress, stop <-chan struct{}) {
+// report writes a line per interval until the command has ended, and one more if there was such a line and all went well.
+func (b *Builder) report(label string, state *progress, ended <-chan error) {
 	start := time.Now()
 	ticker := time.NewTicker(b.interval)
 	defer ticker.Stop()
 	for reported := false; ; reported = true {
 		select {
 		case <-ticker.C:
-			packages, last := state.now()
-			fmt.Fprintf(b.progress, "%s: building, %s, %d packages, now %s\n", label, since(start), packages, last)
-		case <-stop:
-			if reported {
-				packages, _ := state.now()
-				fmt.Fprintf(b.progress, "%s: built, %s, %d packages\n", label, since(start), packages)
+			fmt.Fprintf(b.progress, "%s: %s, %s\n", label, since(start), state.now())
+		case err := <-ended:
+			if reported && err == nil {
+				fmt.Fprintf(b.progress, "%s: done, %s\n", label, since(start))
 			}
 			return
 		}
@@ -90,10 +88,14 @@ func since(start time.Time) time.Duration { return time.Since(start).Round(time.
 // keptComplaints is how many lines that name no package an error quotes: the last ones matter.
 const keptComplaints = 20
 
+// downloading begins the line by which the Go command tells of a module.
+const downloading = "go: downloading "
+
 // progress is how far a build has come.
 type progress struct {
 	mu       sync.Mutex
-	packages int
+	modules  int // downloaded
+	packages int // compiled, or being compiled
 	last     string
 	other    []string
 }
@@ -113,8 +115,9 @@ func (p *progress) line(line string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case strings.HasPrefix(line, "go: downloading "):
-		p.last = strings.TrimPrefix(line, "go: ")
+	case strings.HasPrefix(line, downloading):
+		p.modules++
+		p.last = strings.TrimPrefix(line, downloading)
 	case !strings.ContainsAny(line, " \t:#") && line != "":
 		p.packages++
 		p.last = line
@@ -126,10 +129,17 @@ func (p *progress) line(line string) {
 	}
 }
 
-func (p *progress) now() (packages int, last string) {
+// now is what the Go command is at. Of linking it says nothing, which comes last and takes its time.
+func (p *progress) now() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.packages, p.last
+	switch {
+	case p.packages > 0:
+		return fmt.Sprintf("%d packages compiled, last %s", p.packages, p.last)
+	case p.modules > 0:
+		return fmt.Sprintf("%d modules downloaded, last %s", p.modules, p.last)
+	}
+	return "looking at what there is"
 }
 
 func (p *progress) complaints() string {
