@@ -21,6 +21,7 @@ import (
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/preflight"
 	"github.com/neighpin/neighpin/pkg/record"
+	"github.com/neighpin/neighpin/pkg/view"
 )
 
 // Every byte but a few may stand in a link's name, and whoever owns a pod's namespace gives it: no form of output hands
@@ -36,9 +37,9 @@ func TestNoNameReachesTheTerminalAsACommand(t *testing.T) {
 		History: []record.Moment{{What: record.Kind(evil), Text: evil}},
 	}
 	story := Story{
-		Record: rec, Unread: []string{evil}, Ends: []neighbor.ShownLink{{Name: evil, Kind: evil}},
-		Now: &Present{Skipped: rec.Skipped, Contents: neighbor.Contents{
-			Routes: []neighbor.ShownRoute{{Dev: evil}}, Neighbors: []neighbor.ShownEntry{{Dev: evil}},
+		Record: rec, Unread: []string{evil}, Ends: []view.Link{{Name: evil, Kind: evil}},
+		Now: &Present{Skipped: rec.Skipped, Contents: view.Contents{
+			Routes: []view.Route{{Dev: evil}}, Neighbors: []view.Entry{{Dev: evil}},
 		}},
 	}
 	var table bytes.Buffer

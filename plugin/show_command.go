@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
 	"github.com/neighpin/neighpin/pkg/record"
+	"github.com/neighpin/neighpin/pkg/view"
 )
 
 // maxShown bounds what is read of a namespace, of each kind.
@@ -33,14 +35,14 @@ type Story struct {
 	// Now is what the namespace holds at this moment, and what would be pinned.
 	Now *Present `json:"now,omitempty"`
 	// Ends are the links' other ends on the host.
-	Ends []neighbor.ShownLink `json:"ends,omitempty"`
+	Ends []view.Link `json:"ends,omitempty"`
 	// Unread is what could not be looked at, with the reason.
 	Unread []string `json:"unread,omitempty"`
 }
 
 // Present is the namespace as it is.
 type Present struct {
-	neighbor.Contents
+	view.Contents
 	// HandedOver tells that a runtime has taken addresses and routes.
 	HandedOver bool `json:"handedOver,omitempty"`
 	// Resolved and Skipped are what neighpin would pin now, and what not.
@@ -165,8 +167,12 @@ func present(ctx context.Context, host *netns.Host, rec record.Record) (*Present
 		return nil, fmt.Errorf("namespace %s is another one now: cookie %d, recorded %d", rec.NetNS.Path, table.Cookie(), rec.NetNS.Cookie)
 	}
 	now := &Present{Resolved: []neighbor.Neighbor{}, Skipped: []neighbor.Skipped{}}
-	if now.Contents, err = table.Contents(ctx, maxShown); err != nil {
+	var cookie uint64
+	if now.Contents, cookie, err = view.Namespace(ctx, host, rec.NetNS.Path, maxShown); err != nil {
 		return nil, err
+	}
+	if cookie != table.Cookie() {
+		return nil, fmt.Errorf("namespace %s became another one while it was read", rec.NetNS.Path)
 	}
 	found, err := table.Resolve(ctx, neighbor.Query{Known: rec.Neighbors, Limit: maxByHand, Running: rec.Phase == record.Started})
 	if err != nil {
@@ -178,30 +184,11 @@ func present(ctx context.Context, host *netns.Host, rec record.Record) (*Present
 }
 
 // endsOf reads the other ends of the sandbox's links, in the host's namespace.
-func endsOf(ctx context.Context, rec record.Record) ([]neighbor.ShownLink, error) {
+func endsOf(ctx context.Context, rec record.Record) ([]view.Link, error) {
 	if len(rec.Ends) == 0 {
 		return nil, nil
 	}
-	self, err := netns.Self()
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = self.Close() }()
-	table, err := neighbor.Open(self)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = table.Close() }()
-	var links []neighbor.ShownLink
-	var errs []error
-	for _, index := range rec.Ends {
-		l, err := table.Link(ctx, index)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		links = append(links, l)
-	}
-	slices.SortFunc(links, func(a, b neighbor.ShownLink) int { return a.Index - b.Index })
-	return links, errors.Join(errs...)
+	links, err := view.Links(ctx, slices.Collect(maps.Values(rec.Ends)))
+	slices.SortFunc(links, func(a, b view.Link) int { return a.Index - b.Index })
+	return links, err
 }

@@ -119,7 +119,7 @@ func printHost(w io.Writer, story Story) {
 	if len(story.Ends) > 0 {
 		fmt.Fprintln(w, "\nOther ends of its links, on the host:\n  LINK\tNUMBER\tKIND\tLLADDR\tUP\tPORT OF")
 		for _, l := range story.Ends {
-			fmt.Fprintf(w, "  %s\t%d\t%s\t%s\t%t\t%s\n", quoteOdd(l.Name), l.Index, orNone(quoteOdd(l.Kind)), orNone(string(l.LLAddr)), l.Up, number(l.Master))
+			fmt.Fprintf(w, "  %s\t%d\t%s\t%s\t%t\t%s\n", quoteOdd(l.Name), l.Index, orNone(quoteOdd(l.Kind)), orNone(l.LLAddr), l.Up, number(l.Master))
 		}
 	}
 	if rec.HostState != nil {
@@ -180,7 +180,7 @@ func printPresent(w io.Writer, now *Present) {
 			if e.Protocol == neighbor.Protocol {
 				by = "neighpin, by its mark"
 			}
-			fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\n", e.Dst, quoteOdd(e.Dev), orNone(string(e.LLAddr)), strings.Join(e.State, ","), by)
+			fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\n", e.Dst, quoteOdd(e.Dev), orNone(e.LLAddr), strings.Join(e.State, ","), by)
 		}
 	}
 	if now.Cut {

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 )
 
@@ -95,12 +96,12 @@ func Clean(ctx context.Context, addresses []Address) (report Report, err error) 
 
 // survey is one look at the host.
 type survey struct {
-	host      *neighbor.Host
+	host      *host
 	addresses []Address
 	ips       []netip.Addr
-	links     map[int]neighbor.HostLink
-	entries   []neighbor.HostEntry // as Report.Finds of kind neighbor
-	rules     []rule               // as Report.Finds of kind rule
+	links     map[int]rtnetlink.Link
+	entries   []rtnetlink.Entry // as Report.Finds of kind neighbor
+	rules     []rule            // as Report.Finds of kind rule
 	report    Report
 }
 
@@ -115,12 +116,12 @@ func work(ctx context.Context, addresses []Address, clean bool) (Report, error) 
 	if len(s.ips) == 0 {
 		return s.report, nil
 	}
-	host, err := neighbor.OpenHost()
+	h, err := openHost()
 	if err != nil {
 		return Report{}, err
 	}
-	defer func() { _ = host.Close() }()
-	s.host = host
+	defer h.close()
+	s.host = h
 	filter, generation, all, err := s.read(ctx)
 	if err != nil {
 		return Report{}, err
@@ -139,13 +140,13 @@ func work(ctx context.Context, addresses []Address, clean bool) (Report, error) 
 
 // read reads the host's state. filter is nil where the kernel has no nftables.
 func (s *survey) read(ctx context.Context) (filter *netfilter, generation []byte, all []rule, err error) {
-	if s.entries, err = s.host.Entries(ctx, s.ips); err != nil {
+	if s.entries, err = s.host.entries(ctx, s.ips); err != nil {
 		return nil, nil, nil, err
 	}
 	// Links tell what an entry means. The host has one or two for each pod, and this is
 	// done for each that starts, of which most have no entry: then nobody asks.
 	if len(s.entries) > 0 {
-		if s.links, err = s.host.Links(ctx); err != nil {
+		if s.links, err = s.host.links(ctx); err != nil {
 			return nil, nil, nil, err
 		}
 	}
@@ -192,7 +193,7 @@ func (s *survey) judge(ctx context.Context, all []rule) error {
 	}
 	var macs []neighbor.HardwareAddr
 	for _, e := range entries {
-		macs = append(macs, e.LLAddr)
+		macs = append(macs, macOf(e))
 	}
 	var rules []rule
 	for _, r := range all {
@@ -204,7 +205,7 @@ func (s *survey) judge(ctx context.Context, all []rule) error {
 	if len(macs) == 0 {
 		return nil
 	}
-	claims, err := s.host.Claims(ctx, macs)
+	claims, err := s.host.claims(ctx, macs)
 	if err != nil {
 		return err
 	}
@@ -213,7 +214,7 @@ func (s *survey) judge(ctx context.Context, all []rule) error {
 			claims[mac] = "a rule for frames to it"
 		}
 	}
-	entries = slices.DeleteFunc(entries, func(e neighbor.HostEntry) bool { return claims[e.LLAddr] != "" })
+	entries = slices.DeleteFunc(entries, func(e rtnetlink.Entry) bool { return claims[macOf(e)] != "" })
 	rules = slices.DeleteFunc(rules, func(r rule) bool {
 		return slices.ContainsFunc(r.gives, func(mac neighbor.HardwareAddr) bool { return claims[mac] != "" })
 	})
@@ -244,16 +245,16 @@ func (s *survey) about(r rule) bool {
 // suspects are the entries that are not the pod's: on the link over which the host
 // reaches the address, if that leads to the pod, any; on other links permanent ones
 // where nobody beyond this host can be.
-func (s *survey) suspects(ctx context.Context) (list []neighbor.HostEntry, err error) {
+func (s *survey) suspects(ctx context.Context) (list []rtnetlink.Entry, err error) {
 	ways := make(map[netip.Addr]int)
 	for _, e := range s.entries {
 		if _, known := ways[e.Dst]; !known {
-			if ways[e.Dst], err = s.host.RouteTo(ctx, e.Dst); err != nil {
+			if ways[e.Dst], err = s.host.routeTo(ctx, e.Dst); err != nil {
 				return nil, err
 			}
 		}
 		onTheWay := ways[e.Dst] == e.Index && s.leadsTo(e.Dst, e.Index)
-		if !s.is(e.Dst, e.LLAddr) && (onTheWay || e.Permanent() && s.closed(e.Index)) {
+		if !s.is(e.Dst, macOf(e)) && (onTheWay || e.Permanent() && s.closed(e.Index)) {
 			list = append(list, e)
 		}
 	}
@@ -269,7 +270,7 @@ func (s *survey) leadsTo(ip netip.Addr, index int) bool {
 			return false
 		}
 		master := s.links[a.End].Master
-		return a.End == index || master != 0 && (master == index || l.Near && l.Other == master || l.Pair() && l.Near && s.links[l.Other].Master == master)
+		return a.End == index || master != 0 && (master == index || !l.HasNSID && l.Other == master || l.Pair() && !l.HasNSID && s.links[l.Other].Master == master)
 	})
 }
 
@@ -277,7 +278,7 @@ func (s *survey) leadsTo(ip netip.Addr, index int) bool {
 // all of whose ports are ends of pairs or of virtual machines.
 func (s *survey) closed(index int) bool {
 	l := s.links[index]
-	if l.Kind != "bridge" {
+	if l.Kind != rtnetlink.KindBridge {
 		return l.Pair() && l.Master == 0
 	}
 	for _, port := range s.links {
@@ -288,13 +289,13 @@ func (s *survey) closed(index int) bool {
 	return true
 }
 
-func (s *survey) entryFind(e neighbor.HostEntry) Find {
-	f := Find{Kind: KindNeighbor, Dst: e.Dst, LLAddr: e.LLAddr, Dev: s.links[e.Index].Name, State: e.State, Protocol: e.Protocol}
+func (s *survey) entryFind(e rtnetlink.Entry) Find {
+	f := Find{Kind: KindNeighbor, Dst: e.Dst, LLAddr: macOf(e), Dev: s.links[e.Index].Name, State: e.States(), Protocol: e.Protocol}
 	state := "stale"
 	if e.Permanent() {
 		state = "permanent"
 	}
-	f.Restore = fmt.Sprintf("ip neighbor replace %s lladdr %s dev %s nud %s", e.Dst, e.LLAddr, shell(f.Dev), state)
+	f.Restore = fmt.Sprintf("ip neighbor replace %s lladdr %s dev %s nud %s", e.Dst, macOf(e), shell(f.Dev), state)
 	if e.Protocol != 0 {
 		f.Restore += fmt.Sprintf(" protocol %d", e.Protocol)
 	}
@@ -344,7 +345,7 @@ func (s *survey) clean(ctx context.Context, filter *netfilter, generation []byte
 			f.Removed = f.Keeps == ""
 			continue
 		}
-		removed, err := s.host.Remove(ctx, s.entries[i]) // entries come first
+		removed, err := s.host.remove(ctx, s.entries[i]) // entries come first
 		if err != nil {
 			errs = append(errs, fmt.Errorf("remove %s: %w", f, err))
 		}

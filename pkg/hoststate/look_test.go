@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/neighpin/neighpin/pkg/neighbor"
 )
 
 // leave plants what an old CNI's deletion that never ran leaves behind.
@@ -267,17 +265,17 @@ func TestOnlyEntriesThatAreAsTheyWereAreRemoved(t *testing.T) {
 	n := newNode(t)
 	_, addresses := n.pod("veth5", podIP)
 	n.IP("neighbor replace " + podIP + " lladdr " + dead + " dev cni0 nud permanent")
-	host, err := neighbor.OpenHost()
+	host, err := openHost()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer host.Close()
-	entries, err := host.Entries(t.Context(), []netip.Addr{addresses[0].Addr})
+	defer host.close()
+	entries, err := host.entries(t.Context(), []netip.Addr{addresses[0].Addr})
 	if err != nil || len(entries) != 1 {
 		t.Fatal(entries, err)
 	}
 	n.IP("neighbor replace " + podIP + " lladdr 02:00:00:00:00:77 dev cni0 nud permanent")
-	if removed, err := host.Remove(t.Context(), entries[0]); removed || err != nil {
+	if removed, err := host.remove(t.Context(), entries[0]); removed || err != nil {
 		t.Errorf("removed %t, %v, an entry that somebody has corrected", removed, err)
 	}
 }

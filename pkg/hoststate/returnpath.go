@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
 )
@@ -32,12 +33,12 @@ type Entry struct {
 // entries that it returned before for the same pod; those that are not of the pod's
 // addresses any more are removed.
 func SetReturnPath(ctx context.Context, addresses []Address, known []Entry) (entries []Entry, err error) {
-	host, err := neighbor.OpenHost()
+	h, err := openHost()
 	if err != nil {
 		return known, fmt.Errorf("set the way back: %w", err)
 	}
-	defer func() { _ = host.Close() }()
-	links, err := host.Links(ctx)
+	defer h.close()
+	links, err := h.links(ctx)
 	if err != nil {
 		return known, fmt.Errorf("set the way back: %w", err)
 	}
@@ -45,14 +46,14 @@ func SetReturnPath(ctx context.Context, addresses []Address, known []Entry) (ent
 	for _, a := range addresses {
 		ips = append(ips, a.Addr)
 	}
-	standing, err := host.Entries(ctx, ips)
+	standing, err := h.entries(ctx, ips)
 	if err != nil {
 		return known, fmt.Errorf("set the way back: %w", err)
 	}
 	var wanted []Entry
 	for _, a := range addresses {
 		end, ok := links[a.End]
-		if !ok || !end.Pair() || end.Near || end.Master != 0 && links[end.Master].Kind != "vrf" || !a.LLAddr.IsUnicast() {
+		if !ok || !end.Pair() || !end.HasNSID || end.Master != 0 && links[end.Master].Kind != rtnetlink.KindVRF || !a.LLAddr.IsUnicast() {
 			continue
 		}
 		wanted = append(wanted, Entry{Dst: a.Addr, Dev: end.Name, Index: end.Index, LLAddr: a.LLAddr, Source: neighbor.SourcePeer})
@@ -82,9 +83,9 @@ func SetReturnPath(ctx context.Context, addresses []Address, known []Entry) (ent
 }
 
 // foreign tells whether somebody else's permanent entry says what is wanted.
-func foreign(standing []neighbor.HostEntry, w Entry) bool {
-	return slices.ContainsFunc(standing, func(e neighbor.HostEntry) bool {
-		return e.Dst == w.Dst && e.Index == w.Index && e.Permanent() && e.LLAddr == w.LLAddr && e.Protocol != neighbor.Protocol
+func foreign(standing []rtnetlink.Entry, w Entry) bool {
+	return slices.ContainsFunc(standing, func(e rtnetlink.Entry) bool {
+		return e.Dst == w.Dst && e.Index == w.Index && e.Permanent() && macOf(e) == w.LLAddr && e.Protocol != neighbor.Protocol
 	})
 }
 
@@ -108,12 +109,12 @@ func ReleaseReturnPath(ctx context.Context, entries []Entry) (released []Entry, 
 	if len(ours) == 0 {
 		return nil, nil
 	}
-	host, err := neighbor.OpenHost()
+	h, err := openHost()
 	if err != nil {
 		return nil, fmt.Errorf("take the way back away: %w", err)
 	}
-	defer func() { _ = host.Close() }()
-	links, err := host.Links(ctx)
+	defer h.close()
+	links, err := h.links(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("take the way back away: %w", err)
 	}

@@ -8,6 +8,9 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/neighpin/neighpin/pkg/internal/plain"
+	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 )
 
 // Address is an IP address of a sandbox.
@@ -29,37 +32,33 @@ type Address struct {
 func (t *Table) Addresses(ctx context.Context, limit int) ([]Address, error) {
 	host, err := t.hostNumber(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read addresses of %s: %w", printable(t.path), err)
+		return nil, fmt.Errorf("read addresses of %s: %w", plain.Text(t.path), err)
 	}
-	links := make(map[int]link)
-	err = t.conn.dump(ctx, linksRequest(nsidNone), func() { clear(links) }, func(body []byte) error {
-		l, err := parseLink(body)
-		if err == nil && len(links) < limit && !l.loopback() && !l.noARP() && l.lladdr.IsUnicast() && isPlain(l.name) {
-			links[l.index] = l
+	links := make(map[int]rtnetlink.Link)
+	err = t.conn.Links(ctx, rtnetlink.NSIDNone, func() { clear(links) }, func(l rtnetlink.Link) {
+		if len(links) < limit && !l.Loopback() && !l.NoARP() && HardwareAddr(l.LLAddr).IsUnicast() && plain.Is(l.Name) {
+			links[l.Index] = l
 		}
-		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read links of %s: %w", printable(t.path), err)
+		return nil, fmt.Errorf("read links of %s: %w", plain.Text(t.path), err)
 	}
 	var list []Address
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		before := list
-		err = t.conn.dump(ctx, addrsRequest(family, 0, nsidNone), func() { list = before }, func(body []byte) error {
-			a, err := parseAddr(body)
-			l, ok := links[a.index]
-			if err != nil || !ok || len(list) >= limit || a.flags&unix.IFA_F_DADFAILED != 0 || !isTarget(a.ip) {
-				return err
+		err = t.conn.Addrs(ctx, family, 0, rtnetlink.NSIDNone, func() { list = before }, func(a rtnetlink.Addr) {
+			l, ok := links[a.Index]
+			if !ok || len(list) >= limit || a.Taken() || !isTarget(a.IP) {
+				return
 			}
-			address := Address{Addr: a.ip, Dev: l.name, LLAddr: l.lladdr}
-			if host != nsidNone && l.hasNSID && l.nsid == host && (l.kind == kindVeth || l.kind == kindNetkit) {
-				address.End = l.other
+			address := Address{Addr: a.IP, Dev: l.Name, LLAddr: HardwareAddr(l.LLAddr)}
+			if host != rtnetlink.NSIDNone && l.HasNSID && l.NSID == host && l.Pair() {
+				address.End = l.Other
 			}
 			list = append(list, address)
-			return nil
 		})
 		if err != nil {
-			return nil, fmt.Errorf("read addresses of %s: %w", printable(t.path), err)
+			return nil, fmt.Errorf("read addresses of %s: %w", plain.Text(t.path), err)
 		}
 	}
 	return list, nil

@@ -9,6 +9,9 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/neighpin/neighpin/pkg/internal/plain"
+	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 )
 
 // Ask is a question that Probe puts on the wire.
@@ -28,28 +31,25 @@ type Ask struct {
 const sourcesAtMost = 64
 
 // askInstead notes a question for a gateway that was skipped, if one could help.
-func (r *resolver) askInstead(ctx context.Context, k key, l link, reason Reason) error {
-	if !reason.Learnable() || !l.lladdr.IsUnicast() {
+func (r *resolver) askInstead(ctx context.Context, k key, l rtnetlink.Link, reason Reason) error {
+	if !reason.Learnable() || !HardwareAddr(l.LLAddr).IsUnicast() {
 		return nil
 	}
-	own, err := r.conn.sources(ctx, k.index, familyNumber(k.dst))
+	own, err := r.sources(ctx, k.Index, rtnetlink.FamilyOf(k.Dst))
 	if err != nil {
-		return fmt.Errorf("read addresses of link %s: %w", printable(l.name), err)
+		return fmt.Errorf("read addresses of link %s: %w", plain.Text(l.Name), err)
 	}
-	r.result.Unknown = append(r.result.Unknown, Ask{Dst: k.dst, Dev: l.name, Src: sourceFor(k.dst, own), LLAddr: l.lladdr})
+	r.result.Unknown = append(r.result.Unknown, Ask{Dst: k.Dst, Dev: l.Name, Src: sourceFor(k.Dst, own), LLAddr: HardwareAddr(l.LLAddr)})
 	return nil
 }
 
-// sources lists addresses of a link that questions may come from: not those that
-// IPv6 has not finished to make sure of, or found to be somebody else's (RFC 4862,
-// section 5.4).
-func (c *conn) sources(ctx context.Context, index int, family uint8) (own []ifaddr, err error) {
-	err = c.dump(ctx, addrsRequest(family, index, nsidNone), func() { own = nil }, func(body []byte) error {
-		a, err := parseAddr(body)
-		if err == nil && a.index == index && a.flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) == 0 && len(own) < sourcesAtMost {
+// sources lists addresses of a link that questions may come from, which are those
+// that are its own for sure.
+func (r *resolver) sources(ctx context.Context, index int, family uint8) (own []rtnetlink.Addr, err error) {
+	err = r.conn.Addrs(ctx, family, index, rtnetlink.NSIDNone, func() { own = nil }, func(a rtnetlink.Addr) {
+		if a.Index == index && !a.Tentative() && !a.Taken() && len(own) < sourcesAtMost {
 			own = append(own, a)
 		}
-		return err
 	})
 	if errors.Is(err, unix.ENODEV) { // removed meanwhile
 		return nil, nil
@@ -60,19 +60,19 @@ func (c *conn) sources(ctx context.Context, index int, family uint8) (own []ifad
 // sourceFor chooses the address that fits a gateway best: one whose subnet the
 // gateway is in, which for a link-local gateway is a link-local one; then one of
 // global scope; then any.
-func sourceFor(dst netip.Addr, own []ifaddr) (best netip.Addr) {
+func sourceFor(dst netip.Addr, own []rtnetlink.Addr) (best netip.Addr) {
 	const none, anyScope, global, onLink = 0, 1, 2, 3
 	rank := none
 	for _, a := range own {
 		fits := anyScope
 		switch {
-		case a.subnet.Contains(dst):
+		case a.Subnet.Contains(dst):
 			fits = onLink
-		case a.scope == unix.RT_SCOPE_UNIVERSE:
+		case a.Global():
 			fits = global
 		}
 		if fits > rank {
-			best, rank = a.ip, fits
+			best, rank = a.IP, fits
 		}
 	}
 	return best

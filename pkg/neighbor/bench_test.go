@@ -3,6 +3,7 @@
 package neighbor
 
 import (
+	"fmt"
 	"net"
 	"runtime"
 	"slices"
@@ -11,7 +12,6 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
-	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/internal/nstest"
 )
@@ -27,7 +27,7 @@ func BenchmarkPin(b *testing.B) {
 		make func(testing.TB) (host, pod *nstest.NS)
 		open bool
 	}{
-		{"peer", plain, false}, {"peer/open", plain, true}, {"port/open", bridgedWithGateway, true},
+		{"peer", paired, false}, {"peer/open", paired, true}, {"port/open", bridgedWithGateway, true},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			_, pod := c.make(b)
@@ -72,7 +72,7 @@ func BenchmarkPin(b *testing.B) {
 	}
 }
 
-func plain(tb testing.TB) (host, pod *nstest.NS) {
+func paired(tb testing.TB) (host, pod *nstest.NS) {
 	host, pod = pair(tb)
 	dualStack(pod)
 	return host, pod
@@ -87,7 +87,7 @@ func bridgedWithGateway(tb testing.TB) (host, pod *nstest.NS) {
 func clearEntries(tb testing.TB, t *Table, list []Neighbor, index int) {
 	tb.Helper()
 	for _, n := range list {
-		if err := t.conn.removeEntry(tb.Context(), n.Dst, index); err != nil {
+		if err := t.conn.RemoveEntry(tb.Context(), key{Dst: n.Dst, Index: index}); err != nil {
 			tb.Fatal(err)
 		}
 	}
@@ -104,7 +104,7 @@ func TestManyRoutesTakeTimeAndNoMemory(t *testing.T) {
 	_, pod := pair(t)
 	dualStack(pod)
 	const count, gateways = 100_000, 2_000
-	fillRoutes(t, pod, count, gateways)
+	fillRoutes(pod, count, gateways)
 	tb := openTable(t, pod.NS)
 	var before, after runtime.MemStats
 	runtime.GC()
@@ -128,18 +128,11 @@ func TestManyRoutesTakeTimeAndNoMemory(t *testing.T) {
 
 // fillRoutes adds routes by gateways in turn. The kernel looks through all
 // gateways of a link when it gets a new one, so that they are fewer.
-func fillRoutes(t *testing.T, pod *nstest.NS, count, gateways int) {
-	t.Helper()
-	tb := openTable(t, pod.NS)
-	index := uint32(linkIndex(t, tb, "eth0"))
-	ip := func(first byte, n int) []byte { return []byte{first, byte(n >> 16), byte(n >> 8), byte(n)} }
-	for i := range count {
-		r := newRequest(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, unix.AF_INET, unix.SizeofRtMsg).put32(8, unix.RTNH_F_ONLINK).
-			attr(unix.RTA_DST, ip(20, i)).attr(unix.RTA_GATEWAY, ip(30, i%gateways+1)).attr32(unix.RTA_OIF, index)
-		// struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type
-		copy(r.body()[1:], []byte{32, 0, 0, 100, unix.RTPROT_BOOT, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST})
-		if err := tb.conn.set(t.Context(), r); err != nil {
-			t.Fatal(err)
-		}
+func fillRoutes(pod *nstest.NS, count, gateways int) {
+	lines := make([]string, count)
+	for i := range lines {
+		gw := i%gateways + 1
+		lines[i] = fmt.Sprintf("route add 20.%d.%d.%d via 30.0.%d.%d dev eth0 onlink table 100", i>>16, i>>8&255, i&255, gw>>8, gw&255)
 	}
+	pod.IP(lines...)
 }

@@ -61,7 +61,7 @@ func TestLinksOfEveryKind(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l, host := record(t, c.links[0])[eth], recorded{links: record(t, c.links[1:]...)}
-			v := unfit(key{dst: mustAddr("10.0.0.1"), index: eth}, l)
+			v := unfit(key{Dst: mustAddr("10.0.0.1"), Index: eth}, l)
 			if v.known() {
 				s := survey{links: host}
 				o, err := s.outlook(t.Context(), l)

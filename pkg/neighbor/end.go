@@ -5,11 +5,14 @@ package neighbor
 import (
 	"context"
 	"fmt"
+
+	"github.com/neighpin/neighpin/pkg/internal/plain"
+	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 )
 
 // noteEnd remembers where a link of the sandbox leads to, if that is in the host's
 // namespace: numbers in others are no use once the link has gone from the sandbox.
-func (r *resolver) noteEnd(ctx context.Context, l link, o outlook) error {
+func (r *resolver) noteEnd(ctx context.Context, l rtnetlink.Link, o outlook) error {
 	if !o.known() && o.segment == nil {
 		return nil
 	}
@@ -20,7 +23,7 @@ func (r *resolver) noteEnd(ctx context.Context, l link, o outlook) error {
 	if r.result.Ends == nil {
 		r.result.Ends = make(map[string]int)
 	}
-	r.result.Ends[l.name] = l.other
+	r.result.Ends[l.Name] = l.Other
 	return nil
 }
 
@@ -29,23 +32,23 @@ func (r *resolver) noteEnd(ctx context.Context, l link, o outlook) error {
 // the host again, and now another's, is as good as not to be had: numbers go up
 // until they are used up (net/core/dev.c, dev_index_reserve).
 func (r *resolver) reviewEnd(ctx context.Context, name string) (reviewed, error) {
-	at := reviewed{link: link{name: name}}
+	at := reviewed{Link: rtnetlink.Link{Name: name}}
 	end, ok := r.query.Ends[name]
 	if !ok {
 		return at, nil
 	}
 	host, err := r.hostNumber(ctx)
-	if err != nil || host == nsidNone {
+	if err != nil || host == rtnetlink.NSIDNone {
 		return at, err
 	}
 	r.rest(end)
-	peer, err := r.links.link(ctx, end, host)
-	if gone(err) {
+	peer, err := r.links.Link(ctx, end, host)
+	if rtnetlink.Gone(err) {
 		return at, nil
 	} else if err != nil {
-		return at, fmt.Errorf("read link %d, the other end of link %s: %w", end, printable(name), err)
+		return at, fmt.Errorf("read link %d, the other end of link %s: %w", end, plain.Text(name), err)
 	}
-	if peer.kind != kindVeth && peer.kind != kindNetkit || peer.other == 0 || !peer.hasNSID || peer.nsid < 0 {
+	if !peer.Pair() || peer.Other == 0 || !peer.HasNSID || peer.NSID < 0 {
 		return at, nil
 	}
 	at.moved = true

@@ -5,6 +5,9 @@ package neighbor
 import (
 	"errors"
 	"net/netip"
+
+	"github.com/neighpin/neighpin/pkg/internal/plain"
+	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 )
 
 var (
@@ -14,9 +17,7 @@ var (
 
 	// ErrInterrupted says that what was read changed while it was read, each
 	// time that it was tried.
-	ErrInterrupted = errors.New("the kernel's answer was interrupted by changes every time; try again")
-
-	errMalformed = errors.New("malformed netlink message")
+	ErrInterrupted = rtnetlink.ErrInterrupted
 )
 
 // EntryError tells what was tried on which entry.
@@ -28,7 +29,7 @@ type EntryError struct {
 }
 
 func (e *EntryError) Error() string {
-	return e.Op + " neighbor " + e.Dst.String() + " on " + printable(e.Dev) + ": " + e.Err.Error()
+	return e.Op + " neighbor " + e.Dst.String() + " on " + plain.Text(e.Dev) + ": " + e.Err.Error()
 }
 
 // Unwrap returns the cause.

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 )
 
 // EventKind says what happened.
@@ -60,12 +62,12 @@ type Event struct {
 }
 
 // Permanent tells whether the event is about a permanent entry.
-func (e Event) Permanent() bool { return len(e.State) == 1 && e.State[0] == statePermanent }
+func (e Event) Permanent() bool { return len(e.State) == 1 && e.State[0] == rtnetlink.StatePermanent }
 
 // parseEvent reads one notification. ok is false when it is of no interest.
-func parseEvent(kind uint16, body []byte) (ev Event, ok bool, err error) {
-	if len(body) > 0 {
-		switch body[0] { // every one of these messages begins with its family
+func parseEvent(n rtnetlink.Notice) (ev Event, ok bool, err error) {
+	if len(n.Body) > 0 {
+		switch n.Body[0] { // every one of these messages begins with its family
 		case unix.AF_INET:
 			ev.Family = FamilyInet
 		case unix.AF_INET6:
@@ -75,29 +77,29 @@ func parseEvent(kind uint16, body []byte) (ev Event, ok bool, err error) {
 			return Event{}, false, nil // bridges and others report by these groups too
 		}
 	}
-	switch kind {
+	switch n.Kind {
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
-		l, err := parseLink(body)
-		ev.Kind = pick(kind == unix.RTM_NEWLINK, LinkChanged, LinkRemoved)
-		ev.Index, ev.Dev, ev.LLAddr, ev.Up = l.index, l.name, l.lladdr, l.up()
+		l, err := rtnetlink.ParseLink(n.Body)
+		ev.Kind = pick(n.Kind == unix.RTM_NEWLINK, LinkChanged, LinkRemoved)
+		ev.Index, ev.Dev, ev.LLAddr, ev.Up = l.Index, l.Name, HardwareAddr(l.LLAddr), l.Up()
 		return ev, err == nil, err
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
-		a, err := parseAddr(body)
-		ev.Kind = pick(kind == unix.RTM_NEWADDR, AddrAdded, AddrRemoved)
-		ev.Index, ev.Dst, ev.Global = a.index, a.ip, a.scope == unix.RT_SCOPE_UNIVERSE
+		a, err := rtnetlink.ParseAddr(n.Body)
+		ev.Kind = pick(n.Kind == unix.RTM_NEWADDR, AddrAdded, AddrRemoved)
+		ev.Index, ev.Dst, ev.Global = a.Index, a.IP, a.Global()
 		return ev, err == nil, err
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-		r, err := parseRoute(body)
+		r, err := rtnetlink.ParseRoute(n.Body)
 		ev.Kind = RouteChanged
-		if len(r.hops) == 1 {
-			ev.Index = r.hops[0].index
+		if len(r.Hops) == 1 {
+			ev.Index = r.Hops[0].Index
 		}
 		return ev, err == nil, err
 	case unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH:
-		e, err := parseEntry(body)
-		ev.Kind = pick(kind == unix.RTM_NEWNEIGH, NeighborChanged, NeighborRemoved)
-		ev.Index, ev.Dst, ev.LLAddr, ev.State = e.index, e.dst, e.lladdr, stateNames(e.state)
-		ev.Ours = e.protocol == Protocol
+		e, err := rtnetlink.ParseEntry(n.Body)
+		ev.Kind = pick(n.Kind == unix.RTM_NEWNEIGH, NeighborChanged, NeighborRemoved)
+		ev.Index, ev.Dst, ev.LLAddr, ev.State = e.Index, e.Dst, HardwareAddr(e.LLAddr), e.States()
+		ev.Ours = e.Protocol == Protocol
 		return ev, err == nil, err
 	}
 	return Event{}, false, nil

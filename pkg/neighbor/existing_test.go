@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 )
 
 func TestEntriesOfOthersAreListedAndNeverWritten(t *testing.T) {
@@ -84,7 +86,7 @@ func TestNamespaceThatIsTakenWhileItIsResolved(t *testing.T) {
 			expect(t, first, gw4+"existing PERMANENT", gw6+"peer NONE")
 			pin(t, tb, first.Neighbors)
 			once := sync.OnceFunc(func() { pod.IP(c.take...) })
-			r, err := tb.resolveBy(t.Context(), Query{Known: first.Neighbors}, func(ctx context.Context, index int, gateways []key) (link, []looked, error) {
+			r, err := tb.resolveBy(t.Context(), Query{Known: first.Neighbors}, func(ctx context.Context, index int, gateways []key) (rtnetlink.Link, []rtnetlink.Looked, error) {
 				once()
 				return tb.readLink(ctx, index, gateways)
 			})

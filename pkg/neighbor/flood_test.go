@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/internal/nstest"
+	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 )
 
 // flood gives a pod routes to networks of their own by way of that many gateways,
@@ -61,7 +62,7 @@ func TestMillionRoutesCostNoMemory(t *testing.T) {
 	msg.Family, msg.Dst_len, msg.Table = unix.AF_INET, 32, unix.RT_TABLE_MAIN
 	head := msg.Serialize()
 	dst, via := nl.NewRtAttr(unix.RTA_DST, make([]byte, 4)).Serialize(), nl.NewRtAttr(unix.RTA_GATEWAY, make([]byte, 4)).Serialize()
-	body := slices.Concat(head, dst, via, serialized32(unix.RTA_OIF, 2))
+	body := slices.Concat(head, dst, via, nl.NewRtAttr(unix.RTA_OIF, nl.Uint32Attr(2)).Serialize())
 	gateway := body[len(head)+len(dst)+4:][:4]
 	live := func() uint64 {
 		runtime.GC()
@@ -72,7 +73,7 @@ func TestMillionRoutesCostNoMemory(t *testing.T) {
 	before, set := live(), newFound(limit)
 	for i := range uint32(routes) {
 		binary.BigEndian.PutUint32(gateway, 10<<24|i)
-		r, err := parseRoute(body)
+		r, err := rtnetlink.ParseRoute(body)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,6 +11,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 )
 
 // How much a gateway is worth when there are more than the limit. A sandbox's
@@ -21,11 +23,12 @@ const (
 	rankOther
 )
 
-func (r route) rank() int {
+// rankOf ranks a route's gateways.
+func rankOf(r rtnetlink.Route) int {
 	switch {
-	case !r.isDefault:
+	case !r.Default:
 		return rankOther
-	case r.table != unix.RT_TABLE_MAIN:
+	case r.Table != unix.RT_TABLE_MAIN:
 		return rankDefault
 	}
 	return rankMainDefault
@@ -76,28 +79,28 @@ func newFound(limit int) *found {
 }
 
 // add takes the gateways of one route.
-func (f *found) add(r route) {
-	if !r.usable {
+func (f *found) add(r rtnetlink.Route) {
+	if !r.Unicast || r.Cloned {
 		return
 	}
 	named := false
-	for _, h := range r.hops {
-		named = f.addHop(h, r.rank()) || named
+	for _, h := range r.Hops {
+		named = f.addHop(h, rankOf(r)) || named
 	}
 	// With net.ipv4.nexthop_compat_mode=0 the kernel names only the object
 	// (net/ipv4/fib_semantics.c, fib_dump_info; net/ipv6/route.c, rt6_fill_node).
-	if r.nexthop != 0 && !named {
-		f.nexthops.add(r.nexthop, r.rank())
+	if r.Nexthop != 0 && !named {
+		f.nexthops.add(r.Nexthop, rankOf(r))
 	}
 }
 
 // addHop takes one hop and tells whether it names a gateway.
-func (f *found) addHop(h hop, rank int) bool {
-	if !h.gateway.IsValid() || h.gateway.IsUnspecified() || h.index <= 0 {
+func (f *found) addHop(h rtnetlink.Hop, rank int) bool {
+	if !h.Gateway.IsValid() || h.Gateway.IsUnspecified() || h.Index <= 0 {
 		return false
 	}
-	if !h.dead {
-		f.gateways.add(key{dst: h.gateway, index: h.index}, rank)
+	if !h.Dead {
+		f.gateways.add(key{Dst: h.Gateway, Index: h.Index}, rank)
 	}
 	return true
 }
@@ -108,7 +111,7 @@ func (f *found) addHop(h hop, rank int) bool {
 // routes costs time but no memory.
 func (t *Table) gateways(ctx context.Context, limit int) (list []key, dropped bool, err error) {
 	all, err := t.routes(ctx, limit, unix.AF_UNSPEC)
-	if errno := unix.Errno(0); errors.As(err, &errno) && !errors.Is(err, errTooLong) {
+	if errno := unix.Errno(0); errors.As(err, &errno) && !errors.Is(err, rtnetlink.ErrTooLong) {
 		// Some family, which need not be one of ours, refuses to be read. Where
 		// something is too long, the kernel would now leave it out, and what
 		// follows, and not say so (net/core/rtnetlink.c, rtnl_dumpit).
@@ -124,7 +127,7 @@ func (t *Table) gateways(ctx context.Context, limit int) (list []key, dropped bo
 		list = append(list, m.key)
 	}
 	slices.SortFunc(list, func(a, b key) int {
-		return cmp.Or(cmp.Compare(a.index, b.index), a.dst.Compare(b.dst))
+		return cmp.Or(cmp.Compare(a.Index, b.Index), a.Dst.Compare(b.Dst))
 	})
 	return list, all.gateways.dropped || all.nexthops.dropped, nil
 }
@@ -135,26 +138,13 @@ func (t *Table) routes(ctx context.Context, limit int, families ...uint8) (*foun
 	f := newFound(limit)
 	for _, family := range families {
 		before := f.clone()
-		err := t.conn.dump(ctx, routesRequest(family), func() { f = before.clone() }, func(body []byte) error { return f.take(body) })
+		err := t.conn.Routes(ctx, family, func() { f = before.clone() }, func(r rtnetlink.Route) { f.add(r) })
 		// A kernel without IPv6 answers for another family, or refuses.
-		if err != nil && (family == unix.AF_UNSPEC || !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EAFNOSUPPORT)) {
+		if err != nil && (family == unix.AF_UNSPEC || !rtnetlink.NoFamily(err)) {
 			return nil, err
 		}
 	}
 	return f, nil
-}
-
-// take reads one message. Those of other families than IP may have a fixed part of
-// their own (net/can/gw.c, struct rtcanmsg), and are passed over unread.
-func (f *found) take(body []byte) error {
-	if len(body) > 0 && body[0] != unix.AF_INET && body[0] != unix.AF_INET6 {
-		return nil
-	}
-	r, err := parseRoute(body)
-	if err == nil {
-		f.add(r)
-	}
-	return err
 }
 
 func (f *found) clone() *found {
@@ -172,10 +162,10 @@ func (t *Table) followNexthops(ctx context.Context, f *found) error {
 		if err != nil {
 			return err
 		}
-		if n.usable {
-			f.addHop(n.hop, m.rank)
+		if n.Usable {
+			f.addHop(n.Hop, m.rank)
 		}
-		for _, id := range n.group {
+		for _, id := range n.Group {
 			members.add(id, m.rank)
 		}
 	}
@@ -184,8 +174,8 @@ func (t *Table) followNexthops(ctx context.Context, f *found) error {
 		if err != nil {
 			return err
 		}
-		if n.usable {
-			f.addHop(n.hop, m.rank)
+		if n.Usable {
+			f.addHop(n.Hop, m.rank)
 		}
 	}
 	f.nexthops.dropped = f.nexthops.dropped || members.dropped
@@ -194,13 +184,13 @@ func (t *Table) followNexthops(ctx context.Context, f *found) error {
 
 // nexthop reads one object. One that is gone meanwhile gives one of no use; its
 // routes went with it.
-func (t *Table) nexthop(ctx context.Context, id uint32) (n nexthop, err error) {
-	n, err = get(ctx, t.conn, nexthopRequest(id), parseNexthop)
+func (t *Table) nexthop(ctx context.Context, id uint32) (n rtnetlink.Nexthop, err error) {
+	n, err = t.conn.Nexthop(ctx, id)
 	switch {
 	case errors.Is(err, unix.ENOENT):
-		return nexthop{}, nil
+		return rtnetlink.Nexthop{}, nil
 	case err != nil:
-		return nexthop{}, fmt.Errorf("read nexthop object %d: %w", id, err)
+		return rtnetlink.Nexthop{}, fmt.Errorf("read nexthop object %d: %w", id, err)
 	}
 	return n, nil
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/internal/nstest"
+	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 )
 
 // twoLinks makes a pod with a gateway on each of two links.
@@ -175,20 +176,18 @@ func TestLinkThatIsGoneAtEachStep(t *testing.T) {
 	dualStack(pod)
 	tb := openTable(t, pod.NS)
 	index := linkIndex(t, tb, "eth0")
-	l, err := tb.conn.link(t.Context(), index, nsidNone)
+	l, err := tb.conn.Link(t.Context(), index, rtnetlink.NSIDNone)
 	if err != nil {
 		t.Fatal(err)
 	}
 	pod.IP("link del eth0")
-	k := key{dst: mustAddr("10.0.0.1"), index: index}
+	k := key{Dst: mustAddr("10.0.0.1"), Index: index}
 	for name, step := range map[string]func(*resolver) error{
 		"after the routes": func(r *resolver) error { return r.resolveLink(t.Context(), index, []key{k}) },
 		"after the link": func(r *resolver) error {
-			entries := unanswered(1)
-			if err := r.readEntries(t.Context(), []key{k}, entries); err != nil {
-				return err
-			}
-			return r.resolveGateway(t.Context(), k, l, outlook{verdict: verdict{lladdr: hostMAC, source: SourcePeer}}, entries[0])
+			e, err := tb.conn.Entry(t.Context(), k)
+			at := rtnetlink.Looked{Entry: e, Err: err}
+			return r.resolveGateway(t.Context(), k, l, outlook{verdict: verdict{lladdr: hostMAC, source: SourcePeer}}, at)
 		},
 	} {
 		r := tb.newResolver(Query{})

@@ -5,10 +5,12 @@ package neighbor
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 	"github.com/neighpin/neighpin/pkg/netns"
 )
 
@@ -25,7 +27,7 @@ func hostGroups() []uint {
 }
 
 // HostNSID stands for this process's own namespace, which has no number.
-const HostNSID = nsidNone
+const HostNSID = rtnetlink.NSIDNone
 
 // HostEvent is something that happened in this process's namespace, or in one
 // that has a number there.
@@ -53,7 +55,7 @@ type HostEvent struct {
 // old one's end in either order (net/core/net_namespace.c, unhash_nsid): after
 // NamespaceGone ask NSID who has the number.
 type HostWatcher struct {
-	socket *listener
+	socket *rtnetlink.Listener
 	self   int32 // a number that the namespace was given for itself, or HostNSID
 	heard  atomic.Uint64
 }
@@ -73,7 +75,7 @@ func WatchHost() (*HostWatcher, error) {
 func watchHost(self *netns.NS) (*HostWatcher, error) {
 	w := &HostWatcher{self: HostNSID}
 	err := self.Do(func() (err error) {
-		w.socket, err = listen(hostBuffer, true, hostGroups()...)
+		w.socket, err = rtnetlink.ListenEverywhere(hostBuffer, hostGroups()...)
 		return err
 	})
 	if err == nil {
@@ -84,7 +86,7 @@ func watchHost(self *netns.NS) (*HostWatcher, error) {
 	}
 	if err != nil {
 		if w.socket != nil {
-			w.socket.close()
+			w.socket.Close()
 		}
 		return nil, fmt.Errorf("watch all namespaces: %w", err)
 	}
@@ -94,13 +96,31 @@ func watchHost(self *netns.NS) (*HostWatcher, error) {
 // Close ends the listening; a Receive that waits returns. Closing again does
 // nothing.
 func (w *HostWatcher) Close() error {
-	w.socket.close()
+	w.socket.Close()
 	return nil
 }
 
 // Heard is how many of the kernel's messages have been read. It may be called
 // from any goroutine.
 func (w *HostWatcher) Heard() uint64 { return w.heard.Load() }
+
+// MaxEntries is how many addresses HearEntries tells apart.
+const MaxEntries = rtnetlink.MaxEntries
+
+// HearEntries has NeighborChanged and NeighborRemoved told of these IP addresses
+// only, in whatever namespace, from its return on: what the kernel tells of others
+// is dropped before it wakes anybody. Of what it tells of these nothing is missed
+// by a change from one list to another. More than MaxEntries are not told apart:
+// then, and before the first call, those of all addresses are told.
+//
+// It may be called from any goroutine, by one at a time. After an error nothing is
+// sure of what is told.
+func (w *HostWatcher) HearEntries(of []netip.Addr) error {
+	if err := w.socket.HearEntries(of); err != nil {
+		return fmt.Errorf("choose whose entries are heard: %w", err)
+	}
+	return nil
+}
 
 // Receive waits for something to happen and returns it, in the kernel's order.
 // Lost or unreadable messages give an event of kind Overrun: what is read from
@@ -114,31 +134,31 @@ func (w *HostWatcher) Receive() ([]HostEvent, error) {
 	return events, nil
 }
 
-func (w *HostWatcher) decode(n notice) (HostEvent, bool) {
-	nsid := n.nsid
+func (w *HostWatcher) decode(n rtnetlink.Notice) (HostEvent, bool) {
+	nsid := n.NSID
 	if nsid == w.self {
 		nsid = HostNSID
 	}
 	lost := HostEvent{Event: Event{Kind: Overrun}, NSID: HostNSID}
-	if n.kind != 0 {
+	if n.Kind != 0 {
 		w.heard.Add(1)
 	}
-	switch n.kind {
+	switch n.Kind {
 	case 0:
 		return lost, true
 	case unix.RTM_NEWNSID:
 		return HostEvent{}, false
 	case unix.RTM_DELNSID:
-		gone, err := parseNSID(n.body)
+		gone, err := rtnetlink.ParseNSID(n.Body)
 		if err != nil {
 			return lost, true
 		}
 		// Others have numbers of their own for each other, which say nothing here.
 		return HostEvent{Event: Event{Kind: NamespaceGone}, NSID: gone}, nsid == HostNSID
 	}
-	ev, ok, err := parseEvent(n.kind, n.body)
+	ev, ok, err := parseEvent(n)
 	if isPort(n) {
-		ev, err = parsePort(n.body)
+		ev, err = parsePort(n.Body)
 		ok = err == nil
 	}
 	if err != nil {
@@ -148,13 +168,13 @@ func (w *HostWatcher) decode(n notice) (HostEvent, bool) {
 }
 
 // isPort tells whether a message is what a bridge says of a port or of itself.
-func isPort(n notice) bool {
-	return (n.kind == unix.RTM_NEWLINK || n.kind == unix.RTM_DELLINK) && len(n.body) > 0 && n.body[0] == unix.AF_BRIDGE
+func isPort(n rtnetlink.Notice) bool {
+	return (n.Kind == unix.RTM_NEWLINK || n.Kind == unix.RTM_DELLINK) && len(n.Body) > 0 && n.Body[0] == unix.AF_BRIDGE
 }
 
 // parsePort reads a bridge's message about a link (net/bridge/br_netlink.c,
 // br_fill_ifinfo). RTM_DELLINK means that it is no port any more.
 func parsePort(body []byte) (ev Event, err error) {
-	l, err := parseLink(body)
-	return Event{Kind: LinkChanged, Index: l.index, Dev: l.name, LLAddr: l.lladdr, Up: l.up()}, err
+	l, err := rtnetlink.ParseLink(body)
+	return Event{Kind: LinkChanged, Index: l.Index, Dev: l.Name, LLAddr: HardwareAddr(l.LLAddr), Up: l.Up()}, err
 }

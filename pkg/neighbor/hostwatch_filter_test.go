@@ -3,7 +3,6 @@
 package neighbor
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -103,7 +102,7 @@ func TestTheLongestFilterIsTaken(t *testing.T) {
 		minded = append(minded, mustAddr(fmt.Sprintf("fd00:1:2:3::%x", i)))
 	}
 	for range 3 {
-		if err := attachTo(w.w, minded); err != nil {
+		if err := w.w.HearEntries(minded); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -115,11 +114,6 @@ func TestTheLongestFilterIsTaken(t *testing.T) {
 		}
 		return strings.Contains(line, "NeighborChanged inet6 "+last)
 	})
-}
-
-func attachTo(w *HostWatcher, of []netip.Addr) (err error) {
-	refused := w.socket.conn.Control(func(fd uintptr) { err = attach(int(fd), entryFilter(of)) })
-	return errors.Join(refused, err)
 }
 
 // Nothing of what stays chosen is missed while the choice changes.

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/internal/nstest"
+	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 )
 
 // hostWatcher receives in a goroutine of its own, so that a test can give up.
@@ -217,9 +218,9 @@ func TestHostWatchHearsBridges(t *testing.T) {
 func TestOwnNumberIsTheHosts(t *testing.T) {
 	host := nstest.New(t)
 	tb := openTable(t, host.NS)
-	r := nsidRequest(unix.RTM_NEWNSID).attr32(netlink.NETNSA_NSID, 7).attr32(netlink.NETNSA_FD, uint32(host.FD()))
-	if err := tb.conn.set(t.Context(), r); err != nil {
-		t.Fatal(err)
+	own, err := tb.conn.AssignNSID(t.Context(), host.FD())
+	if err != nil || own < 0 {
+		t.Fatal(own, err)
 	}
 	w := watchAll(t, host)
 	host.IP("addr add 192.0.2.9/32 dev lo")
@@ -227,9 +228,9 @@ func TestOwnNumberIsTheHosts(t *testing.T) {
 	// The kernel at hand leaves the number away; older ones send it.
 	body := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	body.Index = 1
-	ev, ok := w.w.decode(notice{nsid: 7, kind: unix.RTM_NEWLINK, body: body.Serialize()})
-	other, _ := w.w.decode(notice{nsid: 8, kind: unix.RTM_NEWLINK, body: body.Serialize()})
-	if !ok || ev.NSID != HostNSID || other.NSID != 8 {
+	ev, ok := w.w.decode(rtnetlink.Notice{NSID: own, Kind: unix.RTM_NEWLINK, Body: body.Serialize()})
+	other, _ := w.w.decode(rtnetlink.Notice{NSID: own + 1, Kind: unix.RTM_NEWLINK, Body: body.Serialize()})
+	if !ok || ev.NSID != HostNSID || other.NSID != own+1 {
 		t.Errorf("%+v, %+v", ev, other)
 	}
 }
@@ -285,10 +286,10 @@ func TestHostWatchHolds20000Changes(t *testing.T) {
 func TestHostWatchNeedsNetBroadcast(t *testing.T) {
 	host := nstest.New(t)
 	err := host.Do(func() error {
-		return without(unix.CAP_NET_BROADCAST, func() error {
-			l, err := listen(hostBuffer, true, hostGroups()...)
+		return nstest.Without(unix.CAP_NET_BROADCAST, func() error {
+			l, err := rtnetlink.ListenEverywhere(hostBuffer, hostGroups()...)
 			if err == nil {
-				l.close()
+				l.Close()
 			}
 			return err
 		})
@@ -296,22 +297,6 @@ func TestHostWatchNeedsNetBroadcast(t *testing.T) {
 	if !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "CAP_NET_BROADCAST") {
 		t.Errorf("error %v", err)
 	}
-}
-
-// without runs fn on a thread that does not have a capability, which the caller
-// is locked to, and gives it back.
-func without(capability int, fn func() error) error {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&header, &data[0]); err != nil {
-		return err
-	}
-	less := data
-	less[capability/32].Effective &^= 1 << (capability % 32)
-	if err := unix.Capset(&header, &less[0]); err != nil {
-		return err
-	}
-	return errors.Join(fn(), unix.Capset(&header, &data[0]))
 }
 
 // This process's own namespace, as the daemon uses it; nothing is changed there.
@@ -349,17 +334,13 @@ func TestWatchHostOfThisProcess(t *testing.T) {
 
 // Whole messages, as the kernel sends them, from here and from elsewhere.
 func FuzzHostEvent(f *testing.F) {
-	for _, body := range records(f, linksRequest(nsidNone)) {
-		f.Add(uint16(unix.RTM_NEWLINK), int32(3), body)
+	for _, n := range heard(f) {
+		f.Add(n.Kind, n.NSID, n.Body)
 	}
-	for _, body := range records(f, whole(unix.RTM_GETLINK, unix.AF_BRIDGE, unix.SizeofIfInfomsg)) {
-		f.Add(uint16(unix.RTM_NEWLINK), int32(HostNSID), body)
-		f.Add(uint16(unix.RTM_DELLINK), int32(HostNSID), body)
-	}
-	f.Add(uint16(unix.RTM_DELNSID), int32(HostNSID), append(make([]byte, 4), serialized32(netlink.NETNSA_NSID, 4)...))
+	f.Add(uint16(unix.RTM_DELNSID), int32(HostNSID), append(make([]byte, 4), nl.NewRtAttr(netlink.NETNSA_NSID, nl.Uint32Attr(4)).Serialize()...))
 	f.Fuzz(func(t *testing.T, kind uint16, nsid int32, body []byte) {
 		w := HostWatcher{self: HostNSID}
-		ev, ok := w.decode(notice{nsid: nsid, kind: kind, body: body})
+		ev, ok := w.decode(rtnetlink.Notice{NSID: nsid, Kind: kind, Body: body})
 		if ok && (ev.Kind < LinkChanged || ev.Kind > NamespaceGone) {
 			t.Fatalf("%+v", ev)
 		}
@@ -398,9 +379,9 @@ func BenchmarkHostWatch(b *testing.B) {
 	dst, index := mustAddr("10.0.0.9"), linkIndex(b, tb, "eth0")
 	var took []time.Duration
 	for i := 0; b.Loop(); i++ {
-		r := setRequest(dst, index, [hwaddrLen]byte{2, 0, 0, 0, 1, byte(i)}, unix.NLM_F_REPLACE)
+		p := rtnetlink.Pin{Key: key{Dst: dst, Index: index}, LLAddr: [hwaddrLen]byte{2, 0, 0, 0, 1, byte(i)}, Protocol: Protocol}
 		start := time.Now()
-		if err := tb.conn.set(b.Context(), r); err != nil {
+		if err := tb.conn.SetEntry(b.Context(), p, rtnetlink.Replace); err != nil {
 			b.Fatal(err)
 		}
 		took = append(took, (<-heard).Sub(start))

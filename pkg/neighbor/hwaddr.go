@@ -11,10 +11,7 @@ import (
 // with colons. The zero value means no address.
 type HardwareAddr string
 
-const (
-	hwaddrLen = 6
-	noStation = HardwareAddr("00:00:00:00:00:00")
-)
+const hwaddrLen = 6
 
 // ParseHardwareAddr reads an address in the usual form; upper case is accepted.
 // Only what may be the address of one station is: neither all zeros nor a group
@@ -24,28 +21,11 @@ func ParseHardwareAddr(s string) (HardwareAddr, error) {
 	if err != nil || len(s) != len("00:00:00:00:00:00") || s[2] != ':' {
 		return "", fmt.Errorf("parse link-layer address %q: want six hexadecimal pairs with colons", s)
 	}
-	a := hardwareAddr(b)
+	a := HardwareAddr(b.String())
 	if !a.IsUnicast() {
 		return "", fmt.Errorf("parse link-layer address %q: not the address of one station", s)
 	}
 	return a, nil
-}
-
-// hardwareAddr puts what the kernel says into the usual form. Anything but six
-// bytes is no Ethernet address and gives none.
-func hardwareAddr(b []byte) HardwareAddr {
-	if len(b) != hwaddrLen {
-		return ""
-	}
-	const digits = "0123456789abcdef"
-	var s [3*hwaddrLen - 1]byte
-	for i, c := range b {
-		if i > 0 {
-			s[3*i-1] = ':'
-		}
-		s[3*i], s[3*i+1] = digits[c>>4], digits[c&0xf]
-	}
-	return HardwareAddr(s[:])
 }
 
 // String returns the address as it is.

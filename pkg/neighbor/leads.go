@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 	"github.com/neighpin/neighpin/pkg/netns"
 )
 
@@ -23,7 +24,7 @@ func LeadsInto(ctx context.Context, index int, ns *netns.NS) (bool, error) {
 		return false, err // the own namespace is no sandbox's
 	}
 	l, err := ownLink(ctx, self, index)
-	return l.leadsOut() && l.nsid == nsid, err
+	return leadsOut(l) && l.NSID == nsid, err
 }
 
 // LeadsOut tells whether a link of this process's own namespace, by its number, is
@@ -35,29 +36,29 @@ func LeadsOut(ctx context.Context, index int) (bool, error) {
 	}
 	defer self.Close()
 	l, err := ownLink(ctx, self, index)
-	return l.leadsOut(), err
+	return leadsOut(l), err
 }
 
-func (l link) leadsOut() bool {
-	return (l.kind == kindVeth || l.kind == kindNetkit) && l.hasNSID && l.nsid >= 0
+func leadsOut(l rtnetlink.Link) bool {
+	return l.Pair() && l.HasNSID && l.NSID >= 0
 }
 
 // ownLink reads a link of the own namespace; what is not there is no error.
-func ownLink(ctx context.Context, self *netns.NS, index int) (l link, err error) {
+func ownLink(ctx context.Context, self *netns.NS, index int) (l rtnetlink.Link, err error) {
 	err = self.Do(func() error {
-		c, err := dial()
+		c, err := rtnetlink.Dial()
 		if err != nil {
 			return err
 		}
 		defer c.Close()
-		l, err = c.link(ctx, index, nsidNone)
+		l, err = c.Link(ctx, index, rtnetlink.NSIDNone)
 		return err
 	})
 	switch {
-	case gone(err):
-		return link{}, nil
+	case rtnetlink.Gone(err):
+		return rtnetlink.Link{}, nil
 	case err != nil:
-		return link{}, fmt.Errorf("read link %d: %w", index, err)
+		return rtnetlink.Link{}, fmt.Errorf("read link %d: %w", index, err)
 	}
 	return l, nil
 }

@@ -42,7 +42,7 @@ func TestGatewaysAgreeWithAnotherReader(t *testing.T) {
 	}
 	var ours []string
 	for _, k := range keys {
-		ours = append(ours, fmt.Sprintf("%d %s", k.index, k.dst))
+		ours = append(ours, fmt.Sprintf("%d %s", k.Index, k.Dst))
 	}
 	slices.Sort(ours)
 	theirs := libraryGateways(t, pod)
@@ -82,66 +82,4 @@ func libraryGateways(t *testing.T, pod *nstest.NS) []string {
 	}
 	slices.Sort(list)
 	return slices.Compact(list)
-}
-
-// So it does of links. VLAN links, which not every kernel has, are made here.
-func TestLinksAgreeWithAnotherReader(t *testing.T) {
-	host, pod := pair(t)
-	pod.Veth("eth1", host, "lxc1")
-	host.IP("link add name br0 type bridge", "link set lxc1 master br0", "link set br0 up", "link set lxc1 arp off",
-		"link add link lxc0 name mv0 type macvlan mode source", "link set mv0 type macvlan macaddr add "+hostMAC2)
-	tb, seen := openTable(t, host.NS), make(map[string]bool)
-	compare := func(body []byte) error {
-		ours, err := parseLink(body)
-		if err != nil {
-			return err
-		}
-		theirs, err := libraryLink(body)
-		if err != nil {
-			return err
-		}
-		theirs.inet6 = ours.inet6 // which it leaves out
-		if ours.kind == kindBridge {
-			theirs.vlanProtocol = ours.vlanProtocol // and this
-		}
-		if ours != theirs {
-			t.Errorf("ours   %+v\ntheirs %+v", ours, theirs)
-		}
-		seen[ours.kind] = true
-		return nil
-	}
-	for _, family := range []uint8{unix.AF_UNSPEC, unix.AF_BRIDGE} {
-		request := newRequest(unix.RTM_GETLINK, 0, family, unix.SizeofIfInfomsg)
-		if err := tb.conn.dump(t.Context(), request, func() {}, compare); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := compare(message{index: 20, name: "cni0.20", kind: "vlan", mac: hostMAC, other: 1, data: tag(20, 0x81, 0x00)}.body()); err != nil {
-		t.Error(err)
-	}
-	for _, kind := range []string{"", kindVeth, kindBridge, kindVLAN, "macvlan"} {
-		if !seen[kind] {
-			t.Errorf("no link of kind %q among %v", kind, seen)
-		}
-	}
-}
-
-func libraryLink(body []byte) (link, error) {
-	read, err := netlink.LinkDeserialize(nil, body)
-	if err != nil {
-		return link{}, err
-	}
-	a := read.Attrs()
-	l := link{index: a.Index, name: a.Name, flags: a.RawFlags, lladdr: hardwareAddr(a.HardwareAddr), master: a.MasterIndex,
-		other: a.ParentIndex, hasNSID: a.NetNsID != nsidNone, nsid: int32(a.NetNsID)}
-	switch read := read.(type) {
-	case *netlink.Device: // of no kind
-	case *netlink.Vlan:
-		l.kind, l.vlan, l.vlanProtocol = kindVLAN, uint16(read.VlanId), uint16(read.VlanProtocol)
-	case *netlink.Bridge:
-		l.kind, l.vlanFiltering = kindBridge, read.VlanFiltering != nil && *read.VlanFiltering
-	default:
-		l.kind = read.Type()
-	}
-	return l, nil
 }

@@ -3,10 +3,9 @@
 package neighbor
 
 import (
-	"fmt"
 	"net/netip"
 
-	"golang.org/x/sys/unix"
+	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 )
 
 // Neighbor is an entry of a neighbor table, as it is pinned or to be pinned.
@@ -28,7 +27,9 @@ type Neighbor struct {
 }
 
 // Permanent tells whether the entry was permanent when it was read.
-func (n Neighbor) Permanent() bool { return len(n.State) == 1 && n.State[0] == statePermanent }
+func (n Neighbor) Permanent() bool {
+	return len(n.State) == 1 && n.State[0] == rtnetlink.StatePermanent
+}
 
 // Same tells whether both mean the same entry with the same address, whatever
 // its state and source.
@@ -66,6 +67,11 @@ const (
 	SourceLearned Source = "learned"
 )
 
+// Protocol marks our entries (NDA_PROTOCOL, Linux 5.0), shown by `ip neigh` as
+// "proto 177". It is a hint: whoever may change entries may set it, and the
+// kernel keeps it when somebody else replaces the entry without naming one.
+const Protocol = 177
+
 // Families in the words of `ip -json`.
 const (
 	FamilyInet  = "inet"
@@ -78,44 +84,4 @@ func FamilyOf(addr netip.Addr) string {
 		return FamilyInet
 	}
 	return FamilyInet6
-}
-
-func familyNumber(addr netip.Addr) uint8 {
-	if addr.Is4() {
-		return unix.AF_INET
-	}
-	return unix.AF_INET6
-}
-
-// The two states that are not just one of the kernel's flags or matter here.
-const (
-	statePermanent = "PERMANENT"
-	stateNone      = "NONE"
-)
-
-// stateNames puts a state into the words of iproute2 (ip/ipneigh.c), which lists
-// all flags that are set.
-func stateNames(state uint16) []string {
-	names := [...]struct {
-		bit  uint16
-		name string
-	}{
-		{unix.NUD_INCOMPLETE, "INCOMPLETE"}, {unix.NUD_REACHABLE, "REACHABLE"}, {unix.NUD_STALE, "STALE"},
-		{unix.NUD_DELAY, "DELAY"}, {unix.NUD_PROBE, "PROBE"}, {unix.NUD_FAILED, "FAILED"},
-		{unix.NUD_NOARP, "NOARP"}, {unix.NUD_PERMANENT, statePermanent},
-	}
-	var list []string
-	for _, n := range names {
-		if state&n.bit != 0 {
-			list = append(list, n.name)
-			state &^= n.bit
-		}
-	}
-	if state != 0 {
-		list = append(list, fmt.Sprintf("0x%x", state))
-	}
-	if list == nil {
-		return []string{stateNone}
-	}
-	return list
 }

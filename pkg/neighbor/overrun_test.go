@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/internal/nstest"
+	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 	"github.com/neighpin/neighpin/pkg/netns"
 )
 
@@ -23,13 +24,32 @@ func manyGateways(pod *nstest.NS, n int) {
 	pod.IP(lines...)
 }
 
-// narrow leaves a table's socket room for one message or two, as the least
-// net.core.rmem_default does.
-func narrow(t *testing.T, tb *Table) {
+// narrowTable is a table whose socket has room for one message or two, as the least
+// net.core.rmem_default leaves it.
+func narrowTable(t *testing.T, pod *nstest.NS) *Table {
 	t.Helper()
-	if err := unix.SetsockoptInt(tb.conn.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1); err != nil {
+	fd := -1
+	err := pod.Do(func() (err error) {
+		if fd, err = rtnetlink.OpenSocket(); err == nil {
+			err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1)
+		}
+		return err
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
+	return tableOf(t, pod, fd)
+}
+
+// tableOf is a table with a socket that the test has made.
+func tableOf(t *testing.T, pod *nstest.NS, fd int) *Table {
+	t.Helper()
+	c, err := rtnetlink.New(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return &Table{path: pod.Path(), conn: c, ours: make(map[key]HardwareAddr)}
 }
 
 // The answers to requests of one exchange have no room in the socket's queue.
@@ -42,8 +62,7 @@ func TestAnswersThatOverrunTheQueue(t *testing.T) {
 			pod.IP(fmt.Sprintf("neigh add 10.0.0.%d lladdr %s dev eth0 nud stale", i+10, otherMAC))
 		}
 	}
-	tb := openTable(t, pod.NS)
-	narrow(t, tb)
+	tb := narrowTable(t, pod)
 	for range 2 {
 		res := resolve(t, tb)
 		if len(res.Neighbors) != gateways {
@@ -61,13 +80,7 @@ func TestAnswersThatOverrunTheQueue(t *testing.T) {
 func TestMessagesFromBeforeTheConnection(t *testing.T) {
 	_, pod := pair(t)
 	dualStack(pod)
-	fd := stuffed(t, pod.NS)
-	c, err := newConn(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tb := &Table{path: pod.Path(), conn: c, ours: make(map[key]HardwareAddr)}
-	defer tb.Close()
+	tb := tableOf(t, pod, stuffed(t, pod.NS))
 	res := resolve(t, tb)
 	expect(t, res, gw4+"peer NONE", gw6+"peer NONE")
 	pin(t, tb, res.Neighbors)
@@ -79,8 +92,8 @@ func stuffed(t *testing.T, ns *netns.NS) (fd int) {
 	t.Helper()
 	sender := -1
 	err := ns.Do(func() (err error) {
-		if fd, err = openSocket(); err == nil {
-			sender, err = openSocket()
+		if fd, err = rtnetlink.OpenSocket(); err == nil {
+			sender, err = rtnetlink.OpenSocket()
 		}
 		return err
 	})

@@ -6,22 +6,24 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+
+	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 )
 
 // truth is what is known about a gateway from outside the sandbox: by the host,
 // or else by the caller's own probe.
-func (r *resolver) truth(ctx context.Context, o outlook, dst netip.Addr, l link) (verdict, error) {
+func (r *resolver) truth(ctx context.Context, o outlook, dst netip.Addr, l rtnetlink.Link) (verdict, error) {
 	v, err := r.judge(ctx, o, dst)
 	if err != nil {
 		return verdict{}, err
 	}
 	if !v.known() {
-		if learned, ok := find(r.query.Learned, dst, l.name); ok && v.reason.Learnable() && learned.LLAddr.IsUnicast() {
+		if learned, ok := find(r.query.Learned, dst, l.Name); ok && v.reason.Learnable() && learned.LLAddr.IsUnicast() {
 			return verdict{lladdr: learned.LLAddr, source: SourceLearned}, nil
 		}
 		return v, nil
 	}
-	if !r.query.Running || r.wasSeen(dst, l.name, v.lladdr) {
+	if !r.query.Running || r.wasSeen(dst, l.Name, v.lladdr) {
 		return v, nil
 	}
 	// A sandbox that runs may have made a namespace, and in it the other end of
@@ -52,27 +54,27 @@ func (r *resolver) wasSeen(dst netip.Addr, dev string, lladdr HardwareAddr) bool
 
 // isOurs tells whether a permanent entry is one that we made, or has taken the
 // place of one, or a place that was nobody's, while the sandbox ran.
-func (r *resolver) isOurs(k key, l link, e entry, v verdict) bool {
-	return e.protocol == Protocol && v.known() && v.lladdr == e.lladdr ||
-		r.query.Running && v.known() && slices.Contains(r.query.Vacant, Gateway{k.dst, l.name}) ||
+func (r *resolver) isOurs(k key, l rtnetlink.Link, e rtnetlink.Entry, v verdict) bool {
+	return e.Protocol == Protocol && v.known() && v.lladdr == HardwareAddr(e.LLAddr) ||
+		r.query.Running && v.known() && slices.Contains(r.query.Vacant, Gateway{k.Dst, l.Name}) ||
 		slices.ContainsFunc(r.query.Known, func(n Neighbor) bool {
-			return n.Dst == k.dst && n.Dev == l.name && n.Source != SourceExisting && (r.query.Running || n.LLAddr == e.lladdr)
+			return n.Dst == k.Dst && n.Dev == l.Name && n.Source != SourceExisting && (r.query.Running || n.LLAddr == HardwareAddr(e.LLAddr))
 		})
 }
 
 // existing turns somebody's permanent entry into a verdict, given what is known
 // from outside.
-func (r *resolver) existing(k key, l link, e entry, v verdict) verdict {
+func (r *resolver) existing(k key, l rtnetlink.Link, e rtnetlink.Entry, v verdict) verdict {
 	switch {
-	case !e.lladdr.IsUnicast():
-		return no(ReasonInvalidEntry, "somebody's permanent entry has the address %q, which is no station's", e.lladdr)
-	case v.known() && v.lladdr != e.lladdr:
-		return contested(e.lladdr, v)
-	case !v.known() && r.query.Running && !r.wasSeen(k.dst, l.name, e.lladdr):
+	case !HardwareAddr(e.LLAddr).IsUnicast():
+		return no(ReasonInvalidEntry, "somebody's permanent entry has the address %q, which is no station's", e.LLAddr)
+	case v.known() && v.lladdr != HardwareAddr(e.LLAddr):
+		return contested(HardwareAddr(e.LLAddr), v)
+	case !v.known() && r.query.Running && !r.wasSeen(k.Dst, l.Name, HardwareAddr(e.LLAddr)):
 		return no(ReasonUnowned, "somebody's permanent entry says %s, but it was not there before the sandbox ran, and the host knows nothing (%s)",
-			e.lladdr, v.message)
+			e.LLAddr, v.message)
 	}
-	return verdict{lladdr: e.lladdr, source: SourceExisting}
+	return verdict{lladdr: HardwareAddr(e.LLAddr), source: SourceExisting}
 }
 
 func contested(entry HardwareAddr, v verdict) verdict {

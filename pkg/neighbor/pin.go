@@ -9,6 +9,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 )
 
 // pinAttempts is how often an entry is looked at again that changes between
@@ -31,7 +33,7 @@ const pinAttempts = 5
 func (t *Table) Pin(ctx context.Context, neighbors []Neighbor) error {
 	links := t.newLinkCache()
 	var errs []error
-	for some := range slices.Chunk(neighbors, atOnce) {
+	for some := range slices.Chunk(neighbors, rtnetlink.AtOnce) {
 		errs = append(errs, t.pinSome(ctx, links, some)...)
 		if ctx.Err() != nil {
 			break
@@ -43,9 +45,8 @@ func (t *Table) Pin(ctx context.Context, neighbors []Neighbor) error {
 // toPin is an entry on its way.
 type toPin struct {
 	Neighbor
-	key
-	lladdr [hwaddrLen]byte
-	err    error
+	pin rtnetlink.Pin
+	err error
 }
 
 // pinSome writes the entries in one go, and looks again after those that were
@@ -70,7 +71,7 @@ func (t *Table) pinSome(ctx context.Context, links linkCache, neighbors []Neighb
 			if !errors.Is(err, unix.EEXIST) {
 				break
 			}
-			err = t.pinOver(ctx, p.key, p.LLAddr, p.lladdr)
+			err = t.pinOver(ctx, p.pin, p.LLAddr)
 		}
 		if errors.Is(err, unix.EEXIST) {
 			err = fmt.Errorf("the entry changes faster than it can be pinned: %w", err)
@@ -80,7 +81,7 @@ func (t *Table) pinSome(ctx context.Context, links linkCache, neighbors []Neighb
 			continue
 		}
 		t.mu.Lock()
-		t.ours[p.key] = p.LLAddr
+		t.ours[p.pin.Key] = p.LLAddr
 		t.mu.Unlock()
 	}
 	return errs
@@ -101,7 +102,7 @@ func (t *Table) toPin(ctx context.Context, links linkCache, n Neighbor) (p toPin
 			return p, err
 		}
 	}
-	return toPin{Neighbor: n, key: key{dst: n.Dst.WithZone(""), index: index}, lladdr: lladdr}, nil
+	return toPin{Neighbor: n, pin: rtnetlink.Pin{Key: key{Dst: n.Dst.WithZone(""), Index: index}, LLAddr: lladdr, Protocol: Protocol}}, nil
 }
 
 // write makes entries where there are none; the others have EEXIST. It notes how
@@ -111,13 +112,8 @@ func (t *Table) write(ctx context.Context, entries []toPin) {
 	if len(entries) == 0 {
 		return
 	}
-	requests := make([]*request, len(entries))
-	for i, p := range entries {
-		// EXCL, so that nobody's entry is changed by it.
-		requests[i] = setRequest(p.key.dst, p.key.index, p.lladdr, unix.NLM_F_EXCL)
-	}
-	requests[len(requests)-1].flag(unix.NLM_F_ACK)
-	err := t.conn.exchange(ctx, func(i int, _ []byte, refused error) { entries[i].err = refused }, requests...)
+	err := t.conn.AddEntries(ctx, len(entries), func(i int) rtnetlink.Pin { return entries[i].pin },
+		func(i int, refused error) { entries[i].err = refused })
 	if err != nil {
 		for i := range entries {
 			entries[i].err = err
@@ -127,32 +123,30 @@ func (t *Table) write(ctx context.Context, entries []toPin) {
 
 // pinOver pins where an entry is already. It gives EEXIST when the entry has
 // changed meanwhile and has to be looked at again.
-func (t *Table) pinOver(ctx context.Context, k key, want HardwareAddr, lladdr [hwaddrLen]byte) error {
-	e, err := t.conn.entry(ctx, k.dst, k.index)
+func (t *Table) pinOver(ctx context.Context, p rtnetlink.Pin, want HardwareAddr) error {
+	e, err := t.conn.Entry(ctx, p.Key)
 	if err != nil {
 		return err
 	}
-	how := unix.NLM_F_REPLACE
+	is := HardwareAddr(e.LLAddr)
+	how := rtnetlink.Replace
 	switch {
-	case !e.dst.IsValid():
-		how = unix.NLM_F_EXCL // gone meanwhile
-	case e.permanent() && e.lladdr == want:
+	case !e.Dst.IsValid():
+		how = rtnetlink.IfAbsent // gone meanwhile
+	case e.Permanent() && is == want:
 		return nil
-	case e.permanent() && !t.mayReplace(k, e.lladdr):
-		return fmt.Errorf("%w (it says %q)", ErrForeign, e.lladdr)
-	case !e.permanent() && (!e.valid() || e.lladdr == want):
-		// Without REPLACE the kernel leaves alone a valid entry with another
-		// address, and says so to nobody (net/core/neighbour.c,
-		// __neigh_update): should one come up at this moment, it is safe.
-		how = 0
+	case e.Permanent() && !t.mayReplace(p.Key, is):
+		return fmt.Errorf("%w (it says %q)", ErrForeign, is)
+	case !e.Permanent() && (!e.Valid() || is == want):
+		how = rtnetlink.IfSame // should another come up at this moment, it is safe
 	}
-	if err := t.conn.setEntry(ctx, k.dst, k.index, lladdr, how); err != nil || how == unix.NLM_F_EXCL {
+	if err := t.conn.SetEntry(ctx, p, how); err != nil || how == rtnetlink.IfAbsent {
 		return err
 	}
-	if e, err = t.conn.entry(ctx, k.dst, k.index); err != nil {
+	if e, err = t.conn.Entry(ctx, p.Key); err != nil {
 		return err
 	}
-	if !e.permanent() || e.lladdr != want {
+	if !e.Permanent() || HardwareAddr(e.LLAddr) != want {
 		return unix.EEXIST
 	}
 	return nil
@@ -206,12 +200,12 @@ func (t *Table) release(ctx context.Context, links linkCache, n Neighbor) (bool,
 	} else if err != nil {
 		return false, err
 	}
-	dst := n.Dst.WithZone("")
-	e, err := t.conn.entry(ctx, dst, index)
-	if err != nil || !e.permanent() || e.lladdr != n.LLAddr || e.protocol != Protocol {
+	k := key{Dst: n.Dst.WithZone(""), Index: index}
+	e, err := t.conn.Entry(ctx, k)
+	if err != nil || !e.Permanent() || HardwareAddr(e.LLAddr) != n.LLAddr || e.Protocol != Protocol {
 		return false, err
 	}
-	switch err := t.conn.removeEntry(ctx, dst, index); {
+	switch err := t.conn.RemoveEntry(ctx, k); {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV):
 		return false, nil // somebody was quicker
 	case err != nil:
@@ -219,13 +213,13 @@ func (t *Table) release(ctx context.Context, links linkCache, n Neighbor) (bool,
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.ours, key{dst: dst, index: index})
+	delete(t.ours, k)
 	return true, nil
 }
 
 // linkCache finds the numbers of links for the length of one call.
 type linkCache struct {
-	conn  *conn
+	conn  *rtnetlink.Conn
 	known map[string]int
 }
 
@@ -240,13 +234,13 @@ func (c linkCache) index(ctx context.Context, name string) (int, error) {
 	if name == "" || len(name) >= unix.IFNAMSIZ {
 		return 0, fmt.Errorf("no link can have that name: %w", unix.ENODEV)
 	}
-	l, err := get(ctx, c.conn, linkNameRequest(name), parseLink)
-	if err == nil && l.name != name {
+	l, err := c.conn.LinkByName(ctx, name)
+	if err == nil && l.Name != name {
 		err = unix.ENODEV
 	}
 	if err != nil {
 		return 0, fmt.Errorf("find link: %w", err)
 	}
-	c.known[name] = l.index
-	return l.index, nil
+	c.known[name] = l.Index
+	return l.Index, nil
 }

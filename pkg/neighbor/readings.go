@@ -6,6 +6,8 @@ import (
 	"context"
 	"net/netip"
 	"sync"
+
+	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 )
 
 // Readings are what several calls of Resolve and Review read of the host's links,
@@ -16,14 +18,14 @@ import (
 // may have changed. They may be used from several goroutines.
 type Readings struct {
 	mu      sync.Mutex // guards the following
-	links   map[int]link
+	links   map[int]rtnetlink.Link
 	holders map[netip.Addr][]int
-	vlans   vlans // of the whole namespace; nil until they have been read
+	vlans   rtnetlink.VLANs // of the whole namespace; nil until they have been read
 }
 
 // NewReadings returns empty ones.
 func NewReadings() *Readings {
-	return &Readings{links: make(map[int]link), holders: make(map[netip.Addr][]int)}
+	return &Readings{links: make(map[int]rtnetlink.Link), holders: make(map[netip.Addr][]int)}
 }
 
 // remembered finds what was read, or reads it. Two may read the same at once.
@@ -53,25 +55,21 @@ type sharedLinks struct {
 	by     *Readings
 }
 
-func (s sharedLinks) link(ctx context.Context, index int, nsid int32) (link, error) {
-	read := func() (link, error) { return s.survey.conn.link(ctx, index, nsid) }
+func (s sharedLinks) Link(ctx context.Context, index int, nsid int32) (rtnetlink.Link, error) {
+	read := func() (rtnetlink.Link, error) { return s.survey.conn.Link(ctx, index, nsid) }
 	if host, err := s.survey.isHost(ctx, nsid); err != nil || !host {
 		return read()
 	}
 	return remembered(s.by, s.by.links, index, read)
 }
 
-func (s sharedLinks) holders(ctx context.Context, nsid int32, ip netip.Addr) ([]int, error) {
-	read := func() ([]int, error) { return s.survey.conn.holders(ctx, nsid, ip) }
-	if host, err := s.survey.isHost(ctx, nsid); err != nil || !host {
+// Holders asks anew for one link's addresses, which are few.
+func (s sharedLinks) Holders(ctx context.Context, index int, nsid int32, ip netip.Addr) ([]int, error) {
+	read := func() ([]int, error) { return s.survey.conn.Holders(ctx, index, nsid, ip) }
+	if host, err := s.survey.isHost(ctx, nsid); err != nil || !host || index != anyLink {
 		return read()
 	}
 	return remembered(s.by, s.by.holders, ip, read)
-}
-
-// holds asks for one link's addresses only, which are few.
-func (s sharedLinks) holds(ctx context.Context, index int, nsid int32, ip netip.Addr) (bool, error) {
-	return s.survey.conn.holds(ctx, index, nsid, ip)
 }
 
 // share has a survey read by way of Readings, if there are any.
@@ -83,7 +81,7 @@ func (s *survey) share(r *Readings) {
 
 // hostVLANs reads the VLANs of the host's bridges, by way of Readings if there are
 // any.
-func (s *survey) hostVLANs(read func() (vlans, error)) (vlans, error) {
+func (s *survey) hostVLANs(read func() (rtnetlink.VLANs, error)) (rtnetlink.VLANs, error) {
 	if s.readings == nil {
 		return read()
 	}

@@ -11,6 +11,9 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/neighpin/neighpin/pkg/internal/plain"
+	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 )
 
 // DefaultLimit is how many gateways of one sandbox are looked after unless
@@ -84,7 +87,7 @@ func (a Ask) Gateway() Gateway { return Gateway{a.Dst, a.Dev} }
 func (t *Table) Resolve(ctx context.Context, q Query) (Resolution, error) {
 	r, err := t.resolveBy(ctx, q, t.readLink)
 	if err != nil {
-		return Resolution{}, fmt.Errorf("resolve gateways of %s: %w", printable(t.path), err)
+		return Resolution{}, fmt.Errorf("resolve gateways of %s: %w", plain.Text(t.path), err)
 	}
 	r.result.Basis, r.result.Sought = r.basis, r.sought
 	t.mu.Lock()
@@ -98,7 +101,7 @@ func (t *Table) Resolve(ctx context.Context, q Query) (Resolution, error) {
 const resolveAttempts = 3
 
 // linkReader is what readLink is.
-type linkReader func(ctx context.Context, index int, gateways []key) (link, []looked, error)
+type linkReader func(ctx context.Context, index int, gateways []key) (rtnetlink.Link, []rtnetlink.Looked, error)
 
 func (t *Table) resolveBy(ctx context.Context, q Query, read linkReader) (*resolver, error) {
 	for range resolveAttempts {
@@ -153,15 +156,15 @@ func (r *resolver) resolve(ctx context.Context) error {
 	}
 	// An IPv4 route does not outlive the last IPv4 address of its link
 	// (net/ipv4/fib_frontend.c, fib_disable_ip), so one is answer enough.
-	if !slices.ContainsFunc(gateways, func(k key) bool { return k.dst.Is4() }) {
+	if !slices.ContainsFunc(gateways, func(k key) bool { return k.Dst.Is4() }) {
 		if r.result.HandedOver, err = r.handedOver(ctx); err != nil || r.result.HandedOver {
 			return err
 		}
 	}
 	// The list is in the order of links.
 	for len(gateways) > 0 {
-		index := gateways[0].index
-		n := slices.IndexFunc(gateways, func(k key) bool { return k.index != index })
+		index := gateways[0].Index
+		n := slices.IndexFunc(gateways, func(k key) bool { return k.Index != index })
 		if n < 0 {
 			n = len(gateways)
 		}
@@ -189,19 +192,19 @@ func (r *resolver) resolveLink(ctx context.Context, index int, gateways []key) e
 	l, entries, err := r.read(ctx, index, gateways)
 	if errors.Is(err, unix.ENODEV) {
 		for _, k := range gateways {
-			r.skip(k, link{name: "link " + strconv.Itoa(index)}, linkGone())
+			r.skip(k, rtnetlink.Link{Name: "link " + strconv.Itoa(index)}, linkGone())
 		}
 		return nil
 	} else if err != nil {
 		return fmt.Errorf("read link %d: %w", index, err)
 	}
-	if l.loopback() {
+	if l.Loopback() {
 		return nil
 	}
-	if _, twice := r.names[l.name]; twice {
+	if _, twice := r.names[l.Name]; twice {
 		return fmt.Errorf("read link %d: it has the name of one read before: %w", index, ErrInterrupted)
 	}
-	r.names[l.name] = l.index
+	r.names[l.Name] = l.Index
 	o, err := r.outlook(ctx, l)
 	if err != nil {
 		return err
@@ -217,29 +220,29 @@ func (r *resolver) resolveLink(ctx context.Context, index int, gateways []key) e
 	return nil
 }
 
-func (r *resolver) resolveGateway(ctx context.Context, k key, l link, o outlook, at looked) error {
+func (r *resolver) resolveGateway(ctx context.Context, k key, l rtnetlink.Link, o outlook, at rtnetlink.Looked) error {
 	if v := unfit(k, l); !v.known() {
 		r.skip(k, l, v)
 		return nil
 	}
-	if errors.Is(at.err, unix.ENODEV) {
+	if errors.Is(at.Err, unix.ENODEV) {
 		r.skip(k, l, linkGone())
 		return nil
-	} else if at.err != nil {
-		return fmt.Errorf("read neighbor %s on %s: %w", k.dst, printable(l.name), at.err)
+	} else if at.Err != nil {
+		return fmt.Errorf("read neighbor %s on %s: %w", k.Dst, plain.Text(l.Name), at.Err)
 	}
-	e := at.entry
-	if _, known := find(r.query.Known, k.dst, l.name); known && !e.permanent() && k.dst.Is4() {
+	e := at.Entry
+	if _, known := find(r.query.Known, k.Dst, l.Name); known && !e.Permanent() && k.Dst.Is4() {
 		r.lost = append(r.lost, k)
 	}
-	v, err := r.truth(ctx, o, k.dst, l)
+	v, err := r.truth(ctx, o, k.Dst, l)
 	if err != nil {
 		return err
 	}
-	if e.permanent() {
+	if e.Permanent() {
 		if r.isOurs(k, l, e, v) {
-			r.ours[k] = e.lladdr
-			if v.lladdr != e.lladdr {
+			r.ours[k] = HardwareAddr(e.LLAddr)
+			if v.lladdr != HardwareAddr(e.LLAddr) {
 				r.outdated(k, l, e)
 			}
 		} else {
@@ -250,40 +253,40 @@ func (r *resolver) resolveGateway(ctx context.Context, k key, l link, o outlook,
 		r.skip(k, l, v)
 		return r.askInstead(ctx, k, l, v.reason)
 	}
-	r.found(k.dst, l, e, v)
+	r.found(k.Dst, l, e, v)
 	return nil
 }
 
-func (r *resolver) found(dst netip.Addr, l link, e entry, v verdict) {
-	r.result.Neighbors = append(r.result.Neighbors, Neighbor{Dst: dst, Dev: l.name, LLAddr: v.lladdr,
-		Family: FamilyOf(dst), State: stateNames(e.state), Source: v.source})
+func (r *resolver) found(dst netip.Addr, l rtnetlink.Link, e rtnetlink.Entry, v verdict) {
+	r.result.Neighbors = append(r.result.Neighbors, Neighbor{Dst: dst, Dev: l.Name, LLAddr: v.lladdr,
+		Family: FamilyOf(dst), State: e.States(), Source: v.source})
 }
 
-func (r *resolver) outdated(k key, l link, e entry) {
-	r.result.Outdated = append(r.result.Outdated, Neighbor{Dst: k.dst, Dev: l.name, LLAddr: e.lladdr,
-		Family: FamilyOf(k.dst), State: stateNames(e.state)})
+func (r *resolver) outdated(k key, l rtnetlink.Link, e rtnetlink.Entry) {
+	r.result.Outdated = append(r.result.Outdated, Neighbor{Dst: k.Dst, Dev: l.Name, LLAddr: HardwareAddr(e.LLAddr),
+		Family: FamilyOf(k.Dst), State: e.States()})
 }
 
 func linkGone() verdict { return no(ReasonLinkGone, "the link was removed meanwhile") }
 
 // unfit names what speaks against an entry whatever the host knows.
-func unfit(k key, l link) verdict {
+func unfit(k key, l rtnetlink.Link) verdict {
 	switch {
-	case !isPlain(l.name):
+	case !plain.Is(l.Name):
 		return no(ReasonUnsafeName, "the link's name is not printable ASCII")
-	case l.noARP():
+	case l.NoARP():
 		return no(ReasonNoARP, "the link does not resolve addresses (NOARP)")
-	case !isTarget(k.dst):
+	case !isTarget(k.Dst):
 		return no(ReasonInvalidTarget, "the gateway is no unicast address")
-	case !k.dst.Is4() && !l.inet6:
+	case !k.Dst.Is4() && !l.Inet6:
 		return no(ReasonIPv6Disabled, "IPv6 is disabled on the link, which then takes no entry")
 	}
 	return verdict{}
 }
 
-func (r *resolver) skip(k key, l link, v verdict) {
+func (r *resolver) skip(k key, l rtnetlink.Link, v verdict) {
 	r.result.Skipped = append(r.result.Skipped,
-		Skipped{Dst: k.dst, Dev: printable(l.name), Reason: v.reason, Message: v.message})
+		Skipped{Dst: k.Dst, Dev: plain.Text(l.Name), Reason: v.reason, Message: v.message})
 }
 
 // handedOver tells whether a runtime has taken the namespace's addresses away.
@@ -292,17 +295,12 @@ func (r *resolver) skip(k key, l link, v verdict) {
 func (t *Table) handedOver(ctx context.Context) (bool, error) {
 	var up bool
 	loopback := 0
-	err := t.conn.dump(ctx, linksRequest(nsidNone), func() { up, loopback = false, 0 }, func(body []byte) error {
-		l, err := parseLink(body)
-		switch {
-		case err != nil:
-			return err
-		case l.loopback():
-			loopback = l.index // a namespace has one, and cannot get another
-		case l.up():
+	err := t.conn.Links(ctx, rtnetlink.NSIDNone, func() { up, loopback = false, 0 }, func(l rtnetlink.Link) {
+		if l.Loopback() {
+			loopback = l.Index // a namespace has one, and cannot get another
+		} else if l.Up() {
 			up = true
 		}
-		return nil
 	})
 	if err != nil {
 		return false, fmt.Errorf("read links: %w", err)
@@ -312,15 +310,10 @@ func (t *Table) handedOver(ctx context.Context) (bool, error) {
 	}
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		var global bool
-		err := t.conn.dump(ctx, addrsRequest(family, 0, nsidNone), func() { global = false },
-			func(body []byte) error {
-				a, err := parseAddr(body)
-				if err == nil && a.index != loopback && a.scope == unix.RT_SCOPE_UNIVERSE {
-					global = true
-				}
-				return err
-			})
-		if err != nil && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EAFNOSUPPORT) {
+		err := t.conn.Addrs(ctx, family, 0, rtnetlink.NSIDNone, func() { global = false }, func(a rtnetlink.Addr) {
+			global = global || a.Index != loopback && a.Global()
+		})
+		if err != nil && !rtnetlink.NoFamily(err) {
 			return false, fmt.Errorf("read addresses: %w", err)
 		}
 		if global {

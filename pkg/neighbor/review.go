@@ -8,6 +8,9 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/neighpin/neighpin/pkg/internal/plain"
+	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 )
 
 // Review judges the entries that the caller knows by what the host says now,
@@ -40,7 +43,7 @@ func (t *Table) Review(ctx context.Context, q Query) (Resolution, error) {
 	links := make(map[string]reviewed)
 	for _, n := range q.Known {
 		if err := r.review(ctx, links, n); err != nil {
-			return Resolution{}, fmt.Errorf("review neighbors of %s: %w", printable(t.path), err)
+			return Resolution{}, fmt.Errorf("review neighbors of %s: %w", plain.Text(t.path), err)
 		}
 	}
 	r.result.Basis, r.result.Sought = r.basis, r.sought
@@ -49,7 +52,7 @@ func (t *Table) Review(ctx context.Context, q Query) (Resolution, error) {
 
 // reviewed is a link of the sandbox and what lies beyond it.
 type reviewed struct {
-	link
+	rtnetlink.Link
 	outlook
 	moved bool // the link is not in the sandbox any more, its other end is where it was
 }
@@ -64,35 +67,35 @@ func (r *resolver) review(ctx context.Context, links map[string]reviewed, n Neig
 		}
 		links[n.Dev] = at
 	}
-	k := key{dst: n.Dst, index: at.index}
-	if at.index == 0 && !at.moved {
-		r.skip(k, at.link, linkGone())
+	k := key{Dst: n.Dst, Index: at.Index}
+	if at.Index == 0 && !at.moved {
+		r.skip(k, at.Link, linkGone())
 		return nil
 	}
 	if !isTarget(n.Dst) {
-		r.skip(k, at.link, no(ReasonInvalidTarget, "the gateway is no unicast address"))
+		r.skip(k, at.Link, no(ReasonInvalidTarget, "the gateway is no unicast address"))
 		return nil
 	}
-	v, err := r.truth(ctx, at.outlook, n.Dst, at.link)
+	v, err := r.truth(ctx, at.outlook, n.Dst, at.Link)
 	if err != nil {
 		return err
 	}
 	v = stillTrue(n, v)
-	var e entry
+	var e rtnetlink.Entry
 	if !at.moved {
-		e, err = r.conn.entry(ctx, k.dst, k.index)
+		e, err = r.conn.Entry(ctx, k)
 		if err != nil && !errors.Is(err, unix.ENODEV) { // the state of what is gone is NONE
-			return fmt.Errorf("read neighbor %s on %s: %w", k.dst, printable(n.Dev), err)
+			return fmt.Errorf("read neighbor %s on %s: %w", k.Dst, plain.Text(n.Dev), err)
 		}
 	}
-	if e.permanent() && e.protocol == Protocol && v.lladdr != e.lladdr {
-		r.outdated(k, at.link, e)
+	if e.Permanent() && e.Protocol == Protocol && v.lladdr != HardwareAddr(e.LLAddr) {
+		r.outdated(k, at.Link, e)
 	}
 	if !v.known() {
-		r.skip(k, at.link, v)
+		r.skip(k, at.Link, v)
 		return nil
 	}
-	r.found(k.dst, at.link, e, v)
+	r.found(k.Dst, at.Link, e, v)
 	if at.moved {
 		r.result.Neighbors[len(r.result.Neighbors)-1].State = nil
 	}
@@ -107,17 +110,17 @@ func (r *resolver) reviewLink(ctx context.Context, name string) (reviewed, error
 	} else if err != nil {
 		return reviewed{}, err
 	}
-	l, err := r.conn.link(ctx, index, nsidNone)
-	if errors.Is(err, unix.ENODEV) || err == nil && l.name != name {
-		return reviewed{link: link{name: name}}, nil
+	l, err := r.conn.Link(ctx, index, rtnetlink.NSIDNone)
+	if errors.Is(err, unix.ENODEV) || err == nil && l.Name != name {
+		return reviewed{Link: rtnetlink.Link{Name: name}}, nil
 	} else if err != nil {
-		return reviewed{}, fmt.Errorf("read link %s: %w", printable(name), err)
+		return reviewed{}, fmt.Errorf("read link %s: %w", plain.Text(name), err)
 	}
 	o, err := r.outlook(ctx, l)
 	if err == nil {
 		err = r.noteEnd(ctx, l, o)
 	}
-	return reviewed{link: l, outlook: o}, err
+	return reviewed{Link: l, outlook: o}, err
 }
 
 // stillTrue turns what is known from outside into what becomes of a known entry.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/internal/nstest"
+	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 )
 
 // besides makes a veth pair on the host whose near end is a port of the bridge
@@ -104,25 +105,21 @@ func TestPodThatHoldsTheGatewayIsNoTruth(t *testing.T) {
 // recorded stands in for the kernel of a host with links that the kernel of the
 // tests has none of. What it answers has gone through the real parsers.
 type recorded struct {
-	links map[int]link
+	links map[int]rtnetlink.Link
 	addrs map[int]string // of link, each of one
 }
 
-func (r recorded) link(_ context.Context, index int, _ int32) (link, error) {
+func (r recorded) Link(_ context.Context, index int, _ int32) (rtnetlink.Link, error) {
 	if l, ok := r.links[index]; ok {
 		return l, nil
 	}
-	return link{}, unix.ENODEV
+	return rtnetlink.Link{}, unix.ENODEV
 }
 
-func (r recorded) holds(_ context.Context, index int, _ int32, ip netip.Addr) (bool, error) {
-	return r.addrs[index] == ip.String(), nil
-}
-
-func (r recorded) holders(_ context.Context, _ int32, ip netip.Addr) (indices []int, err error) {
-	for index, addr := range r.addrs {
-		if addr == ip.String() {
-			indices = append(indices, index)
+func (r recorded) Holders(_ context.Context, index int, _ int32, ip netip.Addr) (indices []int, err error) {
+	for at, addr := range r.addrs {
+		if addr == ip.String() && (index == anyLink || index == at) {
+			indices = append(indices, at)
 		}
 	}
 	slices.Sort(indices)
@@ -150,11 +147,11 @@ func (m message) body() []byte {
 	}
 	for kind, value := range map[int]int{unix.IFLA_MASTER: m.master, unix.IFLA_LINK: m.other} {
 		if value != 0 {
-			body = append(body, serialized32(kind, uint32(value))...)
+			body = append(body, nl.NewRtAttr(kind, nl.Uint32Attr(uint32(value))).Serialize()...)
 		}
 	}
 	if m.elsewhere {
-		body = append(body, serialized32(unix.IFLA_LINK_NETNSID, 3)...)
+		body = append(body, nl.NewRtAttr(unix.IFLA_LINK_NETNSID, nl.Uint32Attr(3)).Serialize()...)
 	}
 	if m.kind != "" {
 		info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
@@ -167,15 +164,15 @@ func (m message) body() []byte {
 	return body
 }
 
-func record(t testing.TB, list ...message) map[int]link {
+func record(t testing.TB, list ...message) map[int]rtnetlink.Link {
 	t.Helper()
-	links := make(map[int]link)
+	links := make(map[int]rtnetlink.Link)
 	for _, m := range list {
-		l, err := parseLink(m.body())
-		if err != nil || l.index != m.index || l.name != m.name || l.kind != m.kind || l.master != m.master || l.other != m.other {
+		l, err := rtnetlink.ParseLink(m.body())
+		if err != nil || l.Index != m.index || l.Name != m.name || l.Kind != m.kind || l.Master != m.master || l.Other != m.other {
 			t.Fatalf("%+v was read as %+v, %v", m, l, err)
 		}
-		links[l.index] = l
+		links[l.Index] = l
 	}
 	return links
 }
@@ -219,9 +216,9 @@ func TestGatewayOnTheVLANsOfABridge(t *testing.T) {
 		}
 		return list
 	}
-	usual := vlans{1: tagged(20, 30), 2: untagged(20), 42: untagged(20), 52: untagged(30)}
-	with := func(index int32, list []*nl.BridgeVlanInfo) vlans {
-		m := vlans{}
+	usual := rtnetlink.VLANs{1: tagged(20, 30), 2: untagged(20), 42: untagged(20), 52: untagged(30)}
+	with := func(index int32, list []*nl.BridgeVlanInfo) rtnetlink.VLANs {
+		m := rtnetlink.VLANs{}
 		for i, l := range usual {
 			m[i] = l
 		}
@@ -230,7 +227,7 @@ func TestGatewayOnTheVLANsOfABridge(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name    string
-		vlans   vlans
+		vlans   rtnetlink.VLANs
 		change  []message
 		holders []int
 		want    string // address and source, or reason

@@ -5,9 +5,10 @@ package neighbor
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"sync"
 
+	"github.com/neighpin/neighpin/pkg/internal/plain"
+	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 	"github.com/neighpin/neighpin/pkg/netns"
 )
 
@@ -18,7 +19,7 @@ import (
 type Table struct {
 	path   string
 	cookie uint64
-	conn   *conn
+	conn   *rtnetlink.Conn
 	host   *netns.NS // nil: this process's own
 
 	mu sync.Mutex // guards the following
@@ -34,10 +35,7 @@ type Table struct {
 }
 
 // key names an entry by the kernel's measure.
-type key struct {
-	dst   netip.Addr
-	index int
-}
+type key = rtnetlink.Key
 
 // Open binds a Table to the namespace. ns may be closed afterwards. The host is
 // the namespace that this process runs in.
@@ -49,11 +47,11 @@ func Open(ns *netns.NS) (*Table, error) { return OpenWithHost(ns, nil) }
 func OpenWithHost(ns, host *netns.NS) (*Table, error) {
 	t := &Table{path: ns.Path(), cookie: ns.Cookie(), host: host, ours: make(map[key]HardwareAddr)}
 	err := ns.Do(func() (err error) {
-		t.conn, err = dial()
+		t.conn, err = rtnetlink.Dial()
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("open neighbor tables of %s: %w", printable(t.path), err)
+		return nil, fmt.Errorf("open neighbor tables of %s: %w", plain.Text(t.path), err)
 	}
 	return t, nil
 }
@@ -63,13 +61,13 @@ func OpenWithHost(ns, host *netns.NS) (*Table, error) {
 // other errors of path see netns.Open. host has to stay open for as long as the
 // Table is used.
 func OpenAt(host *netns.Host, path string) (*Table, error) {
-	fd, cookie, err := host.Socket(path, openSocket)
+	fd, cookie, err := host.Socket(path, rtnetlink.OpenSocket)
 	if err != nil {
 		return nil, err
 	}
-	c, err := newConn(fd)
+	c, err := rtnetlink.New(fd)
 	if err != nil {
-		return nil, fmt.Errorf("open neighbor tables of %s: %w", printable(path), err)
+		return nil, fmt.Errorf("open neighbor tables of %s: %w", plain.Text(path), err)
 	}
 	return &Table{path: path, cookie: cookie, conn: c, host: host.Self(), ours: make(map[key]HardwareAddr)}, nil
 }
@@ -84,18 +82,20 @@ func (t *Table) Close() error {
 	return nil
 }
 
-// hostNumber is the number of the host's namespace in this one, or nsidNone.
+// hostNumber is the number of the host's namespace in this one, or rtnetlink.NSIDNone.
 func (t *Table) hostNumber(ctx context.Context) (int32, error) {
 	number, known := t.knownHost()
 	if known {
 		return number, nil
 	}
 	err := t.inHost(func(host *netns.NS) (err error) {
-		number, err = t.nsidOf(ctx, host)
+		if number, err = t.conn.NSID(ctx, host.FD()); err != nil {
+			err = fmt.Errorf("read the number of namespace %s: %w", plain.Text(host.Path()), err)
+		}
 		return err
 	})
 	if err != nil {
-		return nsidNone, err
+		return rtnetlink.NSIDNone, err
 	}
 	t.noteHost(number)
 	return number, nil
@@ -112,14 +112,21 @@ func (t *Table) knownHost() (number int32, known bool) {
 func (t *Table) noteHost(number int32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.hostNSID, t.hostRead = number, number != nsidNone
+	t.hostNSID, t.hostRead = number, number != rtnetlink.NSIDNone
 }
 
-// asksForHost tells whether the number can be asked for without opening the
-// host's namespace first.
-func (t *Table) asksForHost() bool {
-	_, known := t.knownHost()
-	return !known && t.host != nil
+// readLink reads a link with the entries of gateways on it, and by the way the number
+// of the host's namespace, if that is wanted and to be had without opening it first.
+func (t *Table) readLink(ctx context.Context, index int, gateways []key) (rtnetlink.Link, []rtnetlink.Looked, error) {
+	host := -1
+	if _, known := t.knownHost(); !known && t.host != nil {
+		host = t.host.FD()
+	}
+	look, err := t.conn.Look(ctx, index, gateways, host)
+	if look.Numbered {
+		t.noteHost(look.NSID)
+	}
+	return look.Link, look.Entries, err
 }
 
 // inHost gives fn the host's namespace, which is fn's for the call only.

@@ -4,21 +4,12 @@ package neighbor
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 
-	"golang.org/x/sys/unix"
-)
-
-// Kinds of links, in the words of the kernel (rtnl_link_ops.kind).
-const (
-	kindVeth   = "veth"
-	kindNetkit = "netkit"
-	kindBridge = "bridge"
-	kindVRF    = "vrf"
-	kindVLAN   = "vlan"
+	"github.com/neighpin/neighpin/pkg/internal/plain"
+	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 )
 
 // verdict is what the host knows about a gateway: an address with its source,
@@ -39,9 +30,8 @@ func no(reason Reason, format string, args ...any) verdict {
 // hostLinks reads links and addresses of another namespace, which the sandbox
 // knows by a number.
 type hostLinks interface {
-	link(ctx context.Context, index int, nsid int32) (link, error)
-	holds(ctx context.Context, index int, nsid int32, ip netip.Addr) (bool, error)
-	holders(ctx context.Context, nsid int32, ip netip.Addr) (indices []int, err error)
+	Link(ctx context.Context, index int, nsid int32) (rtnetlink.Link, error)
+	Holders(ctx context.Context, index int, nsid int32, ip netip.Addr) (indices []int, err error)
 }
 
 // survey is one look at the host. It remembers for that long what was read, and
@@ -69,7 +59,7 @@ func (s *survey) rest(index int) {
 // of the host.
 func (s *survey) isHost(ctx context.Context, nsid int32) (bool, error) {
 	self, err := s.hostNumber(ctx)
-	return err == nil && self != nsidNone && self == nsid, err
+	return err == nil && self != rtnetlink.NSIDNone && self == nsid, err
 }
 
 // outlook is what the host knows about everything that is reached over one
@@ -82,53 +72,53 @@ type outlook struct {
 
 // outlook follows a link to its other end. That is looked for in the namespace
 // which the kernel says it is in, not in the host's.
-func (s *survey) outlook(ctx context.Context, l link) (outlook, error) {
-	if l.kind != kindVeth && l.kind != kindNetkit {
+func (s *survey) outlook(ctx context.Context, l rtnetlink.Link) (outlook, error) {
+	if !l.Pair() {
 		return outlook{verdict: no(ReasonUnsupportedLink,
-			"the link is %s; only the other end of a veth or netkit pair is known to the host", l.what())}, nil
+			"the link is %s; only the other end of a veth or netkit pair is known to the host", kindOf(l))}, nil
 	}
-	if !l.lladdr.IsUnicast() {
-		return outlook{verdict: no(ReasonZeroMAC, "the link's own address is %q", l.lladdr)}, nil
+	if !HardwareAddr(l.LLAddr).IsUnicast() {
+		return outlook{verdict: no(ReasonZeroMAC, "the link's own address is %q", l.LLAddr)}, nil
 	}
 	switch {
-	case l.other == 0, l.hasNSID && l.nsid < 0:
+	case l.Other == 0, l.HasNSID && l.NSID < 0:
 		return outlook{verdict: no(ReasonPeerGone, "the link's other end is gone")}, nil
-	case !l.hasNSID:
+	case !l.HasNSID:
 		return outlook{verdict: no(ReasonPeerInSandbox, "the link's other end is in the sandbox itself")}, nil
 	}
-	s.rest(l.other)
-	peer, err := s.links.link(ctx, l.other, l.nsid)
-	if gone(err) {
+	s.rest(l.Other)
+	peer, err := s.links.Link(ctx, l.Other, l.NSID)
+	if rtnetlink.Gone(err) {
 		return outlook{verdict: no(ReasonPeerGone, "the link's other end is gone")}, nil
 	} else if err != nil {
-		return outlook{}, fmt.Errorf("read the other end of link %s: %w", printable(l.name), err)
+		return outlook{}, fmt.Errorf("read the other end of link %s: %w", plain.Text(l.Name), err)
 	}
 	// Numbers of links and namespaces are given again, so make sure.
-	if peer.kind != l.kind || peer.other != l.index {
-		return outlook{verdict: no(ReasonPeerGone, "link %d, where the other end was, does not lead back", l.other)}, nil
+	if peer.Kind != l.Kind || peer.Other != l.Index {
+		return outlook{verdict: no(ReasonPeerGone, "link %d, where the other end was, does not lead back", l.Other)}, nil
 	}
-	return s.outlookAt(ctx, peer, l.nsid)
+	return s.outlookAt(ctx, peer, l.NSID)
 }
 
 // outlookAt judges an other end.
-func (s *survey) outlookAt(ctx context.Context, peer link, nsid int32) (outlook, error) {
-	if !peer.lladdr.IsUnicast() {
-		return outlook{verdict: no(ReasonZeroMAC, "the address of the link's other end is %q", peer.lladdr)}, nil
+func (s *survey) outlookAt(ctx context.Context, peer rtnetlink.Link, nsid int32) (outlook, error) {
+	if !HardwareAddr(peer.LLAddr).IsUnicast() {
+		return outlook{verdict: no(ReasonZeroMAC, "the address of the link's other end is %q", peer.LLAddr)}, nil
 	}
-	if peer.master == 0 {
-		return outlook{verdict: verdict{lladdr: peer.lladdr, source: SourcePeer}, nsid: nsid}, nil
+	if peer.Master == 0 {
+		return outlook{verdict: verdict{lladdr: HardwareAddr(peer.LLAddr), source: SourcePeer}, nsid: nsid}, nil
 	}
 	return s.outlookBeyond(ctx, peer, nsid)
 }
 
 // outlookBeyond judges an other end that belongs to another link.
-func (s *survey) outlookBeyond(ctx context.Context, peer link, nsid int32) (outlook, error) {
-	s.rest(peer.master)
-	master, err := s.links.link(ctx, peer.master, nsid)
-	if gone(err) {
+func (s *survey) outlookBeyond(ctx context.Context, peer rtnetlink.Link, nsid int32) (outlook, error) {
+	s.rest(peer.Master)
+	master, err := s.links.Link(ctx, peer.Master, nsid)
+	if rtnetlink.Gone(err) {
 		return outlook{verdict: no(ReasonPeerGone, "the master of the link's other end is gone")}, nil
 	} else if err != nil {
-		return outlook{}, fmt.Errorf("read the master of link %s: %w", printable(peer.name), err)
+		return outlook{}, fmt.Errorf("read the master of link %s: %w", plain.Text(peer.Name), err)
 	}
 	v := beyond(peer, master)
 	if !v.known() || v.source == SourcePeer {
@@ -139,15 +129,15 @@ func (s *survey) outlookBeyond(ctx context.Context, peer link, nsid int32) (outl
 }
 
 // beyond says what a master means for the frames that its port takes in.
-func beyond(port, master link) verdict {
-	switch master.kind {
-	case kindVRF:
+func beyond(port, master rtnetlink.Link) verdict {
+	switch master.Kind {
+	case rtnetlink.KindVRF:
 		// It only chooses the routing table; frames end at the port.
-		return verdict{lladdr: port.lladdr, source: SourcePeer}
-	case kindBridge:
-		return verdict{lladdr: port.lladdr, source: SourcePort}
+		return verdict{lladdr: HardwareAddr(port.LLAddr), source: SourcePeer}
+	case rtnetlink.KindBridge:
+		return verdict{lladdr: HardwareAddr(port.LLAddr), source: SourcePort}
 	}
-	return no(ReasonUnsupportedMaster, "the link's other end belongs to %s, which is %s", printable(master.name), master.what())
+	return no(ReasonUnsupportedMaster, "the link's other end belongs to %s, which is %s", plain.Text(master.Name), kindOf(master))
 }
 
 // judge says what the host knows about one gateway.
@@ -161,8 +151,10 @@ func (s *survey) judge(ctx context.Context, o outlook, dst netip.Addr) (verdict,
 	return s.judgeSegment(ctx, *o.segment, dst)
 }
 
-// gone tells whether a link was not found: no such link, or no namespace of that
-// number any more (rtnl_get_net_ns_capable gives EINVAL).
-func gone(err error) bool {
-	return errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENXIO)
+// kindOf names the kind of a link in a sentence.
+func kindOf(l rtnetlink.Link) string {
+	if l.Kind == "" {
+		return "hardware or of no kind"
+	}
+	return "a " + plain.Text(l.Kind)
 }

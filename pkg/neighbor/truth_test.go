@@ -13,6 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/internal/nstest"
+	"github.com/neighpin/neighpin/pkg/internal/plain"
+	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 )
 
 const (
@@ -177,21 +179,21 @@ func TestPeerGone(t *testing.T) {
 	host, pod := pair(t)
 	host.IP("link add name br0 type bridge", "link set br0 up")
 	tb := openTable(t, pod.NS)
-	eth0 := func() link {
-		l, err := tb.conn.link(t.Context(), linkIndex(t, tb, "eth0"), nsidNone)
+	eth0 := func() rtnetlink.Link {
+		l, err := tb.conn.Link(t.Context(), linkIndex(t, tb, "eth0"), rtnetlink.NSIDNone)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return l
 	}
-	for name, change := range map[string]func(*link){
-		"no number for its namespace":       func(l *link) { l.nsid = nsidNone },
-		"a number without a namespace":      func(l *link) { l.nsid = 4711 },
-		"no such link":                      func(l *link) { l.other = 4711 },
-		"no other end at all":               func(l *link) { l.other, l.hasNSID = 0, false },
-		"a link of another kind":            func(l *link) { l.other = 1 },
-		"a veth that belongs to another":    func(l *link) { l.index++ },
-		"the number of a link that is none": func(l *link) { l.other = 1 << 30 },
+	for name, change := range map[string]func(*rtnetlink.Link){
+		"no number for its namespace":       func(l *rtnetlink.Link) { l.NSID = rtnetlink.NSIDNone },
+		"a number without a namespace":      func(l *rtnetlink.Link) { l.NSID = 4711 },
+		"no such link":                      func(l *rtnetlink.Link) { l.Other = 4711 },
+		"no other end at all":               func(l *rtnetlink.Link) { l.Other, l.HasNSID = 0, false },
+		"a link of another kind":            func(l *rtnetlink.Link) { l.Other = 1 },
+		"a veth that belongs to another":    func(l *rtnetlink.Link) { l.Index++ },
+		"the number of a link that is none": func(l *rtnetlink.Link) { l.Other = 1 << 30 },
 	} {
 		look, l := tb.newSurvey(), eth0()
 		change(&l)
@@ -217,7 +219,7 @@ func linkIndex(t testing.TB, tb *Table, name string) int {
 
 // The kernel that the tests run on may lack all of these but the bridge.
 func TestMasters(t *testing.T) {
-	port := link{name: "lxc0", lladdr: hostMAC}
+	port := rtnetlink.Link{Name: "lxc0", LLAddr: hostMAC}
 	for kind, want := range map[string]verdict{
 		"vrf":         {lladdr: hostMAC, source: SourcePeer},
 		"bridge":      {lladdr: hostMAC, source: SourcePort},
@@ -228,7 +230,7 @@ func TestMasters(t *testing.T) {
 		"":            {reason: ReasonUnsupportedMaster},
 		"new\x1b":     {reason: ReasonUnsupportedMaster},
 	} {
-		got := beyond(port, link{name: "m0", kind: kind})
+		got := beyond(port, rtnetlink.Link{Name: "m0", Kind: kind})
 		if !isPlainText(got.message) {
 			t.Errorf("%q: message %q", kind, got.message)
 		}
@@ -239,4 +241,4 @@ func TestMasters(t *testing.T) {
 	}
 }
 
-func isPlainText(s string) bool { return s == printable(s) }
+func isPlainText(s string) bool { return s == plain.Text(s) }

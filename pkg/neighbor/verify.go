@@ -8,6 +8,8 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 )
 
 // Difference is an entry that is not as it should be.
@@ -37,25 +39,25 @@ func (t *Table) Verify(ctx context.Context, want []Neighbor) ([]Difference, erro
 		if err != nil {
 			return nil, &EntryError{Op: "verify", Dst: n.Dst, Dev: n.Dev, Err: err}
 		}
-		if e.permanent() && e.lladdr == n.LLAddr {
+		if e.Permanent() && HardwareAddr(e.LLAddr) == n.LLAddr {
 			continue
 		}
 		diffs = append(diffs, Difference{Dst: n.Dst, Dev: n.Dev, Family: FamilyOf(n.Dst),
-			Want: Value{LLAddr: n.LLAddr, State: []string{statePermanent}},
-			Got:  Value{LLAddr: e.lladdr, State: stateNames(e.state)}})
+			Want: Value{LLAddr: n.LLAddr, State: []string{rtnetlink.StatePermanent}},
+			Got:  Value{LLAddr: HardwareAddr(e.LLAddr), State: e.States()}})
 	}
 	return diffs, nil
 }
 
-func (t *Table) lookUp(ctx context.Context, links linkCache, n Neighbor) (entry, error) {
+func (t *Table) lookUp(ctx context.Context, links linkCache, n Neighbor) (rtnetlink.Entry, error) {
 	if !n.Dst.IsValid() {
-		return entry{}, errors.New("not an address")
+		return rtnetlink.Entry{}, errors.New("not an address")
 	}
 	index, err := links.index(ctx, n.Dev)
 	if errors.Is(err, unix.ENODEV) {
-		return entry{}, nil
+		return rtnetlink.Entry{}, nil
 	} else if err != nil {
-		return entry{}, err
+		return rtnetlink.Entry{}, err
 	}
-	return t.conn.entry(ctx, n.Dst.WithZone(""), index)
+	return t.conn.Entry(ctx, key{Dst: n.Dst.WithZone(""), Index: index})
 }

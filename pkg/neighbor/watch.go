@@ -8,6 +8,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/neighpin/neighpin/pkg/internal/plain"
+	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 	"github.com/neighpin/neighpin/pkg/netns"
 )
 
@@ -29,7 +31,7 @@ func watchGroups() []uint {
 // Its socket keeps the namespace alive until Close.
 type Watcher struct {
 	path   string
-	socket *listener
+	socket *rtnetlink.Listener
 	names  map[int]string // of the links
 }
 
@@ -37,12 +39,12 @@ type Watcher struct {
 // return on is reported. ns may be closed afterwards.
 func Watch(ns *netns.NS) (*Watcher, error) {
 	w := &Watcher{path: ns.Path(), names: make(map[int]string)}
-	var c *conn
+	var c *rtnetlink.Conn
 	err := ns.Do(func() (err error) {
-		if w.socket, err = listen(watchBuffer, false, watchGroups()...); err != nil {
+		if w.socket, err = rtnetlink.Listen(watchBuffer, watchGroups()...); err != nil {
 			return err
 		}
-		c, err = dial()
+		c, err = rtnetlink.Dial()
 		return err
 	})
 	if err == nil {
@@ -53,29 +55,23 @@ func Watch(ns *netns.NS) (*Watcher, error) {
 	}
 	if err != nil {
 		if w.socket != nil {
-			w.socket.close()
+			w.socket.Close()
 		}
-		return nil, fmt.Errorf("watch %s: %w", printable(w.path), err)
+		return nil, fmt.Errorf("watch %s: %w", plain.Text(w.path), err)
 	}
 	return w, nil
 }
 
 // learnNames reads the names of the links, which messages about addresses and
 // entries leave out.
-func (w *Watcher) learnNames(c *conn) error {
-	return c.dump(context.Background(), linksRequest(nsidNone), func() { clear(w.names) }, func(body []byte) error {
-		l, err := parseLink(body)
-		if err == nil {
-			w.names[l.index] = l.name
-		}
-		return err
-	})
+func (w *Watcher) learnNames(c *rtnetlink.Conn) error {
+	return c.Links(context.Background(), rtnetlink.NSIDNone, func() { clear(w.names) }, func(l rtnetlink.Link) { w.names[l.Index] = l.Name })
 }
 
 // Close ends the listening; a Receive that waits returns. Closing again does
 // nothing.
 func (w *Watcher) Close() error {
-	w.socket.close()
+	w.socket.Close()
 	return nil
 }
 
@@ -86,15 +82,15 @@ func (w *Watcher) Close() error {
 func (w *Watcher) Receive() ([]Event, error) {
 	events, err := collect(w.socket, w.decode)
 	if err != nil {
-		return nil, fmt.Errorf("receive events of %s: %w", printable(w.path), err)
+		return nil, fmt.Errorf("receive events of %s: %w", plain.Text(w.path), err)
 	}
 	return events, nil
 }
 
-func (w *Watcher) decode(n notice) (ev Event, ok bool) {
-	ev, ok, err := parseEvent(n.kind, n.body)
+func (w *Watcher) decode(n rtnetlink.Notice) (ev Event, ok bool) {
+	ev, ok, err := parseEvent(n)
 	switch {
-	case err != nil, n.kind == 0:
+	case err != nil, n.Kind == 0:
 		return Event{Kind: Overrun}, true
 	case !ok:
 		return Event{}, false
@@ -106,4 +102,22 @@ func (w *Watcher) decode(n notice) (ev Event, ok bool) {
 		ev.Dev = w.names[ev.Index]
 	}
 	return ev, true
+}
+
+// ReceiveAtOnce bounds the events that one Receive of a watcher returns, so that a
+// storm comes in pieces. Fewer mean that there were no more at that moment.
+const ReceiveAtOnce = 256
+
+// collect waits until there is an event at least, and takes those that are there,
+// up to ReceiveAtOnce.
+func collect[E any](l *rtnetlink.Listener, decode func(rtnetlink.Notice) (E, bool)) (events []E, err error) {
+	for len(events) == 0 && err == nil {
+		err = l.Receive(func(n rtnetlink.Notice) (more bool) {
+			if ev, ok := decode(n); ok {
+				events = append(events, ev)
+			}
+			return len(events) < ReceiveAtOnce
+		})
+	}
+	return events, err
 }

@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/neighpin/neighpin/internal/nstest"
 )
 
@@ -152,57 +150,6 @@ func TestCloseEndsReceive(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("Receive still waits")
 	}
-}
-
-// A process in the sandbox with NET_ADMIN may send to our sockets. Only what
-// the kernel says counts.
-func TestMessagesOfASandboxAreNotListenedTo(t *testing.T) {
-	_, pod := pair(t)
-	dualStack(pod)
-	tb := openTable(t, pod.NS)
-	w := watch(t, pod)
-	forged := entryRequest(unix.RTM_DELNEIGH, 0, resolve(t, tb).Neighbors[0].Dst, 2).append(nil, tb.conn.number+1)
-	send := func(to unix.SockaddrNetlink) (err error) {
-		t.Helper()
-		to.Family = unix.AF_NETLINK
-		if doErr := pod.Do(func() error {
-			fd, err2 := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
-			if err2 != nil {
-				return err2
-			}
-			defer unix.Close(fd)
-			err = unix.Sendto(fd, forged, 0, &to)
-			return nil
-		}); doErr != nil {
-			t.Fatal(doErr)
-		}
-		return err
-	}
-	listening := 0
-	if err := w.w.socket.conn.Control(func(fd uintptr) { listening = int(fd) }); err != nil {
-		t.Fatal(err)
-	}
-	for _, fd := range []int{listening, tb.conn.fd} {
-		name, err := unix.Getsockname(fd)
-		address, ok := name.(*unix.SockaddrNetlink)
-		if err != nil || !ok || address.Pid == 0 {
-			t.Fatal(name, err)
-		}
-		if err := send(unix.SockaddrNetlink{Pid: address.Pid}); !errors.Is(err, unix.ECONNREFUSED) {
-			t.Errorf("a message to the socket: %v", err)
-		}
-	}
-	if err := send(unix.SockaddrNetlink{Groups: 1 << (unix.RTNLGRP_NEIGH - 1)}); err != nil && !errors.Is(err, unix.ECONNREFUSED) {
-		t.Errorf("a message to the group: %v", err) // refused: by the kernel's own socket, after everybody had it
-	}
-	expect(t, resolve(t, tb), gw4+"peer NONE", gw6+"peer NONE")
-	pod.IP("neigh add 192.0.2.1 lladdr " + otherMAC + " dev eth0 nud permanent")
-	w.until("the genuine event", func(line string) bool {
-		if strings.HasPrefix(line, "NeighborRemoved") || line == "Overrun" {
-			t.Errorf("forged event %q", line)
-		}
-		return strings.HasPrefix(line, "NeighborChanged eth0 inet 192.0.2.1")
-	})
 }
 
 // watcher receives in a goroutine of its own, so that a test can give up.

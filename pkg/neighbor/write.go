@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"slices"
+
+	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 )
 
 // Written is the outcome of [Table.Write].
@@ -33,7 +35,7 @@ func (t *Table) Write(ctx context.Context, found Resolution) (Written, error) {
 			continue
 		}
 		isNew := slices.ContainsFunc(missing, n.Same)
-		n.State = []string{statePermanent}
+		n.State = []string{rtnetlink.StatePermanent}
 		out.Neighbors = append(out.Neighbors, n)
 		if isNew {
 			out.New = append(out.New, n)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/neighpin/neighpin/internal/nstest"
 	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/probe"
 	"github.com/neighpin/neighpin/pkg/record"
 )
 
@@ -29,7 +30,7 @@ func TestFirstQuestionsGoBeforeThoseOfPodsThatHearNothing(t *testing.T) {
 			if id == "restless" { // its link has another address since
 				was.LLAddr = otherMAC
 			}
-			s.heard = map[neighbor.Gateway]hearing{ask.Gateway(): {Answer: neighbor.Answer{Ask: was}}}
+			s.heard = map[neighbor.Gateway]hearing{ask.Gateway(): {Answer: probe.Answer{Ask: was}}}
 		}
 		g.mu.Lock()
 		defer g.mu.Unlock()

@@ -19,6 +19,7 @@ import (
 	"github.com/neighpin/neighpin/pkg/hoststate"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
+	"github.com/neighpin/neighpin/pkg/probe"
 	"github.com/neighpin/neighpin/pkg/record"
 )
 
@@ -103,7 +104,7 @@ type Engine struct {
 	watchHost func() (hostWatcher, error)
 	// setReturnPath is hoststate's, but in a test that has it fail.
 	setReturnPath func(context.Context, []hoststate.Address, []hoststate.Entry) ([]hoststate.Entry, error)
-	probe         func(context.Context, *netns.NS, []neighbor.Ask, neighbor.ProbeOptions) ([]neighbor.Answer, error)
+	probe         func(context.Context, *netns.NS, []neighbor.Ask, probe.Options) ([]probe.Answer, error)
 
 	tending  chan struct{} // held while the host is looked at; see tend
 	mourning chan struct{} // held while it is found out who has ended; see mournLater
@@ -140,7 +141,7 @@ func New(opts Options) (*Engine, error) {
 	}
 	e := &Engine{
 		opts: opts, host: host, records: records,
-		roster: newRoster(), selector: opts.Selector, pulse: newPulse(), watchHost: watchHost, setReturnPath: hoststate.SetReturnPath, probe: neighbor.Probe,
+		roster: newRoster(), selector: opts.Selector, pulse: newPulse(), watchHost: watchHost, setReturnPath: hoststate.SetReturnPath, probe: probe.Gateways,
 		tending: make(chan struct{}, tenders), mourning: make(chan struct{}, tenders),
 	}
 	e.guard, e.results = newGuard(e), newResults()

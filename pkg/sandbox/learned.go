@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/probe"
 	"github.com/neighpin/neighpin/pkg/record"
 )
 
@@ -35,7 +36,7 @@ type asking struct {
 
 // hearing is what was heard of one gateway.
 type hearing struct {
-	neighbor.Answer
+	probe.Answer
 	since time.Time // when nobody answered first, if nobody does
 }
 
@@ -130,7 +131,7 @@ func (g *guard) nextToAsk() *ward {
 }
 
 // ask puts a record's questions in the sandbox's namespace.
-func (e *Engine) ask(rec record.Record, s *sandbox) ([]neighbor.Answer, error) {
+func (e *Engine) ask(rec record.Record, s *sandbox) ([]probe.Answer, error) {
 	timeout := askTimeout
 	if s.unheard() {
 		timeout = firstAskTimeout
@@ -145,7 +146,7 @@ func (e *Engine) ask(rec record.Record, s *sandbox) ([]neighbor.Answer, error) {
 	}
 	ctx, cancel := context.WithTimeout(e.ctx, 2*timeout)
 	defer cancel()
-	return e.probe(ctx, ns, rec.Probes, neighbor.ProbeOptions{Timeout: timeout})
+	return e.probe(ctx, ns, rec.Probes, probe.Options{Timeout: timeout})
 }
 
 // toAsk tells whether there are gateways to ask for, and whether one of them was
@@ -178,7 +179,7 @@ func (s *sandbox) unheard() bool {
 func askable(ask neighbor.Ask) bool { return ask.Dst.Is4() || ask.Src.IsValid() }
 
 // hear takes what came of questions and reports whether that is news.
-func (s *sandbox) hear(asked []neighbor.Ask, answers []neighbor.Answer, err error) (news bool) {
+func (s *sandbox) hear(asked []neighbor.Ask, answers []probe.Answer, err error) (news bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if text := errorText(err); text != s.askError {
@@ -191,8 +192,8 @@ func (s *sandbox) hear(asked []neighbor.Ask, answers []neighbor.Answer, err erro
 		}
 		key := ask.Gateway()
 		old, heard := s.heard[key]
-		next := hearing{since: now, Answer: neighbor.Answer{Ask: ask}}
-		if i := slices.IndexFunc(answers, func(a neighbor.Answer) bool { return a.Ask.Gateway() == key }); i >= 0 {
+		next := hearing{since: now, Answer: probe.Answer{Ask: ask}}
+		if i := slices.IndexFunc(answers, func(a probe.Answer) bool { return a.Ask.Gateway() == key }); i >= 0 {
 			next.Answer = answers[i]
 		}
 		if heard && len(old.LLAddrs) == 0 {

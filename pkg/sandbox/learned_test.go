@@ -14,6 +14,7 @@ import (
 	"github.com/neighpin/neighpin/internal/nstest"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
+	"github.com/neighpin/neighpin/pkg/probe"
 	"github.com/neighpin/neighpin/pkg/record"
 )
 
@@ -214,7 +215,7 @@ func TestAskingThatFailsIsSaidOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine.probe = func(context.Context, *netns.NS, []neighbor.Ask, neighbor.ProbeOptions) ([]neighbor.Answer, error) {
+	engine.probe = func(context.Context, *netns.NS, []neighbor.Ask, probe.Options) ([]probe.Answer, error) {
 		return nil, fs.ErrPermission // a fake: the tests have the right
 	}
 	n.engine = engine
@@ -247,7 +248,7 @@ func TestSilenceIsADoubtOnlyAfterAWhileAndMovesNothing(t *testing.T) {
 		}
 	}
 	// One answer of one station is too little to go by.
-	once := map[neighbor.Gateway]hearing{ask.Gateway(): {Answer: neighbor.Answer{Ask: ask, LLAddrs: []neighbor.HardwareAddr{otherMAC}}, since: began}}
+	once := map[neighbor.Gateway]hearing{ask.Gateway(): {Answer: probe.Answer{Ask: ask, LLAddrs: []neighbor.HardwareAddr{otherMAC}}, since: began}}
 	if learned, doubts := judge(rec, once, began.Add(time.Hour)); len(doubts) != 0 || learned[0].LLAddr == otherMAC {
 		t.Errorf("after one answer: %+v, %+v", learned, doubts)
 	}

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rtnetlink
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+var (
+	// ErrInterrupted says that what was read changed while it was read, each
+	// time that it was tried.
+	ErrInterrupted = errors.New("the kernel's answer was interrupted by changes every time; try again")
+
+	// ErrTooLong says that a dump does not get beyond a message which is longer than
+	// the part that the kernel made, also where the part was as long as parts can be.
+	ErrTooLong = fmt.Errorf("something is longer than the kernel lists: %w", unix.EMSGSIZE)
+
+	// ErrMalformed says that a message's lengths contradict each other, or that what
+	// it must have is missing.
+	ErrMalformed = errors.New("malformed netlink message")
+
+	// errCut says that an answer was longer than there was room for. There is now.
+	errCut = errors.New("the answer was cut off")
+	// errLost says that the kernel could not leave an answer. There is room now.
+	errLost = fmt.Errorf("answers of the kernel's were lost: %w", unix.ENOBUFS)
+)
