@@ -70,7 +70,8 @@ func TestEveryGoFolderHasAPackageComment(t *testing.T) {
 // has one; pkg/hoststate speaks netfilter's, which no library tells in full.
 var (
 	homes = map[string][]string{
-		"AF_NETLINK": {"pkg/neighbor", "pkg/hoststate"}, "NETLINK_ROUTE": {"pkg/neighbor"}, "NETLINK_NETFILTER": {"pkg/hoststate"},
+		"AF_NETLINK": {"pkg/internal/rtnetlink", "pkg/hoststate"}, "NETLINK_ROUTE": {"pkg/internal/rtnetlink"}, "NETLINK_NETFILTER": {"pkg/hoststate"},
+		"AF_PACKET": {"pkg/probe"},
 		"Setns": {"pkg/netns"}, "Unshare": {"pkg/netns"},
 	}
 	product = regexp.MustCompile(`^(pkg|hooks|plugin)/`)
@@ -100,7 +101,7 @@ func TestFaultsAreFound(t *testing.T) {
 		"sleep in a fixture":    {"p.go", head + "import (\"testing\"; \"time\")\nfunc f(testing.TB) { time.Sleep(1) }\n", "time.Sleep"},
 		"complaint":             {"p.go", head + "import \"errors\"\nvar e = errors.New(\"" + complaint + " open\")\n", complaint},
 		"British spelling":      {"p.go", head + "// A " + british + ".\nvar e int\n", "neighbor"},
-		"netlink elsewhere":     {"pkg/p/p.go", head + "var e = unix.NETLINK_ROUTE\n", "for pkg/neighbor only"},
+		"netlink elsewhere":     {"pkg/p/p.go", head + "var e = unix.NETLINK_ROUTE\n", "for pkg/internal/rtnetlink only"},
 		"setns elsewhere":       {"plugin/p.go", head + "var e = syscall.Setns\n", "for pkg/netns only"},
 		"init":                  {"p.go", head + "func init() {}\n", "init"},
 	} {
@@ -111,7 +112,7 @@ func TestFaultsAreFound(t *testing.T) {
 			}
 		})
 	}
-	if got := faults("pkg/neighbor/p.go", head+"var e = unix.AF_NETLINK\n"); len(got) != 0 {
+	if got := faults("pkg/internal/rtnetlink/p.go", head+"var e = unix.AF_NETLINK\n"); len(got) != 0 {
 		t.Errorf("netlink at home: %q", got)
 	}
 	if got := faults("p.go", head+"import \"time\"\nfunc f() { time.Sleep(1) }\n"); len(got) != 0 {

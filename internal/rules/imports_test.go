@@ -95,9 +95,21 @@ var walls = []wall{
 		why:  "runtime authors import these three; a gRPC stack is not their burden",
 	},
 	{
-		from: []string{"..."}, except: []string{"pkg/neighbor"},
+		from: []string{"..."}, except: []string{"pkg/internal/rtnetlink"},
 		to: []string{"github.com/vishvananda/netlink/...", "github.com/mdlayher/netlink/...", "github.com/jsimonetti/rtnetlink/..."}, direct: true,
-		why: "netlink's traps (interrupted dumps, sockets in the wrong namespace, lost messages) are handled once, in pkg/neighbor",
+		why: "netlink's traps (interrupted dumps, sockets in the wrong namespace, lost messages) are handled once, in pkg/internal/rtnetlink",
+	},
+	{
+		from: []string{"..."}, except: []string{"pkg/neighbor", "pkg/hoststate", "pkg/view"}, to: []string{"./pkg/internal/rtnetlink"}, direct: true,
+		why: "messages are read for those who say what is true of a sandbox and of the host; the engine asks these",
+	},
+	{
+		from: []string{"pkg/internal/rtnetlink"}, to: []string{"./pkg/neighbor", "./pkg/netns", "./pkg/sandbox", "./pkg/hoststate", "./pkg/view", "./hooks/...", "./plugin/..."},
+		why: "messages in, values out: nothing is decided there, and threads change their namespace in pkg/netns",
+	},
+	{
+		from: []string{"pkg/neighbor"}, to: []string{"./pkg/probe", "./pkg/view"},
+		why: "what may be forged is learned elsewhere, and handed to the decision by who wants it",
 	},
 	{
 		from: []string{"..."}, except: []string{"pkg/netns"},
@@ -117,7 +129,7 @@ var walls = []wall{
 		why: "what is left on the host is judged by addresses; whose they are, and what is done about it, is the engine's",
 	},
 	{
-		from: []string{"pkg/neighbor"}, to: []string{"./pkg/annotation", "./pkg/hoststate"},
+		from: []string{"pkg/neighbor", "pkg/probe", "pkg/view"}, to: []string{"./pkg/annotation", "./pkg/hoststate", "./pkg/sandbox"},
 		why: "the table and its transport do not know each other; the engine translates",
 	},
 	{

@@ -14,7 +14,7 @@ import (
 	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 )
 
-// Ask is a question that Probe puts on the wire.
+// Ask is a question that package probe puts on the wire.
 type Ask struct {
 	Dst netip.Addr `json:"dst"` // the gateway
 	Dev string     `json:"dev"` // name of the link inside the namespace

@@ -9,33 +9,25 @@
 // [Table.Verify] and [Table.Release] act on its answer, and [Table.Review] judges
 // it again for a sandbox whose runtime has taken the routes. [Watch] tells what
 // happens to the namespace's links, addresses, routes and neighbors, [WatchHost]
-// what happens around it. [Host] reads what the host's own tables say about addresses
-// of sandboxes, for package hoststate.
+// what happens around it.
 //
 // Resolve never learns an address by asking: an answer to ARP or to a neighbor
 // solicitation can be forged by anybody on the segment, and a permanent entry
 // that is wrong neither heals nor gives an error. See [Source] for where
 // addresses come from instead. A caller that prefers an answer of that kind to
-// none has [Probe] ask what Resolve did not know, and gives the outcome to Resolve.
+// none asks what Resolve did not know ([Resolution.Unknown], package probe), and gives
+// the outcome to the next Resolve.
 //
-// Requests are written and answers are read here, and not by
-// github.com/vishvananda/netlink, since a pod's start waits for them: the library
-// takes three system calls and a buffer of 64 KiB for each request and reads all
-// attributes that there are, which made a pod take twice as long. Its readers also
-// skip RTA_NH_ID (route_linux.go, deserializeRoute), skip NDA_PROTOCOL and ask the
-// kernel in the midst of reading (neigh_linux.go, NeighDeserialize), and panic at
-// wrong lengths. A bridge's VLANs, of which no pod's start is in a hurry, are read
-// by it, and the tests compare what is read of links and routes with what it reads.
-//
-// Its subscriptions (NeighSubscribe and the like) end at ENOBUFS and have a socket
-// and a goroutine for each kind of event, so that the order between kinds is lost,
-// and its Receive drops the control message that says which namespace an event is
-// from (nl_linux.go); [Watcher] and [HostWatcher] have a socket of their own.
+// The walk of one gateway, in the order of the files: its route is read (gateways),
+// then its link with the entry that is there (resolve), then what the link leads to on
+// the host (truth, segment); that is weighed against the entry and against what the
+// caller knows (owner), and becomes a [Neighbor] or a [Skipped] of the [Resolution],
+// which Pin writes (pin). Messages of the kernel are read and written by package
+// rtnetlink, which decides nothing.
 //
 // A request does not end by cancelling its context while the kernel works on it:
 // between two answers it does, and while it waits for one that was lost, soon
 // after.
 //
-// Facts about the kernel cite its source, as of Linux 6.18, and facts about the
-// library are those of its version 1.3.1.
+// Facts about the kernel cite its source, as of Linux 6.18.
 package neighbor

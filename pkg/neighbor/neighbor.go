@@ -63,7 +63,7 @@ const (
 	SourceHost Source = "host"
 
 	// SourceLearned: the host knows nothing, and the caller has asked on the
-	// wire (Probe) and got answers that agreed. Nothing protects these answers.
+	// wire (package probe) and got answers that agreed. Nothing protects these answers.
 	SourceLearned Source = "learned"
 )
 

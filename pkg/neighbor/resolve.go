@@ -31,7 +31,7 @@ type Query struct {
 	// has one entry with ReasonLimitReached.
 	Limit int
 
-	// Learned are addresses that the caller has learned by Probe. They are used
+	// Learned are addresses that the caller has learned on the wire. They are used
 	// only where the host knows none and the reason is Learnable.
 	Learned []Neighbor
 
