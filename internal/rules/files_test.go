@@ -72,7 +72,7 @@ var (
 	homes = map[string][]string{
 		"AF_NETLINK": {"pkg/internal/rtnetlink", "pkg/hoststate"}, "NETLINK_ROUTE": {"pkg/internal/rtnetlink"}, "NETLINK_NETFILTER": {"pkg/hoststate"},
 		"AF_PACKET": {"pkg/probe"},
-		"Setns": {"pkg/netns"}, "Unshare": {"pkg/netns"},
+		"Setns":     {"pkg/netns"}, "Unshare": {"pkg/netns"},
 	}
 	product = regexp.MustCompile(`^(pkg|hooks|plugin)/`)
 )
