@@ -45,6 +45,8 @@ type guard struct {
 	minded    map[netip.Addr]bool  // whose entries matter to a sandbox in care, or did; more than neighbor.MaxEntries stand for all
 	readings  hostReadings         // what comparisons share
 	sweeping  *time.Timer          // when everything is to be compared again, or nil
+	untidy    int                  // comparisons since memory was given back
+	tidying   *time.Timer          // when that is done again, or nil
 
 	askable *sync.Cond // of mu: there is somebody to ask for, or the end
 	unasked []*ward    // to be asked for, in order

@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/neighpin/neighpin/pkg/neighbor"
 )
 
@@ -28,6 +30,23 @@ type look struct {
 // thousand sandboxes are looked at. A thread that has one of Go's processors gives it
 // back only after some ten milliseconds, since its system calls take microseconds each.
 func calmLooks() int { return max(1, min(workers, runtime.GOMAXPROCS(0)-1)) }
+
+// courtesy lets other threads have the processor between two looks that are not urgent.
+// One that handles a call of the runtime's and finds all processors at work would wait
+// for the kernel to take one away, which takes some milliseconds (EEVDF's slice). Where
+// many threads want it the way back can be long, so that no more than a fifth of the
+// time is given away like this.
+type courtesy struct{ next time.Time }
+
+func (c *courtesy) yield() {
+	began := time.Now()
+	if began.Before(c.next) {
+		return
+	}
+	_, _, _ = unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) // which never fails
+	now := time.Now()
+	c.next = now.Add(4 * now.Sub(began))
+}
 
 // begin begins a look.
 func (g *guard) begin(w *ward, cause urgency) {

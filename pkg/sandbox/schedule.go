@@ -5,6 +5,7 @@ package sandbox
 import (
 	"math/rand/v2"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -33,6 +34,10 @@ const (
 	strangerCost = 5 * time.Millisecond
 	// firstRetry is the pause after a comparison that failed; it doubles.
 	firstRetry = 100 * time.Millisecond
+	// tidyMany is how many comparisons leave so much memory behind that it is given back,
+	// and tidyAfter how long after the last of them.
+	tidyMany  = 500
+	tidyAfter = 500 * time.Millisecond
 	// sweepPause is the least time between two comparisons of everything after
 	// lost events, and sweepEach what each sandbox adds to that.
 	sweepPause = 100 * time.Millisecond
@@ -148,6 +153,7 @@ func (g *guard) next() (*ward, urgency) {
 func (g *guard) work() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	var c courtesy
 	for {
 		w, cause := g.next()
 		if w == nil {
@@ -156,6 +162,9 @@ func (g *guard) work() {
 		began := threadTime()
 		b, err := g.engine.compare(w.sandbox, g.begun(w), cause)
 		g.done(w, b, elsewhere+threadTime()-began, err)
+		if cause < event {
+			c.yield()
+		}
 	}
 }
 
@@ -180,12 +189,32 @@ func (g *guard) begun(w *ward) basis {
 	return w.basis
 }
 
+// tidy gives memory back to the system when nothing has been compared for a while, after
+// many comparisons: what a takeover or a storm took is not needed again soon, and Go by
+// itself would give it back over minutes, at a cost that an idle process shows.
+func (g *guard) tidy() {
+	if g.untidy++; g.untidy < tidyMany || g.closed {
+		return
+	}
+	if g.tidying != nil {
+		g.tidying.Reset(tidyAfter)
+		return
+	}
+	g.tidying = time.AfterFunc(tidyAfter, func() {
+		g.mu.Lock()
+		g.untidy, g.tidying = 0, nil
+		g.mu.Unlock()
+		debug.FreeOSMemory()
+	})
+}
+
 // done gives a ward back.
 func (g *guard) done(w *ward, b basis, cost time.Duration, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	w.busy = false
 	g.busy, g.moved = g.busy-1, time.Now()
+	g.tidy()
 	during := g.ended(w)
 	for _, waiter := range w.served {
 		waiter.one()
@@ -247,8 +276,10 @@ func (g *guard) end() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.closed = true
-	if g.sweeping != nil {
-		g.sweeping.Stop()
+	for _, timer := range []*time.Timer{g.sweeping, g.tidying} {
+		if timer != nil {
+			timer.Stop()
+		}
 	}
 	for s, w := range g.wards {
 		delete(g.wards, s)

@@ -30,23 +30,35 @@ func startDaemon(program, folder, socket string, c *cluster) (*daemon, error) {
 	return &daemon{d}, nil
 }
 
-// rest waits until the daemon has had next to no processor for a while.
+// rest waits until the daemon has had next to no processor for a moment.
 func (d *daemon) rest(ctx context.Context) error { return d.Rest(ctx, 300*time.Millisecond, 100) }
 
-// settled waits until the daemon says of that many pods what it should, and is at rest.
+// settled waits until the daemon says of that many pods what it should.
 func (d *daemon) settled(ctx context.Context, pods []*pod) error {
-	waiting, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	// It rests for a moment, too, when others hold the kernel's locks.
-	if err := await.Every(waiting, time.Second, "neighpin to know all pods", func() error {
-		if err := d.rest(waiting); err != nil {
+	return d.Explain(await.Every(ctx, time.Second, "neighpin to know all pods", func() error {
+		if err := d.rest(ctx); err != nil {
 			return err
 		}
-		return d.check(waiting, pods)
-	}); err != nil {
-		return d.Explain(err)
-	}
-	return d.rest(ctx)
+		return d.check(ctx, pods)
+	}))
+}
+
+// looked waits until the daemon is at rest, looks at it, and makes sure that it knows all pods as it should; if it does not, that was a
+// rest while others held the kernel's locks, and what was seen does not count. What it is asked comes after the look: it takes memory.
+func (d *daemon) looked(ctx context.Context, pods []*pod, look func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	return d.Explain(await.Every(ctx, time.Second, "neighpin to know all pods", func() error {
+		if err := d.Rest(ctx, time.Second, 200); err != nil { // it gives back memory half a second after the last thing it did
+			return err
+		}
+		if err := look(ctx); err != nil {
+			return err
+		}
+		return d.check(ctx, pods)
+	}))
 }
 
 // check says what is wrong with what the daemon says of that many pods.

@@ -112,7 +112,7 @@ type fresh struct {
 	idle                float64
 }
 
-// start starts the daemon and waits until it is ready and at rest.
+// start starts the daemon and waits until it is ready.
 func (b *bed) start(ctx context.Context) (f fresh, err error) {
 	b.runtime.Expect()
 	began := time.Now()
@@ -129,7 +129,7 @@ func (b *bed) start(ctx context.Context) (f fresh, err error) {
 	if f.synchronized, err = b.runtime.Synchronized(ctx); err != nil {
 		return f, err
 	}
-	return f, b.daemon.rest(ctx)
+	return f, nil
 }
 
 func (b *bed) end() error {
@@ -141,6 +141,9 @@ func (b *bed) end() error {
 // begin measures the daemon without sandboxes.
 func (b *bed) begin(ctx context.Context) error {
 	f, err := b.start(ctx)
+	if err == nil {
+		err = b.daemon.rest(ctx)
+	}
 	if err != nil {
 		return err
 	}
@@ -173,7 +176,7 @@ func (b *bed) grow(ctx context.Context, counts []int) error {
 		if err := b.repair(ctx, &s); err != nil {
 			return err
 		}
-		if count == counts[len(counts)-1] {
+		if count == counts[len(counts)-1] { // at rest, as repair leaves it
 			if s.idle, err = b.idle(ctx); err != nil {
 				return err
 			}
@@ -229,9 +232,6 @@ func (b *bed) repair(ctx context.Context, s *stage) error {
 
 // idle measures a daemon that has nothing to do.
 func (b *bed) idle(ctx context.Context) (float64, error) {
-	if err := b.daemon.rest(ctx); err != nil {
-		return 0, err
-	}
 	return b.daemon.idle(ctx, time.Duration(b.env.Rounds(5000, 2000))*time.Millisecond)
 }
 
@@ -263,19 +263,20 @@ func (b *bed) again(ctx context.Context, f *fresh, how string) (err error) {
 	if *f, err = b.start(ctx); err != nil {
 		return err
 	}
-	if err = b.daemon.settled(ctx, b.cluster.pods); err != nil {
+	var rested time.Duration
+	if err = b.daemon.looked(ctx, b.cluster.pods, func(ctx context.Context) (err error) {
+		rested = time.Since(began)
+		if f.idle, err = b.idle(ctx); err == nil {
+			f.size, err = b.daemon.measure(ctx)
+		}
 		return err
-	}
-	if f.size, err = b.daemon.measure(ctx); err != nil {
-		return err
-	}
-	if f.idle, err = b.idle(ctx); err != nil {
+	}); err != nil {
 		return err
 	}
 	if b.env.Profiles != "" {
 		err = b.daemon.Save(ctx, "/debug/pprof/heap?gc=1", filepath.Join(b.env.Profiles, "scale-heap-"+strings.ReplaceAll(how, " ", "-")+".pprof"))
 	}
 	b.env.Say("%s: ready after %.2f s, of which it had a processor for %.2f s, synchronized in %.0f ms, at rest after %.1f s", how,
-		f.ready.Seconds(), f.cpu.Seconds(), 1e3*f.synchronized.Seconds(), time.Since(began).Seconds())
+		f.ready.Seconds(), f.cpu.Seconds(), 1e3*f.synchronized.Seconds(), rested.Seconds())
 	return errors.Join(err, b.end())
 }
