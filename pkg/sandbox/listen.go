@@ -42,7 +42,7 @@ const (
 	// wake-ups a second and not thousands, and what does concern somebody waits no
 	// longer than that. Nothing waits on a node that is quiet, or where one thing that
 	// matters follows another.
-	idleFree  = 20
+	idleFree  = 10
 	idlePause = 50 * time.Millisecond
 )
 

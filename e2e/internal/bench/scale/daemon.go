@@ -51,7 +51,7 @@ func (d *daemon) looked(ctx context.Context, pods []*pod, look func(context.Cont
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	return d.Explain(await.Every(ctx, time.Second, "neighpin to know all pods", func() error {
-		if err := d.Rest(ctx, time.Second, 200); err != nil { // it gives back memory half a second after the last thing it did
+		if err := d.Rest(ctx, 2*time.Second, 400); err != nil { // it gives back memory half a second after the last thing it did
 			return err
 		}
 		if err := look(ctx); err != nil {
