@@ -15,7 +15,7 @@ import (
 // tableFor opens the tables of a pod for a process that runs on the host.
 func tableFor(t testing.TB, pod, host *nstest.NS) *Table {
 	t.Helper()
-	tb, err := OpenWithHost(pod.NS, host.NS)
+	tb, err := openWithHost(pod.NS, host.NS)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,12 +39,12 @@ type key = rtnetlink.Key
 
 // Open binds a Table to the namespace. ns may be closed afterwards. The host is
 // the namespace that this process runs in.
-func Open(ns *netns.NS) (*Table, error) { return OpenWithHost(ns, nil) }
+func Open(ns *netns.NS) (*Table, error) { return openWithHost(ns, nil) }
 
-// OpenWithHost is Open for a process that runs in another namespace than the
+// openWithHost is Open for a process that runs in another namespace than the
 // host's, whose links and bridges are to be believed. host has to stay open for as
 // long as the Table is used.
-func OpenWithHost(ns, host *netns.NS) (*Table, error) {
+func openWithHost(ns, host *netns.NS) (*Table, error) {
 	t := &Table{path: ns.Path(), cookie: ns.Cookie(), host: host, ours: make(map[key]HardwareAddr)}
 	err := ns.Do(func() (err error) {
 		t.conn, err = rtnetlink.Dial()
