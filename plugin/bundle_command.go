@@ -59,7 +59,7 @@ func (a *app) bundleCommand() *cobra.Command {
 	cmd.Flags().StringVarP(&file, "file", "f", "-", "file to make; - is standard output")
 	cmd.Flags().IntVar(&stories, "sandboxes", 20, "of how many sandboxes the namespaces are read, those with problems first")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		conf, err := config.Loader{Path: path, Given: cmd.Flags(), LookupEnv: a.lookupEnv}.Load("")
+		conf, err := a.loader(cmd, path).Load("")
 		if err != nil {
 			return err
 		}

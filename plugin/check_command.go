@@ -39,7 +39,7 @@ func (a *app) checkCommand() *cobra.Command {
 		if err := oneOf(output, outputTable, outputJSON, outputYAML); err != nil {
 			return err
 		}
-		conf, err := config.Loader{Path: path, Given: cmd.Flags(), LookupEnv: a.lookupEnv}.Load("")
+		conf, err := a.loader(cmd, path).Load("")
 		if err != nil {
 			return err
 		}

@@ -4,14 +4,10 @@ package main
 
 import (
 	"encoding/json"
-	"io"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/sirupsen/logrus"
 
 	"github.com/neighpin/neighpin/internal/config"
 	"github.com/neighpin/neighpin/internal/status"
@@ -50,22 +46,11 @@ func TestCheckWithoutAnything(t *testing.T) {
 
 // In a container the command line of the daemon is not known to the one of a check.
 func TestCheckGoesByTheDaemonsConfiguration(t *testing.T) {
-	state, err := os.MkdirTemp("", "np")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(state) })
-	log := logrus.New()
-	log.SetOutput(io.Discard)
 	conf := config.Default()
-	conf.StateDir, conf.NRISocket, conf.ContainerdSocket = state, "/run/elsewhere/nri.sock", ""
-	server, err := status.Serve(state, status.Answers{Status: func() status.Status { return status.Status{} }, Alive: fine, Details: map[string]http.Handler{status.ConfigPath: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	conf.NRISocket, conf.ContainerdSocket = "/run/elsewhere/nri.sock", ""
+	state := answering(t, map[string]http.Handler{status.ConfigPath: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_ = json.NewEncoder(w).Encode(conf)
-	})}}, log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = server.Close() }()
+	})})
 	if got := neighpin(nil, "check", "--state-dir", state); !strings.Contains(got.stdout, "/run/elsewhere/nri.sock") {
 		t.Errorf("the daemon's configuration: %+v", got)
 	}

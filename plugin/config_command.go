@@ -25,7 +25,7 @@ func (a *app) configCommand() *cobra.Command {
 	}
 	a.configFlags(cmd, &path)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		conf, err := config.Loader{Path: path, Given: cmd.Flags(), LookupEnv: a.lookupEnv}.Load("")
+		conf, err := a.loader(cmd, path).Load("")
 		if err != nil {
 			return err
 		}
@@ -38,6 +38,11 @@ func (a *app) configCommand() *cobra.Command {
 		return err
 	}
 	return cmd
+}
+
+// loader puts together the configuration that a command line asks for.
+func (a *app) loader(cmd *cobra.Command, path string) config.Loader {
+	return config.Loader{Path: path, Given: cmd.Flags(), LookupEnv: a.lookupEnv}
 }
 
 // configFlags gives a command the flags of the configuration.

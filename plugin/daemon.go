@@ -52,7 +52,7 @@ func (a *app) pluginCommand() *cobra.Command {
 		signals := make(chan os.Signal, 1)
 		signal.Notify(signals, syscall.SIGHUP)
 		defer signal.Stop(signals)
-		source := config.Loader{Path: path, Given: cmd.Flags(), LookupEnv: a.lookupEnv}
+		source := a.loader(cmd, path)
 		conf, err := source.Load("")
 		if err != nil {
 			return err

@@ -4,15 +4,38 @@ package main
 
 import (
 	"bytes"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	logtest "github.com/sirupsen/logrus/hooks/test"
+
 	"github.com/neighpin/neighpin/internal/nstest"
+	"github.com/neighpin/neighpin/internal/status"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 func TestMain(m *testing.M) { nstest.Main(m) }
+
+// answering is the state directory of what answers as a daemon without sandboxes does.
+func answering(t *testing.T, details map[string]http.Handler) string {
+	t.Helper()
+	state, err := os.MkdirTemp("", "np") // a socket's path is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(state) })
+	log, _ := logtest.NewNullLogger()
+	empty := func() status.Status { return status.Status{Sandboxes: []record.Record{}} }
+	server, err := status.Serve(state, status.Answers{Status: empty, Alive: fine, Details: details}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	return state
+}
 
 func fine() error { return nil }
 

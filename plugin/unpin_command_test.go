@@ -4,17 +4,12 @@ package main
 
 import (
 	"encoding/json"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/sirupsen/logrus"
-
 	"github.com/neighpin/neighpin/internal/nstest"
-	"github.com/neighpin/neighpin/internal/status"
-	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // Two namespaces are pinned; one is gone and its name given to another by the time of the uninstallation.
@@ -62,18 +57,7 @@ func TestUnpinAllRemovesExactlyWhatTheRecordsKnow(t *testing.T) {
 }
 
 func TestUnpinAllRefusesWhileTheDaemonRuns(t *testing.T) {
-	state, err := os.MkdirTemp("", "np")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(state) })
-	log := logrus.New()
-	log.SetOutput(io.Discard)
-	server, err := status.Serve(state, status.Answers{Status: func() status.Status { return status.Status{Sandboxes: []record.Record{}} }, Alive: fine}, log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = server.Close() }()
+	state := answering(t, nil)
 	got := neighpin(nil, "unpin", "--all", "--state-dir", state)
 	if got.code != exitError || got.stdout != "" || !strings.Contains(got.stderr, "stop it first") {
 		t.Errorf("unpin --all: %+v", got)

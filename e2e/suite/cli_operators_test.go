@@ -86,17 +86,24 @@ func inOrder(list []string, want ...string) bool {
 	return len(want) == 0
 }
 
-func TestListAndShowTellTheStoryOfRealPods(t *testing.T) {
-	keepLogs(t)
-	d := startDaemon(t)
-	gvisor := runPod(t, node.PodSpec{Handler: "runsc"})
-	kernel := runPod(t, node.PodSpec{Handler: "runc", Annotations: map[string]string{pinAnnotation: "true"}})
+// runBoth starts a pod of gVisor and one of runc that opted in, with a container each.
+func runBoth(t *testing.T, d *node.Daemon) (gvisor, kernel *node.Pod) {
+	t.Helper()
+	gvisor = runPod(t, node.PodSpec{Handler: "runsc"})
+	kernel = runPod(t, node.PodSpec{Handler: "runc", Annotations: map[string]string{pinAnnotation: "true"}})
 	for _, pod := range []*node.Pod{gvisor, kernel} {
 		runContainer(t, pod)
 		if _, err := started(t.Context(), d, pod); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return gvisor, kernel
+}
+
+func TestListAndShowTellTheStoryOfRealPods(t *testing.T) {
+	keepLogs(t)
+	d := startDaemon(t)
+	gvisor, kernel := runBoth(t, d)
 	table := operate(t, 0, "list")
 	for _, pod := range []*node.Pod{gvisor, kernel} {
 		if !slices.ContainsFunc(strings.Split(table, "\n"), func(line string) bool {

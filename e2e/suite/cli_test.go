@@ -269,14 +269,7 @@ func TestVerifyAndStatusTellWhatBecameOfAPod(t *testing.T) {
 	}
 	settled(t, d, nil)
 
-	gvisor := runPod(t, node.PodSpec{Handler: "runsc"})
-	kernel := runPod(t, node.PodSpec{Handler: "runc", Annotations: map[string]string{pinAnnotation: "true"}})
-	for _, pod := range []*node.Pod{gvisor, kernel} {
-		runContainer(t, pod)
-		if _, err := started(t.Context(), d, pod); err != nil {
-			t.Fatal(err)
-		}
-	}
+	gvisor, kernel := runBoth(t, d)
 	status(0)
 	if r := command(t, 0, "verify", gvisor.NetNS); r.Verdict != "handedOver" {
 		t.Errorf("gVisor with pins: %+v", r)

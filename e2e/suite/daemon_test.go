@@ -206,16 +206,24 @@ func checkTrue(pod *node.Pod, neighbors map[netip.Addr]string) error {
 	return nil
 }
 
+// annotationOf is the annotation in a container's config.json.
+func annotationOf(pod *node.Pod, container *node.Container) (a annotation, err error) {
+	annotations, err := container.Annotations()
+	if err != nil {
+		return a, err
+	}
+	if a, err = parseAnnotation(annotations[annotationKey]); err != nil {
+		return a, fmt.Errorf("container %s of pod %s: %w", container.ID, pod.Name, err)
+	}
+	return a, nil
+}
+
 // checkAnnotated compares the annotation in each container's config.json with the record.
 func checkAnnotated(pod *node.Pod, sandbox node.Sandbox, containers ...*node.Container) error {
 	for _, container := range containers {
-		annotations, err := container.Annotations()
+		a, err := annotationOf(pod, container)
 		if err != nil {
 			return err
-		}
-		a, err := parseAnnotation(annotations[annotationKey])
-		if err != nil {
-			return fmt.Errorf("container %s of pod %s: %w", container.ID, pod.Name, err)
 		}
 		if a.Version != 1 || a.Cookie != sandbox.NetNS.Cookie || a.CapturedAt.IsZero() {
 			return fmt.Errorf("container %s of pod %s: annotation %+v, want version 1 and cookie %d", container.ID, pod.Name, a, sandbox.NetNS.Cookie)

@@ -28,15 +28,7 @@ func podmanRuntimes() string {
 // startPodman readies podman, with the wrapper installed.
 func startPodman(t *testing.T, config string) *node.Podman {
 	t.Helper()
-	remove, err := bed.InstallWrapper(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := remove(); err != nil {
-			t.Error(err)
-		}
-	})
+	installWrapper(t, config)
 	p, err := bed.StartPodman(t.Context())
 	if err != nil {
 		t.Fatal(err)

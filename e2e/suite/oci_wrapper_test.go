@@ -16,9 +16,8 @@ import (
 	"github.com/neighpin/neighpin/e2e/internal/wire"
 )
 
-// wrap makes the shims of both runtimes execute neighpin, with a configuration at its usual place, for the rest of the test.
-// No daemon runs unless the test starts one.
-func wrap(t *testing.T, config string) {
+// installWrapper has the wrapper in place, with a configuration, for the rest of the test.
+func installWrapper(t *testing.T, config string) {
 	t.Helper()
 	remove, err := bed.InstallWrapper(config)
 	if err != nil {
@@ -29,6 +28,13 @@ func wrap(t *testing.T, config string) {
 			t.Error(err)
 		}
 	})
+}
+
+// wrap makes the shims of both runtimes execute neighpin, with a configuration at its usual place, for the rest of the test.
+// No daemon runs unless the test starts one.
+func wrap(t *testing.T, config string) {
+	t.Helper()
+	installWrapper(t, config)
 	// What an earlier test's daemon did not live to remove, the next daemon will.
 	before, err := bed.Said(node.StateDir).Records()
 	if err != nil {

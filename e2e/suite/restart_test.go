@@ -156,13 +156,9 @@ func TestASecondTakesOverUnderAStreamOfPods(t *testing.T) {
 
 // hasAnnotation checks a container whose daemon may just be changing: against the truth, not against a record.
 func hasAnnotation(pod *node.Pod, container *node.Container) error {
-	annotations, err := container.Annotations()
+	a, err := annotationOf(pod, container)
 	if err != nil {
 		return err
-	}
-	a, err := parseAnnotation(annotations[annotationKey])
-	if err != nil {
-		return fmt.Errorf("container %s of pod %s: %w", container.ID, pod.Name, err)
 	}
 	if len(a.Neighbors) != len(gateways) {
 		return fmt.Errorf("container %s of pod %s: %+v, want both gateways", container.ID, pod.Name, a)

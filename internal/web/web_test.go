@@ -40,6 +40,20 @@ func get(t *testing.T, url string) (code int, body string) {
 	return response.StatusCode, string(data)
 }
 
+// freeAddress is one on which nobody listens.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := free.Addr().String()
+	if err := free.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return address
+}
+
 func quiet() logrus.FieldLogger { log, _ := logtest.NewNullLogger(); return log }
 
 func fine() error { return nil }
@@ -95,14 +109,7 @@ func TestMetricsStopWhileTheyWaitForTheirPort(t *testing.T) {
 // The port may be one that every pod can reach. Who opens connections without end
 // must not take the descriptors that pins need.
 func TestMetricsTakeABoundedNumberOfConnections(t *testing.T) {
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := free.Addr().String()
-	if err := free.Close(); err != nil {
-		t.Fatal(err)
-	}
+	address := freeAddress(t)
 	var served atomic.Int32
 	release := make(chan struct{})
 	log, _ := logtest.NewNullLogger()
@@ -199,14 +206,7 @@ func TestWhoTakesTheMetricsSlowlyKeepsNobodyElseFromThem(t *testing.T) {
 // served is the address of a server that has a page, and profiles if that is asked for.
 func served(t *testing.T, content Content) string {
 	t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := free.Addr().String()
-	if err := free.Close(); err != nil {
-		t.Fatal(err)
-	}
+	address := freeAddress(t)
 	log, _ := logtest.NewNullLogger()
 	content.Metrics, content.Page = http.HandlerFunc(hello), http.HandlerFunc(hello)
 	server := Serve(address, content, log)
