@@ -139,7 +139,7 @@ func (p *progress) now() string {
 	case p.modules > 0:
 		return fmt.Sprintf("%d modules downloaded, last %s", p.modules, p.last)
 	}
-	return "looking at what there is"
+	return "resolving modules, or linking"
 }
 
 func (p *progress) complaints() string {

@@ -110,7 +110,7 @@ func (s Shell) Run(ctx context.Context, blocks []Block) (string, error) {
 			script += fmt.Sprintf("echo '%s%d'\n%s", mark, b.Line, b.Text)
 		}
 	}
-	cmd := exec.CommandContext(ctx, "bash", "-c", script) //nolint:gosec // commands of our own pages
+	cmd := exec.CommandContext(ctx, "bash", "-c", script)
 	cmd.Dir, cmd.Env = s.Dir, s.Env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
