@@ -32,9 +32,9 @@ func TestTheListOfModulesIsThatOfGoVersion(t *testing.T) {
 	for _, arch := range product.Architectures() {
 		t.Run(arch, func(t *testing.T) {
 			content, path := program(t, arch)
-			out, err := exec.CommandContext(t.Context(), "go", "version", "-m", path).Output()
+			out, err := exec.CommandContext(t.Context(), "go", "version", "-m", path).CombinedOutput()
 			if err != nil {
-				t.Fatal(err)
+				t.Fatalf("go version -m: %v\n%s", err, out)
 			}
 			first, rest, _ := strings.Cut(string(out), "\n")
 			fields := strings.Fields(first)
@@ -69,9 +69,9 @@ func TestTheListOfModulesIsThatOfGoVersion(t *testing.T) {
 
 // The schema is CycloneDX's own, which its library brings along.
 func TestTheListFollowsItsSchema(t *testing.T) {
-	dir, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/CycloneDX/cyclonedx-go").Output()
+	dir, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/CycloneDX/cyclonedx-go").CombinedOutput()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("go list -m: %v\n%s", err, dir)
 	}
 	folder := filepath.Join(strings.TrimSpace(string(dir)), "schema")
 	compiler := jsonschema.NewCompiler()
