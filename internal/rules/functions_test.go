@@ -19,7 +19,6 @@ const maxFunction = 60
 
 // longFunctions may be longer, each for the reason that stands here.
 var longFunctions = map[string]string{
-	"plugin/manual.go:manuals":            "a table, one entry for each command",
 	"pkg/sandbox/barrier.go:awaitNetwork": "one loop over all that can end the waiting for CNI, told apart in the order in which they count",
 }
 
