@@ -24,7 +24,11 @@ type Env struct {
 	Short    bool      // a few rounds will do
 	Progress io.Writer // for a line now and then
 	Profiles string    // a folder for profiles; empty: none are wanted
+	Until    time.Time // when a whole run is to be over, for the section that takes what time is left
 }
+
+// whole is what a whole run may take, with some of ten minutes left for what it builds before and removes after.
+const whole = 9*time.Minute + 20*time.Second
 
 // Rounds chooses how often something is done.
 func (e Env) Rounds(long, short int) int {
@@ -46,6 +50,7 @@ func (r *Report) Run(ctx context.Context, sections []Section, only []string, env
 		}
 	}
 	start := time.Now()
+	env.Until = start.Add(whole)
 	var errs []error
 	for _, s := range sections {
 		if len(only) > 0 && !slices.Contains(only, s.Name) {

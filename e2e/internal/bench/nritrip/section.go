@@ -21,7 +21,7 @@ import (
 // NRI compares neighpin with a plugin that does nothing.
 func NRI() bench.Section {
 	return bench.Section{Name: "nri", Title: "NRI's round trip, against a plugin that does nothing", Run: func(ctx context.Context, env bench.Env) (bench.Result, error) {
-		return measure(ctx, env, []int{0, 100, 1000, 10000}, env.Rounds(25, 3), env.Rounds(20, 4))
+		return measure(ctx, env, []int{0, 100, 1000, 10000}, env.Rounds(14, 3), env.Rounds(36, 4))
 	}}
 }
 
