@@ -3,7 +3,6 @@
 package neighbor
 
 import (
-	"context"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -32,40 +31,34 @@ func watchGroups() []uint {
 type Watcher struct {
 	path   string
 	socket *rtnetlink.Listener
-	names  map[int]string // of the links
+	names  map[int]string         // of the links that were heard of
+	nameOf func(index int) string // finds those of others
 }
 
 // Watch begins to listen to the namespace: everything that happens from its
 // return on is reported. ns may be closed afterwards.
 func Watch(ns *netns.NS) (*Watcher, error) {
 	w := &Watcher{path: ns.Path(), names: make(map[int]string)}
-	var c *rtnetlink.Conn
 	err := ns.Do(func() (err error) {
-		if w.socket, err = rtnetlink.Listen(watchBuffer, watchGroups()...); err != nil {
-			return err
-		}
-		c, err = rtnetlink.Dial()
+		w.socket, err = rtnetlink.Listen(watchBuffer, watchGroups()...)
 		return err
 	})
-	if err == nil {
-		err = w.learnNames(c)
-	}
-	if c != nil {
-		c.Close()
-	}
 	if err != nil {
-		if w.socket != nil {
-			w.socket.Close()
-		}
 		return nil, fmt.Errorf("watch %s: %w", plain.Text(w.path), err)
 	}
+	w.nameOf = w.socket.LinkName
 	return w, nil
 }
 
-// learnNames reads the names of the links, which messages about addresses and
-// entries leave out.
-func (w *Watcher) learnNames(c *rtnetlink.Conn) error {
-	return c.Links(context.Background(), rtnetlink.NSIDNone, func() { clear(w.names) }, func(l rtnetlink.Link) { w.names[l.Index] = l.Name })
+// name is that of a link, which messages about addresses and entries leave out.
+func (w *Watcher) name(index int) string {
+	name, known := w.names[index]
+	if !known && index > 0 {
+		if name = w.nameOf(index); name != "" {
+			w.names[index] = name
+		}
+	}
+	return name
 }
 
 // Close ends the listening; a Receive that waits returns. Closing again does
@@ -99,7 +92,7 @@ func (w *Watcher) decode(n rtnetlink.Notice) (ev Event, ok bool) {
 	case ev.Kind == LinkRemoved:
 		delete(w.names, ev.Index)
 	default:
-		ev.Dev = w.names[ev.Index]
+		ev.Dev = w.name(ev.Index)
 	}
 	return ev, true
 }

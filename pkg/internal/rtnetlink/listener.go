@@ -128,6 +128,22 @@ func (l *Listener) Close() {
 	l.file.Close()
 }
 
+// LinkName is the name that a link of the socket's namespace has now; empty where there
+// is no such link. Unlike a request it does not wait for the kernel's lock on links
+// (net/core/dev_ioctl.c, dev_ifname).
+func (l *Listener) LinkName(index int) string {
+	request, err := unix.NewIfreq("")
+	if err != nil {
+		return ""
+	}
+	request.SetUint32(uint32(index))
+	var refused error
+	if err = l.conn.Control(func(fd uintptr) { refused = unix.IoctlIfreq(int(fd), unix.SIOCGIFNAME, request) }); err != nil || refused != nil {
+		return "" // gone meanwhile
+	}
+	return request.Name()
+}
+
 // Receive waits for messages and gives them to take, in the kernel's order,
 // until there are no more for now or take wants no more.
 //
