@@ -185,7 +185,20 @@ func (c *Conn) LinkByName(ctx context.Context, name string) (Link, error) {
 
 // Links reads every link of the socket's namespace, or of the one that it knows by a
 // number. See [Conn] for begin.
+//
+// Of another namespace the kernel makes parts no longer than what was read before, and
+// ends without a word at a link that is longer, such as one of seventy names
+// (net/core/rtnetlink.c, rtnl_calcit looks at the own links, rtnl_dump_ifinfo). So
+// something is read with room first. Links of more than 32 KiB, which is some two
+// hundred and forty names, and those behind them are left out all the same.
 func (c *Conn) Links(ctx context.Context, nsid int32, begin func(), each func(Link)) error {
+	if nsid != NSIDNone {
+		const loopback = 1
+		c.makeRoom()
+		if _, err := c.Link(ctx, loopback, nsid); err != nil {
+			return err
+		}
+	}
 	return list(ctx, c, linksRequest(nsid), ParseLink, begin, each)
 }
 

@@ -31,6 +31,13 @@ func (c *Conn) room(size int) {
 	}
 }
 
+// makeRoom makes it large enough for any part of a dump.
+func (c *Conn) makeRoom() {
+	c.request.Lock()
+	defer c.request.Unlock()
+	c.room(dumpSize)
+}
+
 // wait bounds the waiting for answers.
 type wait struct {
 	ctx  context.Context
