@@ -35,8 +35,13 @@ func TestMemoryIsGivenBackAfterManyComparisons(t *testing.T) {
 				g.mu.Unlock()
 			}
 		}
+		state := func() (untidy int, tidying bool) {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			return g.untidy, g.tidying != nil
+		}
 		look(tidyMany - 1)
-		if g.tidying != nil {
+		if _, tidying := state(); tidying {
 			t.Error("few comparisons have memory given back")
 		}
 		look(1)
@@ -44,15 +49,13 @@ func TestMemoryIsGivenBackAfterManyComparisons(t *testing.T) {
 			<-time.After(tidyAfter / 2)
 			look(1)
 		}
-		if g.untidy == 0 {
+		if untidy, _ := state(); untidy == 0 {
 			t.Error("memory was given back in the middle of it")
 		}
 		<-time.After(tidyAfter)
 		synctest.Wait()
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		if g.untidy != 0 || g.tidying != nil {
-			t.Errorf("%d comparisons count still, and the timer is %v", g.untidy, g.tidying)
+		if untidy, tidying := state(); untidy != 0 || tidying {
+			t.Errorf("%d comparisons count still, and that memory is given back again is %t", untidy, tidying)
 		}
 	})
 }
