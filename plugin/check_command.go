@@ -70,7 +70,7 @@ func (a *app) check(ctx context.Context, conf config.Config) (preflight.Report, 
 		NetNSDirs: conf.NetNSDirs, StateDir: conf.StateDir, NRISocket: conf.NRISocket, ContainerdSocket: conf.ContainerdSocket,
 		Enforce: conf.Enforce, Learn: conf.Learned == config.LearnedProbe, Observe: conf.Observe, Annotation: annotation.Key,
 		Selects: func(handler, runtimeType string) bool {
-			return conf.Selector().Select(record.Identity{Handler: handler, Runtime: runtimeType, NetNSPath: "any"}).Pin
+			return conf.Selection().Select(record.Identity{Handler: handler, Runtime: runtimeType, NetNSPath: "any"}).Pin
 		},
 	}
 	if conf.ContainerdSocket != "" {

@@ -146,7 +146,7 @@ func (d *daemon) begin(conf config.Config) (*sandbox.Engine, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	options := sandbox.Options{
-		Selector: conf.Selector(), StateDir: conf.StateDir, NetNSDirs: conf.NetNSDirs,
+		Selection: conf.Selection(), StateDir: conf.StateDir, NetNSDirs: conf.NetNSDirs,
 		MaxNeighbors: conf.MaxNeighbors, Reporter: d.reporter(conf),
 		CompareInterval: time.Duration(conf.CompareInterval),
 		Learn:           conf.Learned == config.LearnedProbe, LearnInterval: time.Duration(conf.LearnedInterval),
@@ -223,7 +223,7 @@ func (d *daemon) ready(conf config.Config) func() error {
 // followFile has the file's changes taken over from now on.
 func (d *daemon) followFile(conf config.Config) {
 	d.follower = config.NewFollower(d.source, conf, func(next config.Config) error {
-		if err := d.engine.SetSelector(next.Selector()); err != nil {
+		if err := d.engine.SetSelection(next.Selection()); err != nil {
 			return err
 		}
 		configureLogger(d.log, next)

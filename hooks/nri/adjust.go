@@ -12,6 +12,7 @@ import (
 
 	"github.com/neighpin/neighpin/pkg/annotation"
 	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 // LiveFileMount is where containers see the folder of the live file.
@@ -81,12 +82,12 @@ func (a *adjusting) annotate(value string) {
 // mount of the file itself would go on showing the first one when another takes
 // its place.
 func (a *adjusting) mountLiveFile() {
-	if a.pod.GetAnnotations()[sandbox.FileAnnotation] != "true" {
+	if a.pod.GetAnnotations()[selection.FileAnnotation] != "true" {
 		return
 	}
 	folder := a.engine.LiveFile(a.pod.GetId())
 	if folder == "" {
-		a.log().Infof("pod asks for %s and does not get it: it is for pinned pods of runc and its like, as podAnnotations allows", sandbox.FileAnnotation)
+		a.log().Infof("pod asks for %s and does not get it: it is for pinned pods of runc and its like, as podAnnotations allows", selection.FileAnnotation)
 		return
 	}
 	if i := slices.IndexFunc(a.container.GetMounts(), inTheWay); i >= 0 {

@@ -17,7 +17,7 @@ import (
 	"github.com/neighpin/neighpin/internal/nstest"
 	"github.com/neighpin/neighpin/pkg/annotation"
 	"github.com/neighpin/neighpin/pkg/record"
-	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 // foreign is another NRI plugin that wants what neighpin wants.
@@ -93,7 +93,7 @@ func TestAnotherPluginThatSetsTheAnnotationLaterFailsTheContainerInNRI(t *testin
 // newWorker starts a pod of runc that asked for all there is.
 func newWorker(t *testing.T, rt *runtime) *api.PodSandbox {
 	t.Helper()
-	_, pod := newPod(t, "runc", map[string]string{sandbox.PinAnnotation: "true", sandbox.FileAnnotation: "true"})
+	_, pod := newPod(t, "runc", map[string]string{selection.PinAnnotation: "true", selection.FileAnnotation: "true"})
 	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
 		t.Fatal(err)
 	}
@@ -171,14 +171,14 @@ func TestLiveFileThatIsNotGrantedIsToldAndHarmsNobody(t *testing.T) {
 	p := newPlugin(t, rt.socket, t.TempDir())
 	p.awaitSynchronized(t, rt)
 	// It does not ask to be pinned.
-	_, pod := newPod(t, "runc", map[string]string{sandbox.FileAnnotation: "true"})
+	_, pod := newPod(t, "runc", map[string]string{selection.FileAnnotation: "true"})
 	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
 		t.Fatal(err)
 	}
 	if adjusted, err := rt.tryCreate(pod, &api.Container{}); err != nil || len(adjusted.GetMounts()) != 0 {
 		t.Errorf("adjusted: %v, %v", adjusted, err)
 	}
-	if !strings.Contains(p.messages(), "asks for "+sandbox.FileAnnotation) {
+	if !strings.Contains(p.messages(), "asks for "+selection.FileAnnotation) {
 		t.Errorf("the log does not say so:\n%s", p.messages())
 	}
 	nstest.Eventually(t, "the plugin to go on", func() bool { return p.State().Connected })

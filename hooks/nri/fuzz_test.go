@@ -20,13 +20,14 @@ import (
 	"github.com/neighpin/neighpin/internal/nstest"
 	"github.com/neighpin/neighpin/pkg/annotation"
 	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 // serving are handlers with an engine that pins everything.
 func serving(tb testing.TB, stateDir string) *handlers {
 	tb.Helper()
 	engine := newEngine(tb, stateDir, func(o *sandbox.Options) {
-		o.Selector.Handlers, o.Selector.Annotate = []string{"*"}, []string{"*"}
+		o.Selection.Handlers, o.Selection.Annotate = []string{"*"}, []string{"*"}
 	})
 	tb.Cleanup(engine.Close)
 	logger, hook := logtest.NewNullLogger()
@@ -48,7 +49,7 @@ func messages(tb testing.TB, netns string) (pods, containers [][]byte) {
 	linux := func(path string) *api.LinuxPodSandbox {
 		return &api.LinuxPodSandbox{Namespaces: []*api.LinuxNamespace{{Type: "pid"}, nil, {Type: "network", Path: path}, {Type: "network", Path: "second"}}}
 	}
-	wishes := map[string]string{sandbox.PinAnnotation: "true", sandbox.FileAnnotation: "true", annotation.Key: "{}"}
+	wishes := map[string]string{selection.PinAnnotation: "true", selection.FileAnnotation: "true", annotation.Key: "{}"}
 	for _, pod := range []*api.PodSandbox{
 		{},
 		{Id: "0123456789abcdef", Name: "web", Namespace: "shop", Uid: "u1", RuntimeHandler: "runc", Annotations: wishes, Linux: linux(netns)},

@@ -24,6 +24,7 @@ import (
 	"github.com/neighpin/neighpin/pkg/containerd"
 	"github.com/neighpin/neighpin/pkg/record"
 	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 func TestMain(m *testing.M) { nstest.MainInside(m) }
@@ -219,8 +220,8 @@ func newEngine(t testing.TB, stateDir string, change ...func(*sandbox.Options)) 
 	t.Helper()
 	options := sandbox.Options{
 		Store: runcStore{},
-		Selector: sandbox.Selector{
-			Handlers: []string{"runsc*"}, Annotate: []string{"runsc*"}, PodAnnotations: sandbox.AllowAnnotation,
+		Selection: selection.Rules{
+			Handlers: []string{"runsc*"}, Annotate: []string{"runsc*"}, PodAnnotations: selection.Allow,
 		},
 		StateDir: stateDir, NetNSDirs: []string{t.TempDir()}, MaxNeighbors: 16, Reporter: silent{},
 	}

@@ -9,9 +9,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 // maxConfig bounds a config.json, in bytes. Usually it has some ten thousand; a
@@ -156,10 +157,7 @@ func (s *spec) excluded(globs []string) bool {
 	case byCRIO && !byContainerd:
 		namespace = s.word(crioNamespace)
 	}
-	return namespace != "" && slices.ContainsFunc(globs, func(glob string) bool {
-		matches, err := filepath.Match(glob, namespace)
-		return err == nil && matches
-	})
+	return namespace != "" && selection.Matches(globs, namespace)
 }
 
 // role also returns the sandbox's id, empty where the engine names none.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 // Config is the daemon's configuration: the keys of its file. Each has a flag
@@ -61,7 +62,7 @@ func Default() Config {
 	return Config{
 		Handlers:            []string{"runsc*", "gvisor*", "kata*"},
 		Annotate:            []string{"runsc*", "gvisor*"},
-		PodAnnotations:      string(sandbox.AllowAnnotation),
+		PodAnnotations:      string(selection.Allow),
 		ExcludeNamespaces:   []string{},
 		MaxNeighbors:        64,
 		CompareInterval:     Duration(sandbox.DefaultCompareInterval),
@@ -81,10 +82,10 @@ func Default() Config {
 	}
 }
 
-// Selector is what the configuration says of which pods are pinned.
-func (c Config) Selector() sandbox.Selector {
-	return sandbox.Selector{
-		Handlers: c.Handlers, Annotate: c.Annotate, PodAnnotations: sandbox.AnnotationPolicy(c.PodAnnotations),
+// Selection is what the configuration says of which pods are pinned.
+func (c Config) Selection() selection.Rules {
+	return selection.Rules{
+		Handlers: c.Handlers, Annotate: c.Annotate, PodAnnotations: selection.Policy(c.PodAnnotations),
 		ExcludeNamespaces: c.ExcludeNamespaces,
 	}
 }

@@ -147,7 +147,7 @@ func TestAConfigMapThatIsEditedCountsAtOnce(t *testing.T) {
 	m.update("handlers: [runsc, dev]\nannotate: [dev]\npodAnnotations: ignore\nexcludeNamespaces: [kube-*]\nlogLevel: debug\nlogFormat: json\n")
 	f.until("the new configuration", func(c Config, s Status) bool { return len(c.Handlers) == 2 && s.LoadedAt.After(start.LoadedAt) })
 	c, _ := f.last()
-	if got := c.Selector(); got.PodAnnotations != "ignore" || !slices.Equal(got.Annotate, []string{"dev"}) || !slices.Equal(got.ExcludeNamespaces, []string{"kube-*"}) {
+	if got := c.Selection(); got.PodAnnotations != "ignore" || !slices.Equal(got.Annotate, []string{"dev"}) || !slices.Equal(got.ExcludeNamespaces, []string{"kube-*"}) {
 		t.Errorf("selection %+v", got)
 	}
 	if c.LogLevel != "debug" || c.LogFormat != "json" {

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 // Loader puts a configuration together: defaults, then the file, then the
@@ -73,7 +74,7 @@ func (l Loader) Load(text string) (Config, error) {
 	if config.PodAnnotations == notGiven {
 		config.PodAnnotations = Default().PodAnnotations
 		if config.Enforce {
-			config.PodAnnotations = string(sandbox.OptInAnnotation) // tenants may not opt out
+			config.PodAnnotations = string(selection.OptIn) // tenants may not opt out
 		}
 	}
 	errs = append(errs, config.Validate())

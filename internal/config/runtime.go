@@ -13,6 +13,7 @@ import (
 
 	"github.com/neighpin/neighpin/pkg/annotation"
 	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 const (
@@ -74,10 +75,8 @@ func (c Runtime) Validate() error {
 	if !ownFolder(c.StateDir) {
 		errs = append(errs, fmt.Errorf("stateDir: %q, want the absolute path of a folder of its own, such as %s", c.StateDir, DefaultStateDir))
 	}
-	for _, glob := range c.ExcludeNamespaces {
-		if _, err := filepath.Match(glob, ""); err != nil || glob == "" {
-			errs = append(errs, fmt.Errorf("excludeNamespaces: %q, want a glob such as kube-*", glob))
-		}
+	if err := selection.ValidateGlobs(c.ExcludeNamespaces); err != nil {
+		errs = append(errs, fmt.Errorf("excludeNamespaces: %w", err))
 	}
 	for name, path := range c.Runtimes {
 		if path == "" || !filepath.IsAbs(path) && filepath.Base(path) != path {

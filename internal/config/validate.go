@@ -19,6 +19,7 @@ import (
 
 	"github.com/neighpin/neighpin/pkg/annotation"
 	"github.com/neighpin/neighpin/pkg/sandbox"
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 var (
@@ -29,7 +30,7 @@ var (
 // Validate reports everything that cannot be meant, in the same order each time.
 func (c Config) Validate() error {
 	var f faults
-	if err := c.Selector().Validate(); err != nil {
+	if err := c.Selection().Validate(); err != nil {
 		f = append(f, err)
 	}
 	c.Flags().VisitAll(func(flag *pflag.Flag) {
@@ -54,7 +55,7 @@ func (f *faults) add(flag, format string, args ...any) {
 
 // judgeSelection judges whose pods are pinned, to what, and what else is done for them.
 func (c Config) judgeSelection(f *faults) {
-	if len(c.Handlers) == 0 && c.PodAnnotations == string(sandbox.IgnoreAnnotation) {
+	if len(c.Handlers) == 0 && c.PodAnnotations == string(selection.Ignore) {
 		f.add("handlers", "empty, while podAnnotations is %s: no pod could ever be pinned", c.PodAnnotations)
 	}
 	if c.MaxNeighbors < 1 || c.MaxNeighbors > annotation.MaxNeighbors {

@@ -19,7 +19,7 @@ const maxFunction = 60
 
 // longFunctions may be longer, each for the reason that stands here.
 var longFunctions = map[string]string{
-	"pkg/sandbox/barrier.go:awaitNetwork": "one loop over all that can end the waiting for CNI, told apart in the order in which they count",
+	"pkg/sandbox/life_barrier.go:awaitNetwork": "one loop over all that can end the waiting for CNI, told apart in the order in which they count",
 }
 
 func TestFunctionsAreShortAndNoExportedOneTakesASwitch(t *testing.T) {

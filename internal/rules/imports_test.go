@@ -78,8 +78,16 @@ var walls = []wall{
 		why: "two requests are all that is asked of the API server; client-go would make the binary half as large again (see pkg/events)",
 	},
 	{
-		from: []string{"pkg/record"}, to: []string{"./pkg/sandbox", "./pkg/containerd"},
-		why: "a record is what is known, for whoever reads it; who finds that out, and how, is the engine's",
+		from: []string{"pkg/record", "pkg/selection"}, to: []string{"./pkg/sandbox", "./pkg/containerd"},
+		why: "a record is what is known, and a choice what is wished, for whoever asks; who finds that out, and how, is the engine's",
+	},
+	{
+		from: []string{"pkg/record"}, to: []string{"./pkg/selection"},
+		why: "a sandbox's record says what was decided, not by which rules",
+	},
+	{
+		from: []string{"pkg/selection"}, to: []string{"./pkg/neighbor", "./pkg/netns", "os", "os/...", "net", "syscall"}, direct: true,
+		why: "selection is pure: the same pod and the same rules give the same choice",
 	},
 	{
 		from: []string{"hooks/oci", "pkg/metrics", "pkg/events", "internal/eventlog"}, to: []string{"./pkg/sandbox"},
@@ -91,7 +99,7 @@ var walls = []wall{
 	},
 	{
 		from: []string{"pkg/neighbor", "pkg/annotation", "pkg/netns"},
-		to:   []string{"github.com/containerd/...", "google.golang.org/...", "./pkg/containerd", "./pkg/sandbox", "./pkg/record"},
+		to:   []string{"github.com/containerd/...", "google.golang.org/...", "./pkg/containerd", "./pkg/sandbox", "./pkg/record", "./pkg/selection"},
 		why:  "runtime authors import these three; a gRPC stack is not their burden",
 	},
 	{
@@ -125,7 +133,7 @@ var walls = []wall{
 		why: "the codec is pure: it reads no file, opens no socket and asks no clock of the machine",
 	},
 	{
-		from: []string{"pkg/hoststate"}, to: []string{"./pkg/annotation", "./pkg/containerd", "./pkg/sandbox", "./pkg/record"},
+		from: []string{"pkg/hoststate"}, to: []string{"./pkg/annotation", "./pkg/containerd", "./pkg/sandbox", "./pkg/record", "./pkg/selection"},
 		why: "what is left on the host is judged by addresses; whose they are, and what is done about it, is the engine's",
 	},
 	{

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/neighpin/neighpin/pkg/record"
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 // enforcing is a node whose engine refuses what is not pinned.
@@ -153,7 +154,7 @@ func TestEnforceAdmitsContainersOfASandboxOlderThanTheDaemon(t *testing.T) {
 func TestEnforceRefusesAContainerOnTheKernelsStack(t *testing.T) {
 	n := enforcing(t)
 	pod := n.newPod("", typeRunc)
-	pod.rec.Annotations = map[string]string{PinAnnotation: "true"}
+	pod.rec.Annotations = map[string]string{selection.PinAnnotation: "true"}
 	pod.listed().cniWithoutTruth().ready()
 	n.awaitPinned()
 	n.engine.ContainerCreating(t.Context(), podID)

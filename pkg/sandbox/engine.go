@@ -21,6 +21,7 @@ import (
 	"github.com/neighpin/neighpin/pkg/netns"
 	"github.com/neighpin/neighpin/pkg/probe"
 	"github.com/neighpin/neighpin/pkg/record"
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 // Store is the part of containerd's sandbox store that the engine reads.
@@ -36,9 +37,9 @@ var _ Store = (*containerd.Store)(nil)
 // Options are what an [Engine] works with. All are required but Store and those
 // whose zero value stands for something.
 type Options struct {
-	// Selector decides which sandboxes are pinned and annotated, until
-	// [Engine.SetSelector] gives another.
-	Selector Selector
+	// Selection says which sandboxes are pinned and annotated, until
+	// [Engine.SetSelection] gives another.
+	Selection selection.Rules
 	// Store is containerd's sandbox store; nil means no early path.
 	Store Store
 	// StateDir holds the records.
@@ -112,7 +113,7 @@ type Engine struct {
 
 	mu        sync.Mutex // guards all following fields
 	closed    bool
-	selector  Selector
+	selector  selection.Rules
 	roster          // all sandboxes
 	storeErr  error // what the store answered last
 	storeSeen bool  // the store has been asked once
@@ -124,7 +125,7 @@ type Engine struct {
 
 // New prepares an engine. Nothing runs before Start.
 func New(opts Options) (*Engine, error) {
-	if err := opts.Selector.Validate(); err != nil {
+	if err := opts.Selection.Validate(); err != nil {
 		return nil, err
 	}
 	host, err := netns.NewHost()
@@ -141,7 +142,7 @@ func New(opts Options) (*Engine, error) {
 	}
 	e := &Engine{
 		opts: opts, host: host, records: records,
-		roster: newRoster(), selector: opts.Selector, pulse: newPulse(), watchHost: watchHost, setReturnPath: hoststate.SetReturnPath, probe: probe.Gateways,
+		roster: newRoster(), selector: opts.Selection, pulse: newPulse(), watchHost: watchHost, setReturnPath: hoststate.SetReturnPath, probe: probe.Gateways,
 		tending: make(chan struct{}, tenders), mourning: make(chan struct{}, tenders),
 	}
 	e.guard, e.results = newGuard(e), newResults()

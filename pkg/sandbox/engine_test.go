@@ -13,6 +13,7 @@ import (
 	"github.com/neighpin/neighpin/pkg/annotation"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/record"
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 func TestPinsWhenCNIHasFinishedAndNeverBefore(t *testing.T) {
@@ -112,7 +113,7 @@ func TestLeavesAnotherOwnersEntriesAlone(t *testing.T) {
 func TestKernelStackCountsToItsFirstContainer(t *testing.T) {
 	n := newNode(t)
 	pod := n.newPod("", typeRunc)
-	pod.rec.Annotations = map[string]string{PinAnnotation: "true"}
+	pod.rec.Annotations = map[string]string{selection.PinAnnotation: "true"}
 	pod.listed().cni().ready()
 	n.awaitPinned()
 	if value := n.engine.ContainerCreating(t.Context(), podID); value == "" {

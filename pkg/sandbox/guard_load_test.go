@@ -19,6 +19,7 @@ import (
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/record"
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 // many makes running pods on one bridge that holds their gateway.
@@ -28,7 +29,7 @@ func (n *node) many(count int) (pods []*pod) {
 	var lines, undo []string
 	for i := range count {
 		p := n.newPodAs(fmt.Sprintf("pod%d", i), "", typeRunc)
-		p.rec.Annotations = map[string]string{PinAnnotation: "true"}
+		p.rec.Annotations = map[string]string{selection.PinAnnotation: "true"}
 		pods = append(pods, p)
 		lines = append(lines, fmt.Sprintf("link add port%d type veth peer name eth0 netns %s", i, p.Ref()),
 			fmt.Sprintf("link set port%d up master br0", i))

@@ -10,6 +10,7 @@ import (
 	"github.com/neighpin/neighpin/pkg/annotation"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/record"
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 const (
@@ -21,7 +22,7 @@ const (
 func (n *node) running() *pod {
 	n.t.Helper()
 	p := n.newPod("", typeRunc)
-	p.rec.Annotations = map[string]string{PinAnnotation: "true"}
+	p.rec.Annotations = map[string]string{selection.PinAnnotation: "true"}
 	p.listed().cni().ready()
 	n.awaitPinned()
 	p.run()
@@ -148,7 +149,7 @@ func (n *node) bridged() *pod {
 	n.t.Helper()
 	n.bridge()
 	p := n.newPod("", typeRunc)
-	p.rec.Annotations = map[string]string{PinAnnotation: "true"}
+	p.rec.Annotations = map[string]string{selection.PinAnnotation: "true"}
 	p.listed().cni()
 	n.outside.IP("link set veth0 master br0")
 	p.ready()
@@ -267,7 +268,7 @@ func TestAQuietSlowComparisonForgivesAForeignEntry(t *testing.T) {
 func TestGuardReportsAnOwnersEntryThatStopsBeingTrueAndLeavesIt(t *testing.T) {
 	n := newNode(t)
 	p := n.newPod("", typeRunc)
-	p.rec.Annotations = map[string]string{PinAnnotation: "true"}
+	p.rec.Annotations = map[string]string{selection.PinAnnotation: "true"}
 	p.listed().cni()
 	p.IP("neigh add " + gateway4 + " dev eth0 lladdr " + n.outside.MAC("veth0") + " nud permanent") // CNI's own, as Amazon's
 	p.ready()

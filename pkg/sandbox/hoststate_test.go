@@ -15,6 +15,7 @@ import (
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
 	"github.com/neighpin/neighpin/pkg/record"
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 var errRefused = errors.New("the kernel refuses for a moment")
@@ -172,7 +173,7 @@ func TestNothingIsDoneOnTheHostForAnAdoptedPod(t *testing.T) {
 	n.wayOut()
 	n.leftover()
 	before := n.hostEntries()
-	n.engine.Adopt(t.Context(), []record.Identity{{ID: podID, Runtime: typeRunc, NetNSPath: p.rec.NetNSPath, Annotations: map[string]string{PinAnnotation: "true"}}})
+	n.engine.Adopt(t.Context(), []record.Identity{{ID: podID, Runtime: typeRunc, NetNSPath: p.rec.NetNSPath, Annotations: map[string]string{selection.PinAnnotation: "true"}}})
 	n.eventually("the pod to be pinned", func() bool { return len(n.record().Neighbors) == 2 })
 	n.settled(podID)
 	if rec := n.record(); rec.HostState != nil || len(rec.ReturnPath) != 0 || len(rec.Addresses) != 0 || n.hostEntries() != before {

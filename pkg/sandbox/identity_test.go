@@ -15,13 +15,14 @@ import (
 	"github.com/neighpin/neighpin/pkg/annotation"
 	"github.com/neighpin/neighpin/pkg/containerd"
 	"github.com/neighpin/neighpin/pkg/record"
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 // kernelPod is a pod on the kernel's stack that has started, and is repaired.
 func (n *node) kernelPod(id string) *pod {
 	n.t.Helper()
 	p := n.newPodAs(id, "", typeRunc)
-	p.rec.Annotations = map[string]string{PinAnnotation: "true"}
+	p.rec.Annotations = map[string]string{selection.PinAnnotation: "true"}
 	n.veth(p.NS, "v"+id)
 	p.IP("address add 10.88.0.2/24 dev eth0", "route add default via "+gateway4)
 	p.listed().ready()
@@ -158,7 +159,7 @@ func TestIDThatIsUsedAgain(t *testing.T) {
 	n.veth(forged.NS, "vforged")
 	forged.IP("address add 10.88.0.2/24 dev eth0", "route add default via "+gateway4)
 	lie := identify(forged.rec)
-	lie.ID, lie.Annotations = "s1", map[string]string{PinAnnotation: "true"}
+	lie.ID, lie.Annotations = "s1", map[string]string{selection.PinAnnotation: "true"}
 	n.engine.SandboxStarted(t.Context(), lie)
 	n.engine.Adopt(t.Context(), []record.Identity{lie})
 	if left := forged.permanent(); left != "" {
@@ -191,7 +192,7 @@ func TestRemoveThatNeverComesForANamespaceElsewhere(t *testing.T) {
 	n.veth(pod.NS, "vfar")
 	pod.IP("address add 10.88.0.2/24 dev eth0", "route add default via "+gateway4)
 	id := identify(pod.rec)
-	id.Annotations = map[string]string{PinAnnotation: "true"}
+	id.Annotations = map[string]string{selection.PinAnnotation: "true"}
 	n.engine.SandboxStarted(t.Context(), id)
 	n.engine.ContainerCreating(t.Context(), "far")
 	n.settled("far")

@@ -22,6 +22,7 @@ import (
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
 	"github.com/neighpin/neighpin/pkg/record"
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 // victimEnv makes the test's program an engine that waits to be killed.
@@ -45,8 +46,8 @@ func victim(text string) {
 		var engine *Engine
 		fmt.Fprintln(os.Stdout, "begins")
 		engine, err = New(Options{
-			Selector: Selector{Handlers: []string{"runc"}, Annotate: []string{"runc"}, PodAnnotations: AllowAnnotation},
-			Store:    store, StateDir: d.StateDir, NetNSDirs: []string{d.NetNSDir}, MaxNeighbors: 16, Reporter: &log{},
+			Selection: selection.Rules{Handlers: []string{"runc"}, Annotate: []string{"runc"}, PodAnnotations: selection.Allow},
+			Store:     store, StateDir: d.StateDir, NetNSDirs: []string{d.NetNSDir}, MaxNeighbors: 16, Reporter: &log{},
 		})
 		if err == nil {
 			err = engine.Start()

@@ -18,6 +18,7 @@ import (
 	"github.com/neighpin/neighpin/internal/nstest"
 	"github.com/neighpin/neighpin/pkg/containerd"
 	"github.com/neighpin/neighpin/pkg/record"
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 const (
@@ -125,8 +126,8 @@ func (n *node) options() Options {
 		handlers = []string{"runsc*"}
 	}
 	return Options{
-		Selector: Selector{Handlers: handlers, Annotate: handlers, PodAnnotations: AllowAnnotation},
-		Store:    n.store, StateDir: n.stateDir, NetNSDirs: []string{n.netnsDir}, MaxNeighbors: 16, Reporter: n.log,
+		Selection: selection.Rules{Handlers: handlers, Annotate: handlers, PodAnnotations: selection.Allow},
+		Store:     n.store, StateDir: n.stateDir, NetNSDirs: []string{n.netnsDir}, MaxNeighbors: 16, Reporter: n.log,
 		CompareInterval: n.compare, LearnInterval: n.learn, Learn: n.learn > 0,
 		Results: n.results, OneNetwork: n.oneNetwork,
 		HostState: n.hostState, ReturnPath: n.returnPath, Observer: n.observer,
@@ -136,9 +137,9 @@ func (n *node) options() Options {
 // selects has the running engine pin pods of other handlers than its options say.
 func (n *node) selects(handlers ...string) {
 	n.t.Helper()
-	selector := n.engine.opts.Selector
+	selector := n.engine.opts.Selection
 	selector.Handlers = handlers
-	if err := n.engine.SetSelector(selector); err != nil {
+	if err := n.engine.SetSelection(selector); err != nil {
 		n.t.Fatal(err)
 	}
 }

@@ -9,10 +9,6 @@ import (
 	"github.com/neighpin/neighpin/pkg/record"
 )
 
-// FileAnnotation is the pod annotation by which a pod asks for the live file
-// ("true"). [Selector.Select] says when it is granted.
-const FileAnnotation = "neighpin.io/file"
-
 // liveFile is the state of one sandbox's live file.
 type liveFile struct {
 	mu   sync.Mutex // held while the file is written or removed

@@ -16,13 +16,14 @@ import (
 	"github.com/neighpin/neighpin/pkg/annotation"
 	"github.com/neighpin/neighpin/pkg/netns"
 	"github.com/neighpin/neighpin/pkg/record"
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 // runcPod is a started pod that asked to be pinned and for the live file.
 func (n *node) runcPod() *pod {
 	n.t.Helper()
 	p := n.newPod("runc", typeRunc)
-	p.rec.Annotations = map[string]string{PinAnnotation: "true", FileAnnotation: "true"}
+	p.rec.Annotations = map[string]string{selection.PinAnnotation: "true", selection.FileAnnotation: "true"}
 	p.listed().cni().ready()
 	n.awaitPinned()
 	return p
@@ -235,7 +236,7 @@ func TestLiveFileThatCannotBeWrittenCostsNoContainer(t *testing.T) {
 func TestOtherPodsGetNoLiveFile(t *testing.T) {
 	n := newNode(t)
 	p := n.newPod("runsc", typeGVisor)
-	p.rec.Annotations = map[string]string{FileAnnotation: "true"}
+	p.rec.Annotations = map[string]string{selection.FileAnnotation: "true"}
 	p.listed().cni().ready()
 	n.awaitPinned()
 	if got := n.engine.LiveFile(podID); got != "" {

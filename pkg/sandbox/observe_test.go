@@ -14,6 +14,7 @@ import (
 
 	"github.com/neighpin/neighpin/pkg/observe"
 	"github.com/neighpin/neighpin/pkg/record"
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 // observing is a node that observes with the real program.
@@ -185,7 +186,7 @@ func TestAnEndDuringTheFirstLook(t *testing.T) {
 	n := newNodeWith(t, func(n *node) { n.observer = b })
 	b.during = func() { n.engine.SandboxRemoved(podID) }
 	p := n.newPod("", typeRunc)
-	p.rec.Annotations = map[string]string{PinAnnotation: "true"}
+	p.rec.Annotations = map[string]string{selection.PinAnnotation: "true"}
 	p.listed().cni().ready()
 	n.awaitPinned()
 	n.engine.ContainerCreating(t.Context(), podID)

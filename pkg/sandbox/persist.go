@@ -7,13 +7,14 @@ import (
 	"io/fs"
 
 	"github.com/neighpin/neighpin/pkg/record"
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 // load takes one record of an earlier process. Several are taken at once.
 func (e *Engine) load(rec record.Record) {
 	s := newSandbox(rec.Identity())
 	s.rec, s.loaded = &rec, true
-	s.selected = Selection{Pin: true, Annotate: rec.Annotated, File: rec.LiveFile}
+	s.selected = selection.Choice{Pin: true, Annotate: rec.Annotated, File: rec.LiveFile}
 	s.finish()
 	switch {
 	case rec.Gone(e.ctx):

@@ -11,6 +11,7 @@ import (
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/record"
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 // The namespace's end falls between the reading of the records and the first list
@@ -20,7 +21,7 @@ func TestNamespaceThatGoesBetweenRecordsAndWatcher(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t) // whose slow comparison comes in an hour
 			pod := n.newPod("", typeRunc)
-			pod.rec.Annotations = map[string]string{PinAnnotation: "true"}
+			pod.rec.Annotations = map[string]string{selection.PinAnnotation: "true"}
 			pod.listed().cni().ready()
 			n.awaitPinned()
 			if phase == record.Started {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/neighpin/neighpin/pkg/containerd"
 	"github.com/neighpin/neighpin/pkg/record"
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 // begin finds the sandbox or begins its life; nil when it is not selected. An
@@ -51,10 +52,10 @@ func (e *Engine) begin(ctx context.Context, id record.Identity, adopted bool) *s
 	return s
 }
 
-// SetSelector decides about sandboxes that start from now on. Those that are known
+// SetSelection decides about sandboxes that start from now on. Those that are known
 // stay what they are, selected or not: what a runtime has read cannot be read
 // again, and a pod that runs with its pins must not lose them.
-func (e *Engine) SetSelector(selector Selector) error {
+func (e *Engine) SetSelection(selector selection.Rules) error {
 	if err := selector.Validate(); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/neighpin/neighpin/pkg/record"
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 // A new selection counts for pods that start from then on. One that runs with its
@@ -42,7 +43,7 @@ func TestANewSelectionCountsForPodsThatStart(t *testing.T) {
 
 func TestASelectionThatCannotBeMeantIsRefused(t *testing.T) {
 	n := newNode(t)
-	if err := n.engine.SetSelector(Selector{Handlers: []string{"["}, PodAnnotations: AllowAnnotation}); err == nil {
+	if err := n.engine.SetSelection(selection.Rules{Handlers: []string{"["}, PodAnnotations: selection.Allow}); err == nil {
 		t.Error("no error")
 	}
 	n.taken() // by the selection that was there before

@@ -11,6 +11,7 @@ import (
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/record"
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 // latch opens once and stays open. Its zero value is shut. It has a channel of its own
@@ -46,7 +47,7 @@ func (l *latch) isOpen() bool { return l.c.Load() == passed }
 // sandbox is one selected sandbox while the engine knows it.
 type sandbox struct {
 	id       record.Identity
-	selected Selection
+	selected selection.Choice
 	adopted  bool // it was there before this process
 	loaded   bool // an earlier process had it, and has a record of it
 

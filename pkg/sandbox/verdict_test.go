@@ -15,6 +15,7 @@ import (
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
 	"github.com/neighpin/neighpin/pkg/record"
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 func TestVerdictDoesNotDependOnWhenTheEngineRuns(t *testing.T) {
@@ -117,7 +118,7 @@ func TestLateEngineDoesNotSpoilTheOthersRecord(t *testing.T) {
 	t.Cleanup(second.Close)
 	// It meets the sandbox before the other's record is there, and finds it taken.
 	s := newSandbox(identify(pod.rec))
-	s.selected = Selection{Pin: true, Annotate: true}
+	s.selected = selection.Choice{Pin: true, Annotate: true}
 	s.update(func(r *record.Record) {
 		r.NetNS = record.NetNS{Path: pod.rec.NetNSPath, Cookie: pod.Cookie()}
 		r.Phase, r.Annotated, r.Timing = record.Started, true, record.Timing{Verdict: record.Late}
@@ -213,7 +214,7 @@ func TestFailureIsNotNothing(t *testing.T) {
 	pod := n.newPod("runsc", typeRunc).listed()
 	pod.cni()
 	s := newSandbox(identify(pod.rec))
-	s.selected = Selection{Pin: true}
+	s.selected = selection.Choice{Pin: true}
 	l := &life{engine: n.engine, sandbox: s}
 	s.update(func(r *record.Record) { r.NetNS = record.NetNS{Path: pod.rec.NetNSPath, Cookie: pod.Cookie()} })
 	n.engine.fail(s, errDown)

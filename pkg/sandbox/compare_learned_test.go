@@ -16,6 +16,7 @@ import (
 	"github.com/neighpin/neighpin/pkg/netns"
 	"github.com/neighpin/neighpin/pkg/probe"
 	"github.com/neighpin/neighpin/pkg/record"
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 const routerMAC = "02:00:00:00:00:01"
@@ -51,7 +52,7 @@ func (n *node) beyond(handler, runtime string) *pod {
 	n.t.Helper()
 	p := n.newPod(handler, runtime)
 	if runtime == typeRunc {
-		p.rec.Annotations = map[string]string{PinAnnotation: "true"}
+		p.rec.Annotations = map[string]string{selection.PinAnnotation: "true"}
 	}
 	p.listed().cni()
 	n.outside.IP("link set veth0 master br0")
@@ -261,7 +262,7 @@ func TestAddressThatIsStillTentativeAsksWhenItMay(t *testing.T) {
 	n.segment()
 	n.machine("router", routerMAC, gateway4+"/24", gateway6+"/64")
 	p := n.newPod("", typeRunc)
-	p.rec.Annotations = map[string]string{PinAnnotation: "true"}
+	p.rec.Annotations = map[string]string{selection.PinAnnotation: "true"}
 	p.listed()
 	n.veth(p.NS, "veth0")
 	n.outside.IP("link set veth0 master br0")

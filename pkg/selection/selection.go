@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package sandbox
+// Package selection decides which pods are pinned, which of them get the annotation
+// and which the live file: by their runtime handler, their Kubernetes namespace, and
+// what they ask for. It is pure: it is told of a pod, and asks nobody.
+package selection
 
 import (
 	"fmt"
@@ -13,60 +16,62 @@ import (
 // or to be left alone ("false").
 const PinAnnotation = "neighpin.io/pin"
 
-// AnnotationPolicy says which wishes of [PinAnnotation] are granted.
-type AnnotationPolicy string
+// FileAnnotation is the pod annotation by which a pod asks for the live file
+// ("true"). [Rules.Select] says when it is granted.
+const FileAnnotation = "neighpin.io/file"
+
+// Policy says which wishes of [PinAnnotation] are granted.
+type Policy string
 
 // The policies. A wish that is not granted is ignored, as is any value of the
 // annotation but "true" and "false".
 const (
-	// AllowAnnotation grants both wishes.
-	AllowAnnotation AnnotationPolicy = "allow"
-	// OptInAnnotation grants "true" only.
-	OptInAnnotation AnnotationPolicy = "optIn"
-	// IgnoreAnnotation grants neither.
-	IgnoreAnnotation AnnotationPolicy = "ignore"
+	// Allow grants both wishes.
+	Allow Policy = "allow"
+	// OptIn grants "true" only.
+	OptIn Policy = "optIn"
+	// Ignore grants neither.
+	Ignore Policy = "ignore"
 )
 
-// Selector decides which sandboxes are pinned and which of them are annotated.
-// Its zero value selects nothing. It is safe for concurrent use.
-type Selector struct {
+// Rules say which sandboxes are pinned and which of them are annotated.
+// Their zero value selects nothing. They are safe for concurrent use.
+type Rules struct {
 	// Handlers are globs (path.Match) of runtime handlers whose pods are pinned.
 	Handlers []string
 	// Annotate are globs of the handlers whose containers get the annotation;
 	// pods that opted in get it too.
 	Annotate []string
 	// PodAnnotations says whose wish counts.
-	PodAnnotations AnnotationPolicy
+	PodAnnotations Policy
 	// ExcludeNamespaces are globs of Kubernetes namespaces whose pods are never
 	// selected, whatever they wish.
 	ExcludeNamespaces []string
 }
 
-// Selection is the answer of [Selector.Select].
-type Selection struct {
+// Choice is the answer of [Rules.Select].
+type Choice struct {
 	// Pin tells that the sandbox is to be pinned, Annotate that its containers
 	// are to carry the annotation, File that they are to see the live file.
 	Pin, Annotate, File bool
 }
 
 // Validate reports globs and policies that cannot be meant.
-func (s Selector) Validate() error {
+func (r Rules) Validate() error {
 	for _, list := range []struct {
 		key   string
 		globs []string
-	}{{"handlers", s.Handlers}, {"annotate", s.Annotate}, {"excludeNamespaces", s.ExcludeNamespaces}} {
-		for _, glob := range list.globs {
-			if _, err := path.Match(glob, ""); err != nil || glob == "" {
-				return fmt.Errorf("%s: %q, want a glob such as runsc*", list.key, glob)
-			}
+	}{{"handlers", r.Handlers}, {"annotate", r.Annotate}, {"excludeNamespaces", r.ExcludeNamespaces}} {
+		if err := ValidateGlobs(list.globs); err != nil {
+			return fmt.Errorf("%s: %w", list.key, err)
 		}
 	}
-	switch s.PodAnnotations {
-	case AllowAnnotation, OptInAnnotation, IgnoreAnnotation:
+	switch r.PodAnnotations {
+	case Allow, OptIn, Ignore:
 		return nil
 	}
 	return fmt.Errorf("podAnnotations: %q, want %s, %s or %s",
-		s.PodAnnotations, AllowAnnotation, OptInAnnotation, IgnoreAnnotation)
+		r.PodAnnotations, Allow, OptIn, Ignore)
 }
 
 // Select decides about one sandbox. A pod on the host's network or in an excluded
@@ -74,13 +79,13 @@ func (s Selector) Validate() error {
 // than there was at the checkpoint keeps gVisor from restoring a container (gvisor
 // runsc/specutils/restore.go, validateMounts; annotations other than its own may
 // differ).
-func (s Selector) Select(id record.Identity) Selection {
-	if id.NetNSPath == "" || matches(s.ExcludeNamespaces, id.Namespace) {
-		return Selection{}
+func (r Rules) Select(id record.Identity) Choice {
+	if id.NetNSPath == "" || Matches(r.ExcludeNamespaces, id.Namespace) {
+		return Choice{}
 	}
 	handler := id.HandlerName()
-	selected := Selection{Pin: matches(s.Handlers, handler), Annotate: matches(s.Annotate, handler)}
-	optIn := s.PodAnnotations == AllowAnnotation || s.PodAnnotations == OptInAnnotation
+	selected := Choice{Pin: Matches(r.Handlers, handler), Annotate: Matches(r.Annotate, handler)}
+	optIn := r.PodAnnotations == Allow || r.PodAnnotations == OptIn
 	switch id.Annotations[PinAnnotation] {
 	case "true":
 		if optIn {
@@ -89,8 +94,8 @@ func (s Selector) Select(id record.Identity) Selection {
 			selected.Pin = true
 		}
 	case "false":
-		if s.PodAnnotations == AllowAnnotation {
-			return Selection{}
+		if r.PodAnnotations == Allow {
+			return Choice{}
 		}
 	}
 	selected.Annotate = selected.Annotate && selected.Pin
@@ -98,7 +103,18 @@ func (s Selector) Select(id record.Identity) Selection {
 	return selected
 }
 
-func matches(globs []string, name string) bool {
+// ValidateGlobs reports a glob that cannot be meant.
+func ValidateGlobs(globs []string) error {
+	for _, glob := range globs {
+		if _, err := path.Match(glob, ""); err != nil || glob == "" {
+			return fmt.Errorf("%q, want a glob such as runsc*", glob)
+		}
+	}
+	return nil
+}
+
+// Matches tells whether one of the globs (path.Match) is of the name.
+func Matches(globs []string, name string) bool {
 	for _, glob := range globs {
 		if ok, err := path.Match(glob, name); ok && err == nil {
 			return true

@@ -9,6 +9,7 @@ import (
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/record"
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 // truthComes gives the host's bridge the IPv4 gateway's address, or takes it away.
@@ -120,7 +121,7 @@ func (n *node) bridgedWithout() *pod {
 	n.bridge()
 	n.truthComes(false)
 	p := n.newPod("", typeRunc)
-	p.rec.Annotations = map[string]string{PinAnnotation: "true"}
+	p.rec.Annotations = map[string]string{selection.PinAnnotation: "true"}
 	p.listed().cni()
 	n.outside.IP("link set veth0 master br0")
 	return p

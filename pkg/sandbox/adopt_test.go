@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/neighpin/neighpin/pkg/record"
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 // A container that is created while NRI is away, as when containerd restarts, is
@@ -14,7 +15,7 @@ import (
 func TestFirstContainerThatCameWhileNRIWasAway(t *testing.T) {
 	n := newNode(t)
 	p := n.newPod("", typeRunc)
-	p.rec.Annotations = map[string]string{PinAnnotation: "true"}
+	p.rec.Annotations = map[string]string{selection.PinAnnotation: "true"}
 	p.listed().cni().ready()
 	n.awaitPinned()
 	n.engine.ContainerThere(podID)
