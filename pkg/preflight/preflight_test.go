@@ -124,6 +124,45 @@ func TestEachFaultIsFound(t *testing.T) {
 	}
 }
 
+// A right is one bit: all others together do not stand in for it.
+func TestNoOtherRightStandsInForOneThatIsMissing(t *testing.T) {
+	for right, want := range map[int]Status{
+		unix.CAP_SYS_ADMIN: Failed, unix.CAP_NET_ADMIN: Failed, unix.CAP_NET_BROADCAST: Warning, unix.CAP_NET_RAW: Warning,
+		unix.CAP_BPF: OK, // SYS_ADMIN has it, too
+	} {
+		f := fine()
+		f.opts.Learn, f.opts.Observe, f.capabilities = true, true, ^uint64(0)&^(1<<right)
+		if item := judge(f)["capabilities"]; item.Status != want {
+			t.Errorf("without %d: %+v, want %s", right, item, want)
+		}
+	}
+}
+
+// What is said of a release is said where it matters only.
+func TestWhatAReleaseLacksIsSaidToWhoWantsIt(t *testing.T) {
+	for _, c := range []struct {
+		observe, enforce bool
+		kernel, runtime  string
+		says             bool
+	}{
+		{observe: true, kernel: "6.1.0", runtime: "2.4.2", says: true},
+		{kernel: "6.1.0", runtime: "2.4.2"},
+		{observe: true, kernel: "6.6.0", runtime: "2.4.2"},
+		{observe: true, kernel: "unknown", runtime: "2.4.2"},
+		{enforce: true, kernel: "6.18.0", runtime: "2.1.9", says: true},
+		{kernel: "6.18.0", runtime: "2.1.9"},
+		{enforce: true, kernel: "6.18.0", runtime: "2.4.2"},
+	} {
+		f := fine()
+		f.opts.Observe, f.opts.Enforce, f.release, f.node.Version = c.observe, c.enforce, c.kernel, c.runtime
+		items := judge(f)
+		said := items["kernel"].Status == Warning || strings.Contains(items["timing"].Found, "refuses containers")
+		if said != c.says {
+			t.Errorf("%+v: %+v, %+v", c, items["kernel"], items["timing"])
+		}
+	}
+}
+
 // What is mounted below hides nothing from us that the kernel sees: a folder that
 // somebody has mounted over belongs to the mount on top.
 func TestTheMountOfAFolderIsTheOneOnTop(t *testing.T) {

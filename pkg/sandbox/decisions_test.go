@@ -260,3 +260,51 @@ func TestAStoreOfWhichSomeRecordsAreTornIsUp(t *testing.T) {
 		t.Error("it is up without an answer")
 	}
 }
+
+// Between the last answer that CNI was still at work and its result nobody knows who took an address.
+func TestAnAddressThatWentWhileTheStoreWasSilentProvesNothing(t *testing.T) {
+	n := newNode(t)
+	p := n.newPod("runsc", typeGVisor).listed().cni()
+	more := func() {
+		asked := n.store.asked()
+		n.eventually("the store to be asked twice", func() bool { return n.store.asked() > asked+1 })
+	}
+	more()
+	n.store.fail(errDown)
+	more()
+	p.IP("address add 10.88.0.3/24 dev eth0", "address del 10.88.0.3/24 dev eth0")
+	more()
+	p.ready()
+	n.store.fail(nil)
+	n.awaitPinned()
+	p.take()
+	n.awaitVerdict(record.Unproven)
+}
+
+// A comparison that failed is tried again soon, eight times, and then by the slow one.
+func TestAComparisonThatFailedIsTriedAgain(t *testing.T) {
+	n := newNode(t)
+	g, s := n.engine.guard, newSandbox(record.Identity{ID: podID})
+	g.mu.Lock()
+	w := g.ward(s)
+	g.mu.Unlock()
+	t.Cleanup(func() { g.drop(s) })
+	for failures := 1; failures <= 10; failures++ {
+		g.mu.Lock()
+		w.busy, w.dirty = true, false
+		g.begin(w, event)
+		g.busy++
+		g.mu.Unlock()
+		g.done(w, basis{}, 0, errDown)
+		g.mu.Lock()
+		again := w.dirty && w.later != nil
+		if w.later != nil {
+			w.later.Stop()
+			w.later = nil
+		}
+		g.mu.Unlock()
+		if want := failures <= 8; again != want {
+			t.Errorf("after %d failures it is tried again: %t, want %t", failures, again, want)
+		}
+	}
+}

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command coverage reads a profile of `go test -coverprofile` and prints what part of
-// its statements each package's tests reach, and all of them together.
+// each package's statements the tests reach, and of all of them together.
 //
-//	go test -coverprofile FILE ./... && coverage [-least PERCENT] [-v] FILE
+//	go test -coverpkg ./... -coverprofile FILE ./... && coverage [-least PERCENT] [-v] FILE
 //
 // It exits 1 if a package is below the least, and with -v names the lines that no
-// test reaches. Without -coverpkg each package counts for what its own tests do.
+// test reaches. With -coverpkg a statement counts whichever package's test reaches it.
 package main
 
 import (
@@ -60,7 +60,9 @@ type block struct {
 
 // read parses a profile (golang.org/x/tools/cover has the same): after a line with the
 // mode, FILE:LINE.COLUMN,LINE.COLUMN STATEMENTS COUNT.
+// Each test's program writes all blocks that it could have reached.
 func read(profile io.Reader) (blocks []block, err error) {
+	seen := map[string]int{} // place: index in blocks
 	scanner := bufio.NewScanner(profile)
 	for scanner.Scan() {
 		if strings.HasPrefix(scanner.Text(), "mode:") {
@@ -71,6 +73,11 @@ func read(profile io.Reader) (blocks []block, err error) {
 		if _, err := fmt.Sscanf(scanner.Text(), "%s %d %d", &place, &statements, &count); err != nil {
 			return nil, fmt.Errorf("read profile: %q: %w", scanner.Text(), err)
 		}
+		if i, ok := seen[place]; ok {
+			blocks[i].reached = blocks[i].reached || count > 0
+			continue
+		}
+		seen[place] = len(blocks)
 		file, span, _ := strings.Cut(place, ":")
 		from, to, _ := strings.Cut(span, ",")
 		first, _, _ := strings.Cut(from, ".")

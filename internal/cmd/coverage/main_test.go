@@ -29,9 +29,11 @@ func TestEachPackageIsHeldToTheLeast(t *testing.T) {
 		"all are":             {profile: profile, args: []string{"-least", "95"}, code: 1, says: []string{"m/b  BELOW 95 %\n", "total  BELOW 95 %\n"}},
 		"just enough":         {profile: profile, args: []string{"-least", "75"}, silent: "BELOW"},
 		"with what is missed": {profile: profile, args: []string{"-v"}, says: []string{"not reached: example.org/m/a/x.go:7-9\nnot reached: example.org/m/b/y.go:11-14\n"}, silent: "x.go:3"},
-		"nothing was tested":  {profile: "mode: set\n", code: 1, says: []string{"no statements"}},
-		"no profile":          {profile: "FAIL\n", code: 1, says: []string{`"FAIL"`}},
-		"an unknown flag":     {profile: profile, args: []string{"-x"}, code: 2, says: []string{"-x"}},
+		"reached by another package's test": {profile: profile + "example.org/m/a/x.go:7.20,9.2 1 2\nexample.org/m/b/y.go:3.20,5.2 9 0\n", args: []string{"-v"},
+			says: []string{"100.0 %      4 of     4  example.org/m/a\n", "90.0 %      9 of    10  example.org/m/b\n"}},
+		"nothing was tested": {profile: "mode: set\n", code: 1, says: []string{"no statements"}},
+		"no profile":         {profile: "FAIL\n", code: 1, says: []string{`"FAIL"`}},
+		"an unknown flag":    {profile: profile, args: []string{"-x"}, code: 2, says: []string{"-x"}},
 	} {
 		t.Run(scenario, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "profile")
