@@ -56,7 +56,7 @@ func TestArgumentsOfRealCallers(t *testing.T) {
 	}
 }
 
-func TestArgumentForms(t *testing.T) {
+func TestARuntimesArgumentsAreReadInEveryForm(t *testing.T) {
 	bundled := call{command: cmdRun, id: "c", bundle: "/b"}
 	for line, want := range map[string]call{
 		"run --bundle /b c":             bundled,

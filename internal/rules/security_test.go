@@ -15,7 +15,7 @@ import (
 // threats is the page that says what is done against what, and which test shows it.
 const threats = "docs/security.md"
 
-// tested finds links to a test: ../pkg/netns/netns_test.go#TestExists.
+// tested finds links to a test: ../pkg/netns/netns_test.go#TestANamespaceExistsOnlyWhereItsCookieIs.
 var tested = regexp.MustCompile(`\]\(([^)#\s]+_test\.go)#([A-Za-z0-9_]+)\)`)
 
 func TestDocsNameOnlyTestsThatExist(t *testing.T) {

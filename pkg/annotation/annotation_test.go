@@ -45,7 +45,7 @@ func TestMarshalIsTheSameInAnyTimeZone(t *testing.T) {
 	}
 }
 
-func TestRoundTrip(t *testing.T) {
+func TestWhatMarshalWritesParseReads(t *testing.T) {
 	full := &annotation.Annotation{Cookie: 1<<64 - 1, CapturedAt: time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC)}
 	for i := range annotation.MaxNeighbors {
 		full.Neighbors = append(full.Neighbors, annotation.Entry{
@@ -125,7 +125,7 @@ func TestMarshalRefusesWhatParseWouldRefuse(t *testing.T) {
 	}
 }
 
-func TestSameNeighbors(t *testing.T) {
+func TestNeighborsAreTheSameWhateverTheirOrderTimeAndSource(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*annotation.Annotation)
 		want   bool

@@ -21,7 +21,7 @@ func sandboxWith(meta string) *types.Sandbox {
 	}
 }
 
-func TestDecode(t *testing.T) {
+func TestARecordIsDecodedAtEveryMomentOfItsPod(t *testing.T) {
 	const config = `"Config":{"metadata":{"name":"web","uid":"u1","namespace":"shop"},"annotations":{"neighpin.io/pin":"true"}}`
 	base := Record{
 		ID: "4f3a", Runtime: "io.containerd.runsc.v1", Name: "web", Namespace: "shop", UID: "u1",

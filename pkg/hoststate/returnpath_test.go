@@ -35,7 +35,7 @@ func (n node) set(addresses []Address, known []Entry) []Entry {
 	return entries
 }
 
-func TestWayBack(t *testing.T) {
+func TestTheWayBackIsSetOnceFollowsAndIsReleased(t *testing.T) {
 	n := node{nstest.Own(t), t}
 	pod, addresses := n.routed()
 	mac := pod.MAC("eth0")

@@ -217,7 +217,7 @@ func TestHostIsRefusedByWhateverPath(t *testing.T) {
 	defer ns.Close()
 }
 
-func TestExists(t *testing.T) {
+func TestANamespaceExistsOnlyWhereItsCookieIs(t *testing.T) {
 	a, b := nstest.New(t), nstest.New(t)
 	path := a.Mount()
 	empty := filepath.Join(t.TempDir(), "empty")

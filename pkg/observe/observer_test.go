@@ -265,7 +265,7 @@ func TestNothingIsLeftAfterAKill(t *testing.T) {
 	nstest.Eventually(t, "the program to be gone", func() bool { return len(programs(t, b.end)) == 0 })
 }
 
-func TestRights(t *testing.T) {
+func TestObservingNeedsBPFAndNetworkRights(t *testing.T) {
 	b := connect(t, "obs0")
 	for name, c := range map[string]struct {
 		caps []int

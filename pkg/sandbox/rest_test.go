@@ -81,7 +81,7 @@ func TestASandboxAtRestTakesLessThanTwoKilobytes(t *testing.T) {
 	runtime.KeepAlive(all)
 }
 
-func TestALatch(t *testing.T) {
+func TestALatchOpensOnceForAll(t *testing.T) {
 	var l latch
 	before := l.opened()
 	if l.isOpen() {

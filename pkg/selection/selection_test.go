@@ -8,7 +8,7 @@ import (
 	"github.com/neighpin/neighpin/pkg/record"
 )
 
-func TestSelect(t *testing.T) {
+func TestWhichPodsAreSelected(t *testing.T) {
 	defaults := Rules{
 		Handlers:       []string{"runsc*", "gvisor*", "kata*"},
 		Annotate:       []string{"runsc*", "gvisor*"},
@@ -74,7 +74,7 @@ func TestSelect(t *testing.T) {
 	}
 }
 
-func TestValidateSelector(t *testing.T) {
+func TestASelectorThatCannotBeMeantIsRefused(t *testing.T) {
 	for name, selector := range map[string]Rules{
 		"broken glob":                {Handlers: []string{"["}, PodAnnotations: Allow},
 		"empty glob":                 {Annotate: []string{""}, PodAnnotations: Allow},
