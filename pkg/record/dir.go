@@ -16,9 +16,10 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
+
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
-	"golang.org/x/sys/unix"
 )
 
 // Dir is the state directory: the records, one file per sandbox, and the live files. Two processes may
