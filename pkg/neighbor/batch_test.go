@@ -73,14 +73,6 @@ func refusals(t *testing.T, err error) map[netip.Addr]error {
 	return refused
 }
 
-func expectGateways(t *testing.T, tb *Table, want int) {
-	t.Helper()
-	list, dropped, err := tb.gateways(t.Context(), 2*want)
-	if err != nil || dropped || len(list) != want {
-		t.Errorf("%d gateways, more of them: %v, %v; want %d", len(list), dropped, err, want)
-	}
-}
-
 // The kernel lists multicast routes, too, and other families' where there are some.
 func TestRoutesOfOtherFamilies(t *testing.T) {
 	_, pod := pair(t)
