@@ -70,8 +70,9 @@ func (a *app) pluginCommand() *cobra.Command {
 	return cmd
 }
 
-// daemon is the wiring of one process: store and engine, the connection to NRI,
-// and the status socket.
+// daemon is the wiring of one process: engine, store and observer, the connection to
+// NRI, the configuration that is followed, and those that are told: metrics, Events, the
+// status socket, the port.
 type daemon struct {
 	source  config.Loader
 	signals <-chan os.Signal // to read the configuration again

@@ -2,8 +2,8 @@
 
 // Command neighpin pins the gateway neighbors of sandboxed pods: the daemon that
 // does it (neighpin plugin), and the commands that look at it and do the same by
-// hand. This package holds flags, configuration and wiring; the work is done in
-// hooks and pkg.
+// hand. This package holds flags, wiring and what the commands print; the work is
+// done in hooks and pkg, and what else the daemon has of its own in internal.
 package main
 
 import (

@@ -25,11 +25,11 @@ const netnsTimeout = 10 * time.Second
 // maxByHand is the limit of pins of a namespace without a daemon's configuration.
 const maxByHand = 64
 
-// Verdicts of "neighpin verify".
+// Results of "neighpin verify".
 const (
-	verdictOK         = "ok"
-	verdictDifferent  = "different"
-	verdictHandedOver = "handedOver"
+	resultOK         = "ok"
+	resultDifferent  = "different"
+	resultHandedOver = "handedOver"
 )
 
 // reasonUntrue says that a recorded pin is not what the host's links say now.
@@ -40,9 +40,9 @@ type Report struct {
 	NetNS     ReportNetNS         `json:"netns"`
 	Neighbors []neighbor.Neighbor `json:"neighbors"`
 	Skipped   []neighbor.Skipped  `json:"skipped"`
-	// Verdict and Differences are verify's; HandedOver says that a runtime has
+	// Result and Differences are verify's; HandedOver says that a runtime has
 	// taken the namespace's addresses and routes.
-	Verdict     string                `json:"verdict,omitempty"`
+	Result      string                `json:"result,omitempty"`
 	Differences []neighbor.Difference `json:"differences,omitempty"`
 	HandedOver  bool                  `json:"handedOver,omitempty"`
 }
@@ -200,11 +200,11 @@ func verify(ctx context.Context, in *inside) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	report := Report{Neighbors: found.Neighbors, Skipped: found.Skipped, HandedOver: found.HandedOver, Verdict: verdictOK}
+	report := Report{Neighbors: found.Neighbors, Skipped: found.Skipped, HandedOver: found.HandedOver, Result: resultOK}
 	if found.HandedOver {
 		// The pins of IPv4 went with its last address; what counts is whether
 		// they were there when the runtime read them, which the record tells.
-		report.Verdict = verdictHandedOver
+		report.Result = resultHandedOver
 		for _, rec := range in.known {
 			if rec.Timing.Verdict == record.InTime {
 				return report, nil
@@ -225,7 +225,7 @@ func verify(ctx context.Context, in *inside) (Report, error) {
 		}
 	}
 	if len(report.Differences) > 0 || slices.ContainsFunc(report.Skipped, func(s neighbor.Skipped) bool { return s.Reason.NoTruth() }) {
-		report.Verdict = verdictDifferent
+		report.Result = resultDifferent
 		return report, errNotPinned
 	}
 	return report, nil
@@ -234,8 +234,8 @@ func verify(ctx context.Context, in *inside) (Report, error) {
 func printReport(w io.Writer, report Report) {
 	fmt.Fprintf(w, "namespace %s, cookie %d\n", report.NetNS.Path, report.NetNS.Cookie)
 	switch {
-	case report.Verdict != "":
-		fmt.Fprintf(w, "verdict: %s\n", report.Verdict)
+	case report.Result != "":
+		fmt.Fprintf(w, "result: %s\n", report.Result)
 	case report.HandedOver:
 		fmt.Fprintln(w, "a runtime has taken the namespace's addresses and routes")
 	}

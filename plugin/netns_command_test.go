@@ -53,7 +53,7 @@ func TestInspectPinVerifyUnpin(t *testing.T) {
 	if entries, err := os.ReadDir(state); permanent() != 0 || err != nil || len(entries) != 0 {
 		t.Fatalf("inspect changed something: %d entries, state %v", permanent(), entries)
 	}
-	if got := run("verify"); got.code != exitNotPinned || report(t, got).Verdict != verdictDifferent || len(report(t, got).Differences) != 2 {
+	if got := run("verify"); got.code != exitNotPinned || report(t, got).Result != resultDifferent || len(report(t, got).Differences) != 2 {
 		t.Errorf("verify before pin: %+v", got)
 	}
 	if got := run("pin"); got.code != exitOK || permanent() != 2 || report(t, got).Neighbors[0].State[0] != "PERMANENT" {
@@ -62,7 +62,7 @@ func TestInspectPinVerifyUnpin(t *testing.T) {
 	if got := run("pin"); got.code != exitOK || permanent() != 2 {
 		t.Errorf("pin again: %+v", got)
 	}
-	if got := run("verify"); got.code != exitOK || report(t, got).Verdict != verdictOK {
+	if got := run("verify"); got.code != exitOK || report(t, got).Result != resultOK {
 		t.Errorf("verify: %+v", got)
 	}
 	outside.IP("link set veth0 address 02:00:00:00:12:34")
@@ -86,14 +86,14 @@ func TestVerifyOfANamespaceThatARuntimeHasTaken(t *testing.T) {
 	path, state := ns.Mount(), t.TempDir()
 	ns.IP("address del 10.88.0.2/24 dev eth0", "address del fd00:88::2/64 dev eth0")
 	args := []string{"verify", "--netns", path, "--state-dir", state, "-o", "json"}
-	if got := neighpin(nil, args...); got.code != exitNotPinned || report(t, got).Verdict != verdictHandedOver {
+	if got := neighpin(nil, args...); got.code != exitNotPinned || report(t, got).Result != resultHandedOver {
 		t.Errorf("without a record: %+v", got)
 	}
 	rec := record.Record{ID: "abc", NetNS: record.NetNS{Path: path, Cookie: ns.Cookie()}, Timing: record.Timing{Verdict: record.InTime}}
 	if err := record.In(state).Save(rec); err != nil {
 		t.Fatal(err)
 	}
-	if got := neighpin(nil, args...); got.code != exitOK || report(t, got).Verdict != verdictHandedOver {
+	if got := neighpin(nil, args...); got.code != exitOK || report(t, got).Result != resultHandedOver {
 		t.Errorf("with a record that proves it: %+v", got)
 	}
 	if got := neighpin(nil, "pin", "--netns", path, "--state-dir", state); got.code != exitError {
@@ -106,7 +106,7 @@ func TestVerifyWithNothingToPin(t *testing.T) {
 	ns, _ := newPod(t)
 	ns.IP("link set eth0 arp off")
 	got := neighpin(nil, "verify", "--netns", ns.Mount(), "--state-dir", t.TempDir(), "-o", "json")
-	if r := report(t, got); got.code != exitOK || r.Verdict != verdictOK || len(r.Skipped) != 2 {
+	if r := report(t, got); got.code != exitOK || r.Result != resultOK || len(r.Skipped) != 2 {
 		t.Errorf("verify: %+v", got)
 	}
 }

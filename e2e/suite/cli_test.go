@@ -31,7 +31,7 @@ type report struct {
 	} `json:"netns"`
 	Neighbors   []node.Neighbor `json:"neighbors"`
 	Skipped     []node.Skipped  `json:"skipped"`
-	Verdict     string          `json:"verdict"`
+	Result      string          `json:"result"`
 	Differences []struct {
 		Dst string `json:"dst"`
 	} `json:"differences"`
@@ -207,7 +207,7 @@ func TestInspectPinVerifyUnpinByHand(t *testing.T) {
 	if found := entries(t, name); len(found) != 0 {
 		t.Fatalf("inspect changed something: %v", found)
 	}
-	if r := command(t, 3, "verify", pod.NetNS); r.Verdict != "different" || len(r.Differences) != len(gateways) {
+	if r := command(t, 3, "verify", pod.NetNS); r.Result != "different" || len(r.Differences) != len(gateways) {
 		t.Errorf("verify before the pin: %+v", r)
 	}
 	if r := command(t, 0, "pin", pod.NetNS); len(r.Neighbors) != len(gateways) {
@@ -216,7 +216,7 @@ func TestInspectPinVerifyUnpinByHand(t *testing.T) {
 	if err := checkTrue(pod, entries(t, name)); err != nil {
 		t.Error(err)
 	}
-	if r := command(t, 0, "verify", pod.NetNS); r.Verdict != "ok" {
+	if r := command(t, 0, "verify", pod.NetNS); r.Result != "ok" {
 		t.Errorf("verify after the pin: %+v", r)
 	}
 	if r := command(t, 0, "unpin", pod.NetNS); len(r.Neighbors) != len(gateways) {
@@ -261,7 +261,7 @@ func TestVerifyAndStatusTellWhatBecameOfAPod(t *testing.T) {
 	}
 	status(3) // a pod from before
 	status(0, "--ready")
-	if r := command(t, 3, "verify", late.NetNS); r.Verdict != "handedOver" {
+	if r := command(t, 3, "verify", late.NetNS); r.Result != "handedOver" {
 		t.Errorf("gVisor without pins: %+v", r)
 	}
 	if err := late.Remove(t.Context()); err != nil {
@@ -271,17 +271,17 @@ func TestVerifyAndStatusTellWhatBecameOfAPod(t *testing.T) {
 
 	gvisor, kernel := runBoth(t, d)
 	status(0)
-	if r := command(t, 0, "verify", gvisor.NetNS); r.Verdict != "handedOver" {
+	if r := command(t, 0, "verify", gvisor.NetNS); r.Result != "handedOver" {
 		t.Errorf("gVisor with pins: %+v", r)
 	}
-	if r := command(t, 0, "verify", kernel.NetNS); r.Verdict != "ok" {
+	if r := command(t, 0, "verify", kernel.NetNS); r.Result != "ok" {
 		t.Errorf("runc with pins: %+v", r)
 	}
 	if err := d.Stop(t.Context()); err != nil { // it would repair what happens now
 		t.Fatal(err)
 	}
 	ip(t, "-n", filepath.Base(kernel.NetNS), "neighbor", "delete", node.Gateway4.String(), "dev", "eth0")
-	if r := command(t, 3, "verify", kernel.NetNS); r.Verdict != "different" || len(r.Differences) != 1 || r.Differences[0].Dst != node.Gateway4.String() {
+	if r := command(t, 3, "verify", kernel.NetNS); r.Result != "different" || len(r.Differences) != 1 || r.Differences[0].Dst != node.Gateway4.String() {
 		t.Errorf("runc without one of its pins: %+v", r)
 	}
 }

@@ -5,6 +5,7 @@
 //
 // NRI calls all plugins of a node one after another under one lock (nri
 // pkg/adaptation), so a handler here looks up what the engine knows and
-// returns; the only one that waits, for at most a second, is RunPodSandbox of a
-// pod that the early path has not seen.
+// returns. Those that wait, each for at most a second: RunPodSandbox of a pod that
+// the early path has not seen, CreateContainer while its sandbox is taken over or,
+// with enforce, has to be proven, and Synchronize.
 package nri

@@ -15,7 +15,7 @@
 // sandbox's record, as the container runtime gave them.
 //
 // Nothing here is in the way of the engine's work, and all of it is bounded: what
-// waits, what is remembered, the writes in a second, those about one pod, and a
+// waits, what is remembered, the pace of writes, those about one pod, and a
 // message's length. An API server that cannot be reached costs Events, no pins.
 //
 // Two requests are all that is asked of the API server, so they are made with

@@ -187,7 +187,7 @@ func TestLinkThatIsGoneAtEachStep(t *testing.T) {
 		"after the link": func(r *resolver) error {
 			e, err := tb.conn.Entry(t.Context(), k)
 			at := rtnetlink.Looked{Entry: e, Err: err}
-			return r.resolveGateway(t.Context(), k, l, outlook{verdict: verdict{lladdr: hostMAC, source: SourcePeer}}, at)
+			return r.resolveGateway(t.Context(), k, l, outlook{finding: finding{lladdr: hostMAC, source: SourcePeer}}, at)
 		},
 	} {
 		r := tb.newResolver(Query{})

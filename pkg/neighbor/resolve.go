@@ -257,7 +257,7 @@ func (r *resolver) resolveGateway(ctx context.Context, k key, l rtnetlink.Link, 
 	return nil
 }
 
-func (r *resolver) found(dst netip.Addr, l rtnetlink.Link, e rtnetlink.Entry, v verdict) {
+func (r *resolver) found(dst netip.Addr, l rtnetlink.Link, e rtnetlink.Entry, v finding) {
 	r.result.Neighbors = append(r.result.Neighbors, Neighbor{Dst: dst, Dev: l.Name, LLAddr: v.lladdr,
 		Family: FamilyOf(dst), State: e.States(), Source: v.source})
 }
@@ -267,10 +267,10 @@ func (r *resolver) outdated(k key, l rtnetlink.Link, e rtnetlink.Entry) {
 		Family: FamilyOf(k.Dst), State: e.States()})
 }
 
-func linkGone() verdict { return no(ReasonLinkGone, "the link was removed meanwhile") }
+func linkGone() finding { return no(ReasonLinkGone, "the link was removed meanwhile") }
 
 // unfit names what speaks against an entry whatever the host knows.
-func unfit(k key, l rtnetlink.Link) verdict {
+func unfit(k key, l rtnetlink.Link) finding {
 	switch {
 	case !plain.Is(l.Name):
 		return no(ReasonUnsafeName, "the link's name is not printable ASCII")
@@ -281,10 +281,10 @@ func unfit(k key, l rtnetlink.Link) verdict {
 	case !k.Dst.Is4() && !l.Inet6:
 		return no(ReasonIPv6Disabled, "IPv6 is disabled on the link, which then takes no entry")
 	}
-	return verdict{}
+	return finding{}
 }
 
-func (r *resolver) skip(k key, l rtnetlink.Link, v verdict) {
+func (r *resolver) skip(k key, l rtnetlink.Link, v finding) {
 	r.result.Skipped = append(r.result.Skipped,
 		Skipped{Dst: k.Dst, Dev: plain.Text(l.Name), Reason: v.reason, Message: v.message})
 }

@@ -124,8 +124,8 @@ func (r *resolver) reviewLink(ctx context.Context, name string) (reviewed, error
 }
 
 // stillTrue turns what is known from outside into what becomes of a known entry.
-func stillTrue(n Neighbor, v verdict) verdict {
-	kept := verdict{lladdr: n.LLAddr, source: n.Source}
+func stillTrue(n Neighbor, v finding) finding {
+	kept := finding{lladdr: n.LLAddr, source: n.Source}
 	switch {
 	case n.Source == SourceExisting && v.known() && v.lladdr != n.LLAddr:
 		return contested(n.LLAddr, v)

@@ -23,27 +23,27 @@ type segment struct {
 }
 
 // openSegment reads a bridge's VLANs, if it has any. The segment is nil and the
-// verdict says why when they cannot be read.
-func (s *survey) openSegment(ctx context.Context, port, bridge rtnetlink.Link, nsid int32) (*segment, verdict, error) {
+// finding says why when they cannot be read.
+func (s *survey) openSegment(ctx context.Context, port, bridge rtnetlink.Link, nsid int32) (*segment, finding, error) {
 	seg := &segment{port: port, bridge: bridge, nsid: nsid}
 	if !bridge.VLANFiltering {
-		return seg, verdict{}, nil
+		return seg, finding{}, nil
 	}
 	list, v, err := s.bridgeVLANs(ctx, bridge, nsid)
 	if err != nil || !v.known() {
 		return nil, v, err
 	}
 	seg.vlans = list
-	return seg, verdict{}, nil
+	return seg, finding{}, nil
 }
 
 // bridgeVLANs reads the VLANs of a bridge that filters. They can be read only from
 // within its own namespace, so they are known for the host's bridges; of any other the
-// verdict says that they are not.
-func (s *survey) bridgeVLANs(ctx context.Context, bridge rtnetlink.Link, nsid int32) (list rtnetlink.VLANs, v verdict, err error) {
+// finding says that they are not.
+func (s *survey) bridgeVLANs(ctx context.Context, bridge rtnetlink.Link, nsid int32) (list rtnetlink.VLANs, v finding, err error) {
 	ours, err := s.isHost(ctx, nsid)
 	if err != nil {
-		return nil, verdict{}, err
+		return nil, finding{}, err
 	}
 	if !ours {
 		return nil, no(ReasonBridgeVLAN, "the bridge %s filters VLANs and is in another namespace than this process, so its VLANs cannot be read",
@@ -59,9 +59,9 @@ func (s *survey) bridgeVLANs(ctx context.Context, bridge rtnetlink.Link, nsid in
 		return list, err
 	})
 	if err != nil {
-		return nil, verdict{}, fmt.Errorf("read the VLANs of bridge %s: %w", plain.Text(bridge.Name), err)
+		return nil, finding{}, fmt.Errorf("read the VLANs of bridge %s: %w", plain.Text(bridge.Name), err)
 	}
-	return list, verdict{}, nil
+	return list, finding{}, nil
 }
 
 // meet tells whether a frame that enters one without a tag leaves the other
@@ -95,27 +95,27 @@ func (g segment) withUpper(upper rtnetlink.Link) bool {
 
 // judgeSegment says who on the segment is the gateway, as far as the host can
 // tell: the bridge, or one link beside it.
-func (s *survey) judgeSegment(ctx context.Context, g segment, dst netip.Addr) (verdict, error) {
+func (s *survey) judgeSegment(ctx context.Context, g segment, dst netip.Addr) (finding, error) {
 	if g.withBridge() {
 		held, err := s.links.Holders(ctx, g.bridge.Index, g.nsid, dst)
 		switch {
 		case rtnetlink.Gone(err):
 			return no(ReasonPeerGone, "the bridge %s is gone", plain.Text(g.bridge.Name)), nil
 		case err != nil:
-			return verdict{}, fmt.Errorf("read the addresses of bridge %s: %w", plain.Text(g.bridge.Name), err)
+			return finding{}, fmt.Errorf("read the addresses of bridge %s: %w", plain.Text(g.bridge.Name), err)
 		case len(held) > 0:
-			return verdict{lladdr: HardwareAddr(g.port.LLAddr), source: SourcePort}, nil
+			return finding{lladdr: HardwareAddr(g.port.LLAddr), source: SourcePort}, nil
 		}
 	}
 	found, err := s.beside(ctx, g, dst)
 	switch {
 	case err != nil:
-		return verdict{}, err
+		return finding{}, err
 	case len(found) > 1:
 		return no(ReasonRouterBeyondBridge, "several links beside the bridge %s hold the gateway's address, among them %s (%s) and %s (%s)",
 			plain.Text(g.bridge.Name), plain.Text(found[0].Name), found[0].LLAddr, plain.Text(found[1].Name), found[1].LLAddr), nil
 	case len(found) == 1:
-		return verdict{lladdr: HardwareAddr(found[0].LLAddr), source: SourceHost}, nil
+		return finding{lladdr: HardwareAddr(found[0].LLAddr), source: SourceHost}, nil
 	case !g.withBridge():
 		return no(ReasonBridgeVLAN, "the bridge %s filters VLANs: untagged frames are in VLAN %d on port %s and in %d on the bridge, "+
 			"and no link beside it holds the gateway's address there", plain.Text(g.bridge.Name),

@@ -4,157 +4,83 @@ package neighbor
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"slices"
 
-	"github.com/neighpin/neighpin/pkg/internal/plain"
 	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 )
 
-// verdict is what the host knows about a gateway: an address with its source,
-// or the reason for none.
-type verdict struct {
-	lladdr  HardwareAddr
-	source  Source
-	reason  Reason
-	message string
-}
-
-func (v verdict) known() bool { return v.reason == "" }
-
-func no(reason Reason, format string, args ...any) verdict {
-	return verdict{reason: reason, message: fmt.Sprintf(format, args...)}
-}
-
-// hostLinks reads links and addresses of another namespace, which the sandbox
-// knows by a number.
-type hostLinks interface {
-	Link(ctx context.Context, index int, nsid int32) (rtnetlink.Link, error)
-	Holders(ctx context.Context, index int, nsid int32, ip netip.Addr) (indices []int, err error)
-}
-
-// survey is one look at the host. It remembers for that long what was read, and
-// what the answers rest on.
-type survey struct {
-	*Table
-	links hostLinks
-	basis []int // numbers of links outside the sandbox, each once
-	// sought are the gateways whose holder outside matters, each once.
-	sought []netip.Addr
-	// readings are shared with other surveys; nil when nothing is.
-	readings *Readings
-}
-
-func (t *Table) newSurvey() survey { return survey{Table: t, links: t.conn} }
-
-// rest notes that the answer depends on a link outside the sandbox.
-func (s *survey) rest(index int) {
-	if !slices.Contains(s.basis, index) {
-		s.basis = append(s.basis, index)
+// truth is what is known about a gateway from outside the sandbox: by the host,
+// or else by the caller's own probe.
+func (r *resolver) truth(ctx context.Context, o outlook, dst netip.Addr, l rtnetlink.Link) (finding, error) {
+	v, err := r.judge(ctx, o, dst)
+	if err != nil {
+		return finding{}, err
 	}
-}
-
-// isHost tells whether the number by which the sandbox knows a namespace is that
-// of the host.
-func (s *survey) isHost(ctx context.Context, nsid int32) (bool, error) {
-	self, err := s.hostNumber(ctx)
-	return err == nil && self != rtnetlink.NSIDNone && self == nsid, err
-}
-
-// outlook is what the host knows about everything that is reached over one
-// link of the sandbox.
-type outlook struct {
-	verdict          // for all gateways, unless segment is set
-	segment *segment // has a say about each gateway
-	nsid    int32    // the namespace that the other end is in, where there is one
-}
-
-// outlook follows a link to its other end. That is looked for in the namespace
-// which the kernel says it is in, not in the host's.
-func (s *survey) outlook(ctx context.Context, l rtnetlink.Link) (outlook, error) {
-	if !l.Pair() {
-		return outlook{verdict: no(ReasonUnsupportedLink,
-			"the link is %s; only the other end of a veth or netkit pair is known to the host", kindOf(l))}, nil
+	if !v.known() {
+		if learned, ok := find(r.query.Learned, dst, l.Name); ok && v.reason.Learnable() && learned.LLAddr.IsUnicast() {
+			return finding{lladdr: learned.LLAddr, source: SourceLearned}, nil
+		}
+		return v, nil
 	}
-	if !HardwareAddr(l.LLAddr).IsUnicast() {
-		return outlook{verdict: no(ReasonZeroMAC, "the link's own address is %q", l.LLAddr)}, nil
+	if !r.query.Running || r.wasSeen(dst, l.Name, v.lladdr) {
+		return v, nil
 	}
+	// A sandbox that runs may have made a namespace, and in it the other end of
+	// a link of its own.
+	switch host, err := r.isHost(ctx, o.nsid); {
+	case err != nil:
+		return finding{}, err
+	case !host:
+		return no(ReasonPeerElsewhere, "the link's other end is in another namespace than the host's, and was not seen there before the sandbox ran"), nil
+	}
+	return v, nil
+}
+
+// find looks for an entry among those of the caller.
+func find(list []Neighbor, dst netip.Addr, dev string) (Neighbor, bool) {
+	i := slices.IndexFunc(list, func(n Neighbor) bool { return n.Dst == dst && n.Dev == dev })
+	if i < 0 {
+		return Neighbor{}, false
+	}
+	return list[i], true
+}
+
+// wasSeen tells whether the caller knows an entry of this very address, ours or
+// somebody's.
+func (r *resolver) wasSeen(dst netip.Addr, dev string, lladdr HardwareAddr) bool {
+	return slices.ContainsFunc(r.query.Known, Neighbor{Dst: dst, Dev: dev, LLAddr: lladdr}.Same)
+}
+
+// isOurs tells whether a permanent entry is one that we made, or has taken the
+// place of one, or a place that was nobody's, while the sandbox ran.
+func (r *resolver) isOurs(k key, l rtnetlink.Link, e rtnetlink.Entry, v finding) bool {
+	return e.Protocol == Protocol && v.known() && v.lladdr == HardwareAddr(e.LLAddr) ||
+		r.query.Running && v.known() && slices.Contains(r.query.Vacant, Gateway{k.Dst, l.Name}) ||
+		slices.ContainsFunc(r.query.Known, func(n Neighbor) bool {
+			return n.Dst == k.Dst && n.Dev == l.Name && n.Source != SourceExisting && (r.query.Running || n.LLAddr == HardwareAddr(e.LLAddr))
+		})
+}
+
+// existing turns somebody's permanent entry into a finding, given what is known
+// from outside.
+func (r *resolver) existing(k key, l rtnetlink.Link, e rtnetlink.Entry, v finding) finding {
 	switch {
-	case l.Other == 0, l.HasNSID && l.NSID < 0:
-		return outlook{verdict: no(ReasonPeerGone, "the link's other end is gone")}, nil
-	case !l.HasNSID:
-		return outlook{verdict: no(ReasonPeerInSandbox, "the link's other end is in the sandbox itself")}, nil
+	case !HardwareAddr(e.LLAddr).IsUnicast():
+		return no(ReasonInvalidEntry, "somebody's permanent entry has the address %q, which is no station's", e.LLAddr)
+	case v.known() && v.lladdr != HardwareAddr(e.LLAddr):
+		return contested(HardwareAddr(e.LLAddr), v)
+	case !v.known() && r.query.Running && !r.wasSeen(k.Dst, l.Name, HardwareAddr(e.LLAddr)):
+		return no(ReasonUnowned, "somebody's permanent entry says %s, but it was not there before the sandbox ran, and the host knows nothing (%s)",
+			e.LLAddr, v.message)
 	}
-	s.rest(l.Other)
-	peer, err := s.links.Link(ctx, l.Other, l.NSID)
-	if rtnetlink.Gone(err) {
-		return outlook{verdict: no(ReasonPeerGone, "the link's other end is gone")}, nil
-	} else if err != nil {
-		return outlook{}, fmt.Errorf("read the other end of link %s: %w", plain.Text(l.Name), err)
-	}
-	// Numbers of links and namespaces are given again, so make sure.
-	if peer.Kind != l.Kind || peer.Other != l.Index {
-		return outlook{verdict: no(ReasonPeerGone, "link %d, where the other end was, does not lead back", l.Other)}, nil
-	}
-	return s.outlookAt(ctx, peer, l.NSID)
+	return finding{lladdr: HardwareAddr(e.LLAddr), source: SourceExisting}
 }
 
-// outlookAt judges an other end.
-func (s *survey) outlookAt(ctx context.Context, peer rtnetlink.Link, nsid int32) (outlook, error) {
-	if !HardwareAddr(peer.LLAddr).IsUnicast() {
-		return outlook{verdict: no(ReasonZeroMAC, "the address of the link's other end is %q", peer.LLAddr)}, nil
+func contested(entry HardwareAddr, v finding) finding {
+	who := "the host (" + string(v.source) + ")"
+	if v.source == SourceLearned {
+		who = "a probe"
 	}
-	if peer.Master == 0 {
-		return outlook{verdict: verdict{lladdr: HardwareAddr(peer.LLAddr), source: SourcePeer}, nsid: nsid}, nil
-	}
-	return s.outlookBeyond(ctx, peer, nsid)
-}
-
-// outlookBeyond judges an other end that belongs to another link.
-func (s *survey) outlookBeyond(ctx context.Context, peer rtnetlink.Link, nsid int32) (outlook, error) {
-	s.rest(peer.Master)
-	master, err := s.links.Link(ctx, peer.Master, nsid)
-	if rtnetlink.Gone(err) {
-		return outlook{verdict: no(ReasonPeerGone, "the master of the link's other end is gone")}, nil
-	} else if err != nil {
-		return outlook{}, fmt.Errorf("read the master of link %s: %w", plain.Text(peer.Name), err)
-	}
-	v := beyond(peer, master)
-	if !v.known() || v.source == SourcePeer {
-		return outlook{verdict: v, nsid: nsid}, nil
-	}
-	seg, v, err := s.openSegment(ctx, peer, master, nsid)
-	return outlook{verdict: v, segment: seg, nsid: nsid}, err
-}
-
-// beyond says what a master means for the frames that its port takes in.
-func beyond(port, master rtnetlink.Link) verdict {
-	switch master.Kind {
-	case rtnetlink.KindVRF:
-		// It only chooses the routing table; frames end at the port.
-		return verdict{lladdr: HardwareAddr(port.LLAddr), source: SourcePeer}
-	case rtnetlink.KindBridge:
-		return verdict{lladdr: HardwareAddr(port.LLAddr), source: SourcePort}
-	}
-	return no(ReasonUnsupportedMaster, "the link's other end belongs to %s, which is %s", plain.Text(master.Name), kindOf(master))
-}
-
-// judge says what the host knows about one gateway.
-func (s *survey) judge(ctx context.Context, o outlook, dst netip.Addr) (verdict, error) {
-	if o.segment == nil {
-		return o.verdict, nil
-	}
-	if !slices.Contains(s.sought, dst) {
-		s.sought = append(s.sought, dst)
-	}
-	return s.judgeSegment(ctx, *o.segment, dst)
-}
-
-// kindOf names the kind of a link in a sentence.
-func kindOf(l rtnetlink.Link) string {
-	if l.Kind == "" {
-		return "hardware or of no kind"
-	}
-	return "a " + plain.Text(l.Kind)
+	return no(ReasonContested, "somebody's permanent entry says %s, %s says %s", entry, who, v.lladdr)
 }

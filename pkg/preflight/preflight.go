@@ -15,10 +15,10 @@ import (
 	"github.com/neighpin/neighpin/pkg/containerd"
 )
 
-// Status is the verdict on one thing.
+// Status says how one thing is.
 type Status string
 
-// The verdicts.
+// What a thing can be.
 const (
 	// OK: as it should be.
 	OK Status = "ok"
@@ -34,7 +34,7 @@ const (
 type Item struct {
 	// Name says what, in lower case.
 	Name string `json:"name"`
-	// Status is the verdict.
+	// Status says how it is.
 	Status Status `json:"status"`
 	// Found is what was seen; it may have names from the node's configuration.
 	Found string `json:"found"`
@@ -99,7 +99,7 @@ func Run(ctx context.Context, opts Options) Report {
 	return Report{Items: judged(gather(ctx, opts))}
 }
 
-// judged are the verdicts on what was gathered.
+// judged is what was gathered, judged.
 func judged(f facts) (items []Item) {
 	for _, check := range []func(facts) []Item{
 		checkKernel, checkCapabilities, checkStateDir, checkNetNSDirs, checkContainerd, checkHostNetwork, checkTiming,

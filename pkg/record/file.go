@@ -11,10 +11,10 @@ import (
 	"regexp"
 )
 
-// recordVersion is the version of the files under the state directory.
+// version is the version of the files under the state directory.
 const version = 1
 
-// maxRecord bounds a record's file, in bytes: far above what the limit of
+// maxFile bounds a record's file, in bytes: far above what the limit of
 // neighbors allows, far below what could hurt.
 const maxFile = 4 << 20
 

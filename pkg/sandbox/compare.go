@@ -218,7 +218,7 @@ func (c *comparison) unrouted(ctx context.Context, found *neighbor.Resolution) (
 	}
 	c.links, c.sought = append(c.links, now.Basis...), append(c.sought, now.Sought...)
 	for _, old := range known {
-		n, reason := verdictOn(old, now)
+		n, reason := outcomeFor(old, now)
 		switch {
 		case reason.Reason == neighbor.ReasonLinkGone, n.Source == neighbor.SourceExisting:
 			// The link may be in a namespace of the pod's own, too, and the last
@@ -252,8 +252,8 @@ func (c *comparison) unrouted(ctx context.Context, found *neighbor.Resolution) (
 	return kept, nil
 }
 
-// verdictOn finds what a review says of one entry.
-func verdictOn(old neighbor.Neighbor, now neighbor.Resolution) (neighbor.Neighbor, neighbor.Skipped) {
+// outcomeFor finds what a review says of one entry.
+func outcomeFor(old neighbor.Neighbor, now neighbor.Resolution) (neighbor.Neighbor, neighbor.Skipped) {
 	for _, n := range now.Neighbors {
 		if n.Gateway() == old.Gateway() {
 			return n, neighbor.Skipped{}

@@ -43,7 +43,7 @@ func (c *comparison) review(ctx context.Context) error {
 		return slices.ContainsFunc(copied, func(n neighbor.Neighbor) bool { return n.Gateway() == s.Gateway() })
 	})
 	for _, was := range copied {
-		n, reason := verdictOn(was, now)
+		n, reason := outcomeFor(was, now)
 		switch {
 		case reason.Reason == neighbor.ReasonLinkGone:
 			c.keep(was) // the sandbox comes to its end

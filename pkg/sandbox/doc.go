@@ -13,5 +13,5 @@
 // that look. The others do one thing beside: enforce.go, hoststate.go, observe.go.
 //
 // The engine knows no NRI and no logger: handlers call [Engine], and what is
-// worth telling goes to a [Reporter].
+// worth telling goes to a [record.Reporter].
 package sandbox

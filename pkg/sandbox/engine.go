@@ -113,7 +113,7 @@ type Engine struct {
 
 	mu        sync.Mutex // guards all following fields
 	closed    bool
-	selector  selection.Rules
+	rules     selection.Rules
 	roster          // all sandboxes
 	storeErr  error // what the store answered last
 	storeSeen bool  // the store has been asked once
@@ -142,7 +142,7 @@ func New(opts Options) (*Engine, error) {
 	}
 	e := &Engine{
 		opts: opts, host: host, records: records,
-		roster: newRoster(), selector: opts.Selection, pulse: newPulse(), watchHost: watchHost, setReturnPath: hoststate.SetReturnPath, probe: probe.Gateways,
+		roster: newRoster(), rules: opts.Selection, pulse: newPulse(), watchHost: watchHost, setReturnPath: hoststate.SetReturnPath, probe: probe.Gateways,
 		tending: make(chan struct{}, tenders), mourning: make(chan struct{}, tenders),
 	}
 	e.guard, e.results = newGuard(e), newResults()

@@ -137,9 +137,9 @@ func (n *node) options() Options {
 // selects has the running engine pin pods of other handlers than its options say.
 func (n *node) selects(handlers ...string) {
 	n.t.Helper()
-	selector := n.engine.opts.Selection
-	selector.Handlers = handlers
-	if err := n.engine.SetSelection(selector); err != nil {
+	rules := n.engine.opts.Selection
+	rules.Handlers = handlers
+	if err := n.engine.SetSelection(rules); err != nil {
 		n.t.Fatal(err)
 	}
 }

@@ -31,7 +31,7 @@ func (e *Engine) begin(ctx context.Context, id record.Identity, adopted bool) *s
 	if e.closed || !record.ValidID(id.ID) {
 		return nil
 	}
-	selected := e.selector.Select(id)
+	selected := e.rules.Select(id)
 	if !selected.Pin {
 		// A pod of the default runtime whose type could not be asked for may
 		// be selected once it is known.
@@ -55,13 +55,13 @@ func (e *Engine) begin(ctx context.Context, id record.Identity, adopted bool) *s
 // SetSelection decides about sandboxes that start from now on. Those that are known
 // stay what they are, selected or not: what a runtime has read cannot be read
 // again, and a pod that runs with its pins must not lose them.
-func (e *Engine) SetSelection(selector selection.Rules) error {
-	if err := selector.Validate(); err != nil {
+func (e *Engine) SetSelection(rules selection.Rules) error {
+	if err := rules.Validate(); err != nil {
 		return err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.selector = selector
+	e.rules = rules
 	return nil
 }
 

@@ -25,7 +25,7 @@ const (
 	patience = 20 * time.Second
 )
 
-// bench is what all parties share.
+// bed is what all parties share.
 type bed struct {
 	*podstart.Bed
 	store *store

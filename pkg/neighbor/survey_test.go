@@ -220,7 +220,7 @@ func linkIndex(t testing.TB, tb *Table, name string) int {
 // The kernel that the tests run on may lack all of these but the bridge.
 func TestMasters(t *testing.T) {
 	port := rtnetlink.Link{Name: "lxc0", LLAddr: hostMAC}
-	for kind, want := range map[string]verdict{
+	for kind, want := range map[string]finding{
 		"vrf":         {lladdr: hostMAC, source: SourcePeer},
 		"bridge":      {lladdr: hostMAC, source: SourcePort},
 		"openvswitch": {reason: ReasonUnsupportedMaster},
