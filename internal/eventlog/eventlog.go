@@ -200,7 +200,7 @@ func (l *Log) mayTellChange(event record.Event) (may, last bool) {
 	case record.KindReleased:
 		delete(l.told, id)
 		return true, false
-	case record.KindRepinned, record.KindFailed:
+	case record.KindRepinned, record.KindFailed, record.KindHostState:
 	case record.KindWithdrawn, record.KindStale, record.KindFresh, record.KindInsists, record.KindConflict, record.KindSilent:
 		lines = max(1, len(event.Changes))
 	default:

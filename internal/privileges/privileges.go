@@ -14,7 +14,7 @@ import (
 
 // Keep takes every capability from all threads of the process but those of keep
 // that it has, and has no program that it might execute gain any. It gives none.
-// What it returns is what is left, as names.
+// What it returns is what is left, as names; with an error more may be left.
 //
 // The bounding set shrinks only where CAP_SETPCAP is granted, which it is not in the
 // DaemonSet. Without it nothing is lost: the set bounds what an executed program

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	containers "github.com/containerd/containerd/api/services/containers/v1"
 	"github.com/containerd/containerd/api/types"
@@ -45,6 +46,9 @@ type Record struct {
 	HostNetwork bool
 	// NetworkReady tells that CNI has finished: its result is in the record.
 	NetworkReady bool
+	// Created is when containerd began with the sandbox, before its namespace was made
+	// (internal/cri/server/sandbox_run.go); zero where that is not told.
+	Created time.Time
 	// Stored tells that the sandbox store has the record. Without it only the
 	// pause container has: containerd 1.7's CRI server, unless told otherwise,
 	// writes nothing else, and lists know nothing of the sandbox.
@@ -83,6 +87,9 @@ const namespaceModeNode = 2
 // has no CRI extension, comes back with its id and runtime only.
 func decode(sandbox *types.Sandbox) (Record, error) {
 	rec := Record{ID: sandbox.GetSandboxID(), Runtime: sandbox.GetRuntime().GetName(), Stored: true}
+	if created := sandbox.GetCreatedAt(); created.IsValid() {
+		rec.Created = created.AsTime()
+	}
 	extension, ok := sandbox.GetExtensions()[metadataExtension]
 	if !ok {
 		return rec, nil

@@ -20,7 +20,7 @@ func FuzzEvent(f *testing.F) {
 		f.Add(kind, make([]byte, 20))
 	}
 	f.Fuzz(func(t *testing.T, kind uint16, body []byte) {
-		w := Watcher{names: make(map[int]string), nameOf: func(int) string { return "" }}
+		w := Watcher{names: make(map[int]string), nameOf: func(int) (string, error) { return "", nil }}
 		n := rtnetlink.Notice{Kind: kind, Body: body}
 		if ev, ok := w.decode(n); ok && (ev.Kind < LinkChanged || ev.Kind > Overrun) {
 			t.Fatalf("%+v", ev)

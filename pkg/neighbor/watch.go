@@ -31,8 +31,8 @@ func watchGroups() []uint {
 type Watcher struct {
 	path   string
 	socket *rtnetlink.Listener
-	names  map[int]string         // of the links that were heard of
-	nameOf func(index int) string // finds those of others
+	names  map[int]string                  // of the links that were heard of
+	nameOf func(index int) (string, error) // finds those of others
 }
 
 // Watch begins to listen to the namespace: everything that happens from its
@@ -46,6 +46,11 @@ func Watch(ns *netns.NS) (*Watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch %s: %w", plain.Text(w.path), err)
 	}
+	// Not to be able to would be noticed by nobody: of every event the link would be unknown.
+	if _, err := w.socket.LinkName(1); err != nil {
+		w.socket.Close()
+		return nil, fmt.Errorf("watch %s: %w", plain.Text(w.path), err)
+	}
 	w.nameOf = w.socket.LinkName
 	return w, nil
 }
@@ -54,7 +59,7 @@ func Watch(ns *netns.NS) (*Watcher, error) {
 func (w *Watcher) name(index int) string {
 	name, known := w.names[index]
 	if !known && index > 0 {
-		if name = w.nameOf(index); name != "" {
+		if name, _ = w.nameOf(index); name != "" {
 			w.names[index] = name
 		}
 	}
@@ -84,6 +89,7 @@ func (w *Watcher) decode(n rtnetlink.Notice) (ev Event, ok bool) {
 	ev, ok, err := parseEvent(n)
 	switch {
 	case err != nil, n.Kind == 0:
+		clear(w.names) // what is lost may have been of a link's new name
 		return Event{Kind: Overrun}, true
 	case !ok:
 		return Event{}, false

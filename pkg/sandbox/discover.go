@@ -24,6 +24,9 @@ const (
 	// making it; one that nobody names is not a sandbox's, or its record is
 	// stuck behind a slow disk.
 	ownerDeadline = 10 * time.Second
+	// freshFor is how old a sandbox may be that has its network when it is found, and is
+	// one that starts all the same: its first container takes as long on a node so busy.
+	freshFor = 3 * time.Second
 	// refreshKnown is how often the list of known ids is made anew.
 	refreshKnown = 5 * time.Minute
 )
@@ -41,9 +44,8 @@ type search struct {
 
 // sighting is when a namespace was seen first.
 type sighting struct {
-	at time.Time
-	// made tells that its file was made then: nothing in it is older.
-	made bool
+	at   time.Time
+	made bool // its file came then, or a moment before: while it was watched for
 }
 
 // named is a record that names a namespace which is not pending.
@@ -52,11 +54,23 @@ type named struct {
 	at     time.Time
 }
 
+func (n named) old() bool { return time.Since(n.at) > aheadFor }
+
+// there tells that a namespace's file is there, as it is not of a pod that was stopped.
+func there(path string) bool {
+	if path == "" {
+		return false
+	}
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
 const (
 	// aheadFor is how long such a record is kept: what the kernel tells of a file waits
 	// for a processor only. What is named in other directories is not heard of at all.
 	aheadFor = time.Second
-	// maxAhead is how many are kept. More start at once only where this process does.
+	// maxAhead is how many are kept. More are there at once only where this process
+	// starts.
 	maxAhead = 256
 )
 
@@ -97,17 +111,7 @@ func (e *Engine) discover() {
 			if !ok {
 				return
 			}
-			switch event.Op {
-			case netns.Added:
-				e.appeared(event.Path)
-				if e.opts.Store != nil {
-					find.add(event.Path, event.New)
-					find.ahead = slices.DeleteFunc(find.ahead, func(n named) bool { return e.named(&find, n.record) })
-				}
-			case netns.Removed:
-				find.drop(event.Path)
-				e.mournLater(e.namespaceGone(event.Path))
-			}
+			e.noticed(&find, event)
 		case answer := <-answers:
 			asking = false
 			e.answered(&find, answer)
@@ -116,6 +120,21 @@ func (e *Engine) discover() {
 				ask()
 			}
 		}
+	}
+}
+
+// noticed takes a namespace that came or went.
+func (e *Engine) noticed(find *search, event netns.Event) {
+	switch event.Op {
+	case netns.Added:
+		e.appeared(event.Path)
+		if e.opts.Store != nil {
+			find.add(event.Path, event.New)
+			find.ahead = slices.DeleteFunc(find.ahead, func(n named) bool { return n.old() || e.named(find, n.record) })
+		}
+	case netns.Removed:
+		find.drop(event.Path)
+		e.mournLater(e.namespaceGone(event.Path))
 	}
 }
 
@@ -178,7 +197,7 @@ func (e *Engine) list(known []string) listing {
 func (e *Engine) answered(find *search, answer listing) {
 	e.storeAnswered(answer.records, answer.err)
 	now := time.Now()
-	find.ahead = slices.DeleteFunc(find.ahead, func(n named) bool { return now.Sub(n.at) > aheadFor })
+	find.ahead = slices.DeleteFunc(find.ahead, named.old)
 	for _, rec := range answer.records {
 		switch {
 		case e.named(find, rec):
@@ -186,7 +205,7 @@ func (e *Engine) answered(find *search, answer listing) {
 			e.mu.Lock()
 			e.pass(rec.ID, "")
 			e.mu.Unlock()
-		case rec.NetNSPath != "" && len(find.ahead) < maxAhead:
+		case len(find.ahead) < maxAhead && there(rec.NetNSPath):
 			find.ahead = append(find.ahead, named{rec, now})
 		}
 	}
@@ -209,8 +228,9 @@ func (e *Engine) answered(find *search, answer listing) {
 }
 
 // named begins the life of the sandbox whose record it is, if that names a pending
-// namespace. Where CNI has finished by then, the pod may have run for long, and is one
-// that is taken over; not so where its namespace was made a moment ago.
+// namespace. Where CNI has finished by then, the pod may have run for a while, and is one
+// that is taken over; not so where it was begun a moment ago, under the eyes of this
+// process, and NRI has told nothing of it yet.
 func (e *Engine) named(find *search, rec containerd.Record) bool {
 	path := find.path(rec)
 	if path == "" {
@@ -222,7 +242,11 @@ func (e *Engine) named(find *search, rec containerd.Record) bool {
 	id.NetNSPath = path
 	ctx, cancel := context.WithTimeout(e.ctx, callTimeout)
 	defer cancel()
-	adopted := rec.NetworkReady && (!seen.made || time.Since(seen.at) > ownerDeadline)
+	e.mu.Lock()
+	_, told := e.undecided[rec.ID]
+	e.mu.Unlock()
+	fresh := seen.made && !told && time.Since(rec.Created) < freshFor
+	adopted := rec.NetworkReady && !fresh
 	if s := e.begin(ctx, id, adopted); s != nil && rec.NetworkReady {
 		s.barrier.open()
 	}

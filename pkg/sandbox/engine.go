@@ -286,6 +286,7 @@ func (e *Engine) SandboxRemoved(id string) {
 	e.mu.Lock()
 	s := e.sandboxes[id]
 	e.unpass(id)
+	delete(e.undecided, id)
 	e.mu.Unlock()
 	if s != nil {
 		e.forget(s)

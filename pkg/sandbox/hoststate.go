@@ -4,7 +4,6 @@ package sandbox
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -33,10 +32,11 @@ const (
 	// leaveTimeout bounds taking the way back away, which also a daemon that
 	// stops still does.
 	leaveTimeout = time.Second
-	// tendPause is how long after a failure the next try comes; each failure more
-	// doubles it, up to the last one.
-	tendPause        = 200 * time.Millisecond
-	longestTendPause = 20 * time.Second
+	// tendPause is how long after a failure the next try comes, four times as long after
+	// each failure more, and tendTries how many of these there are: what the kernel
+	// refuses for good is not worth its locks.
+	tendPause = 200 * time.Millisecond
+	tendTries = 3
 	// tenders work on the host at once, so that many starts do not crowd it.
 	tenders = 4
 )
@@ -73,28 +73,36 @@ func (e *Engine) tendLater(s *sandbox) {
 	if !e.tends() || len(rec.Addresses) == 0 || rec.HostState != nil && !e.opts.ReturnPath {
 		return
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.tended {
+		s.tendAgain = true
+		return
+	}
+	s.tended = true
 	e.wg.Go(func() { e.tend(s) })
 }
 
-// tend does what is to be done on the host for a sandbox. What fails is told once, and
-// tried again, unless somebody else's word stands against it.
+// tend does what is to be done on the host for a sandbox, until nothing asks for it any more. It is
+// the one goroutine of that sandbox's that does. What fails is told once and tried again a few times.
 func (e *Engine) tend(s *sandbox) {
-	for pause := tendPause; ; pause *= 2 {
+	for more := true; more && e.ctx.Err() == nil; {
 		err := e.tendOnce(s)
-		if err == nil || e.ctx.Err() != nil {
-			return
-		}
-		if pause == tendPause {
+		if err != nil && e.ctx.Err() == nil {
 			e.report(record.Event{Kind: record.KindHostState, Record: s.record(), Err: err})
 		}
-		if errors.Is(err, neighbor.ErrForeign) || pause > longestTendPause {
-			return
+		for try := 0; err != nil && try < tendTries; try++ {
+			select {
+			case <-time.After(tendPause << (2 * try)):
+				err = e.tendOnce(s)
+			case <-e.ctx.Done():
+				return
+			}
 		}
-		select {
-		case <-time.After(pause):
-		case <-e.ctx.Done():
-			return
-		}
+		s.mu.Lock()
+		more = s.tendAgain
+		s.tended, s.tendAgain = more, false
+		s.mu.Unlock()
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/neighpin/neighpin/pkg/hoststate"
 	"github.com/neighpin/neighpin/pkg/neighbor"
@@ -319,4 +320,27 @@ func TestWayBackOfAPodThatWasFoundLate(t *testing.T) {
 	n := newNodeWith(t, func(n *node) { n.returnPath = true })
 	n.newPod("runsc", typeGVisor).cni().ready() // in no list before
 	n.eventually("the way back", func() bool { return len(n.record().ReturnPath) == 3 })
+}
+
+// One that may have run its containers before it was found may have given itself any address.
+func TestNoWayBackOfAPodThatMayHaveRunBefore(t *testing.T) {
+	for name, before := range map[string]func(*node, *pod){
+		"begun long ago": func(_ *node, p *pod) { p.rec.Created = time.Now().Add(-time.Minute) },
+		"NRI told of it while the store said nothing": func(n *node, p *pod) {
+			n.store.fail(errDown)
+			n.engine.SandboxStarted(t.Context(), record.Identity{ID: podID, NetNSPath: p.rec.NetNSPath})
+			n.store.fail(nil)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNodeWith(t, func(n *node) { n.returnPath = true })
+			p := n.newPod("", typeGVisor).cni()
+			before(n, p)
+			p.ready()
+			n.awaitPinned()
+			if rec := n.record(); len(rec.Addresses) != 0 || len(rec.Neighbors) != 2 {
+				t.Errorf("record %+v", rec)
+			}
+		})
+	}
 }

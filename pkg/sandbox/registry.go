@@ -37,6 +37,8 @@ func (e *Engine) begin(ctx context.Context, id record.Identity, adopted bool) *s
 		// be selected once it is known.
 		if !unknown || id.Handler != "" {
 			e.pass(id.ID, id.NetNSPath)
+		} else {
+			e.undecide(id.ID)
 		}
 		return nil
 	}

@@ -15,6 +15,7 @@ type roster struct {
 	sandboxes map[string]*sandbox // the selected ones, by id
 	ignored   map[string]string   // the other ones: id to namespace path
 	orphans   map[string]*sandbox // recorded as starting by an earlier process, not met yet
+	undecided map[string]struct{} // by id: NRI has told of them, and whether they are selected is not known
 
 	files        byFile[*sandbox] // of sandboxes and orphans
 	ignoredFiles byFile[string]   // of ignored, by their ids
@@ -24,13 +25,25 @@ type roster struct {
 func newRoster() roster {
 	return roster{
 		sandboxes: make(map[string]*sandbox), ignored: make(map[string]string), orphans: make(map[string]*sandbox),
-		files: newByFile[*sandbox](), ignoredFiles: newByFile[string](),
+		undecided: make(map[string]struct{}),
+		files:     newByFile[*sandbox](), ignoredFiles: newByFile[string](),
+	}
+}
+
+// maxUndecided bounds the ids that are remembered for want of a decision.
+const maxUndecided = 1024
+
+// undecide notes that NRI has told of a sandbox for nothing.
+func (r *roster) undecide(id string) {
+	if len(r.undecided) < maxUndecided {
+		r.undecided[id] = struct{}{}
 	}
 }
 
 // keep takes a selected sandbox in the place of whatever had its id. That it was
 // recorded as starting is over then.
 func (r *roster) keep(s *sandbox) {
+	delete(r.undecided, s.id.ID)
 	if old := r.sandboxes[s.id.ID]; old != nil {
 		r.files.remove(old.id.NetNSPath, old)
 	}

@@ -78,6 +78,8 @@ type sandbox struct {
 	unobserved string
 
 	mu          sync.Mutex                   // guards the following
+	tended      bool                         // somebody does what is to be done on the host for it
+	tendAgain   bool                         // and is to do it once more
 	cancel      context.CancelFunc           // ends its goroutine; nil when there is none
 	rec         *record.Record               // nil while packed has it
 	packed      record.Packed                // once its goroutine has ended

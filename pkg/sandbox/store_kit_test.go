@@ -77,6 +77,9 @@ func (f *fakeStore) Get(ctx context.Context, id string) (containerd.Record, erro
 // put writes a record that lists show; keep writes one as it is.
 func (f *fakeStore) put(rec containerd.Record) {
 	rec.Stored = true
+	if rec.Created.IsZero() {
+		rec.Created = time.Now()
+	}
 	f.keep(rec)
 }
 

@@ -131,17 +131,21 @@ func (l *Listener) Close() {
 // LinkName is the name that a link of the socket's namespace has now; empty where there
 // is no such link. Unlike a request it does not wait for the kernel's lock on links
 // (net/core/dev_ioctl.c, dev_ifname).
-func (l *Listener) LinkName(index int) string {
+func (l *Listener) LinkName(index int) (string, error) {
 	request, err := unix.NewIfreq("")
 	if err != nil {
-		return ""
+		return "", fmt.Errorf("ask for the name of link %d: %w", index, err)
 	}
 	request.SetUint32(uint32(index))
 	var refused error
-	if err = l.conn.Control(func(fd uintptr) { refused = unix.IoctlIfreq(int(fd), unix.SIOCGIFNAME, request) }); err != nil || refused != nil {
-		return "" // gone meanwhile
+	err = l.conn.Control(func(fd uintptr) { refused = unix.IoctlIfreq(int(fd), unix.SIOCGIFNAME, request) })
+	switch err = errors.Join(err, refused); {
+	case errors.Is(err, unix.ENODEV):
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("ask for the name of link %d: %w", index, err)
 	}
-	return request.Name()
+	return request.Name(), nil
 }
 
 // Receive waits for messages and gives them to take, in the kernel's order,
