@@ -47,7 +47,7 @@ type Record struct {
 	// NetworkReady tells that CNI has finished: its result is in the record.
 	NetworkReady bool
 	// Created is when containerd began with the sandbox, before its namespace was made
-	// (internal/cri/server/sandbox_run.go); zero where that is not told.
+	// (core/metadata/sandbox.go, Create); zero where that is not told.
 	Created time.Time
 	// Stored tells that the sandbox store has the record. Without it only the
 	// pause container has: containerd 1.7's CRI server, unless told otherwise,

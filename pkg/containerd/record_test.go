@@ -11,12 +11,17 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
+
+// begun is when the sandboxes of these tests were.
+var begun = &timestamppb.Timestamp{Seconds: 1_790_000_000}
 
 func sandboxWith(meta string) *types.Sandbox {
 	return &types.Sandbox{
 		SandboxID:  "4f3a",
 		Runtime:    &types.Sandbox_Runtime{Name: "io.containerd.runsc.v1"},
+		CreatedAt:  begun,
 		Extensions: map[string]*anypb.Any{metadataExtension: {Value: []byte(meta)}},
 	}
 }
@@ -26,14 +31,14 @@ func TestARecordIsDecodedAtEveryMomentOfItsPod(t *testing.T) {
 	base := Record{
 		ID: "4f3a", Runtime: "io.containerd.runsc.v1", Name: "web", Namespace: "shop", UID: "u1",
 		Annotations: map[string]string{"neighpin.io/pin": "true"}, Handler: "runsc",
-		Stored: true,
+		Created: begun.AsTime(), Stored: true,
 	}
 	created := base
 	withPath := base
 	withPath.NetNSPath = "/var/run/netns/cni-1"
 	ready := withPath
 	ready.NetworkReady = true
-	host := Record{ID: "4f3a", Runtime: "io.containerd.runsc.v1", HostNetwork: true, Stored: true}
+	host := Record{ID: "4f3a", Runtime: "io.containerd.runsc.v1", HostNetwork: true, Created: begun.AsTime(), Stored: true}
 
 	for name, tc := range map[string]struct {
 		meta string
@@ -111,7 +116,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		pause, pauseErr := decodeContainer(&containers.Container{ID: rec.ID, Runtime: &containers.Container_Runtime{Name: rec.Runtime},
 			Extensions: map[string]*anypb.Any{containerExtension: {Value: meta}}})
-		pause.Stored = rec.Stored
+		pause.Stored, pause.Created = rec.Stored, rec.Created // which a container does not tell
 		if diff := cmp.Diff(rec, pause); diff != "" || (err == nil) != (pauseErr == nil) {
 			t.Errorf("%q is another in a container: %v, %v\n%s", meta, err, pauseErr, diff)
 		}
