@@ -136,7 +136,7 @@ test-chaos: root-only bin/testreport ## Break everything at once, and each repai
 	  $(GO) test -race -json -count 1 -timeout 40m $(TESTFLAGS) ./chaos | $(REPORT)
 
 .PHONY: cover
-cover: root-only bin/testreport ## Say what part of each package of pkg and hooks their tests reach; fails below 85 % (as root; V=1 names the rest)
+cover: root-only bin/testreport ## Say what part of each package of pkg and hooks any test of pkg and hooks reaches; fails below 85 % (as root; V=1 names the rest)
 	@cd e2e && $(GO) run ./cmd/setup packages
 	@$(GO) test -json -count 1 -timeout 10m -coverpkg ./pkg/...,./hooks/... -coverprofile bin/cover.out ./pkg/... ./hooks/... | $(REPORT)
 	@$(GO) run ./internal/cmd/coverage -least 85 $(if $(V),-v) bin/cover.out
