@@ -151,7 +151,7 @@ type life struct {
 	held        map[neighbor.Gateway]bool      // desired pins: seen in the kernel and not lost since
 	stood       map[neighbor.Gateway]bool      // at the last look, and not seen lost since
 	ackedAt     time.Time                      // when the kernel acknowledged the last pin
-	took        time.Duration                  // from the look that led to it
+	waited      time.Duration                  // for the kernel's lock on links then, at most; see lockWait
 	again       map[neighbor.Gateway]time.Time // and of one whose loss was found before its event was read
 	writes      int                            // how often something had to be written
 	applies     int
@@ -271,9 +271,11 @@ func (l *life) apply(ctx context.Context, shrink bool) error {
 	if l.shrunk {
 		return nil
 	}
+	read := time.Now()
 	written, err := l.table.Write(ctx, found)
+	wrote := time.Since(read)
 	if l.wrote(before, found.Neighbors, written) {
-		l.took = time.Since(began)
+		l.waited = lockWait(read.Sub(began), wrote, len(written.New))
 	}
 	s.update(func(r *record.Record) {
 		r.Probes, r.Doubts, written.Skipped = heard.settle(before, written.Neighbors, written.Skipped, found.Unknown)

@@ -80,11 +80,23 @@ func TestABusyStoreIsWaitedForAndNRIIsNot(t *testing.T) {
 }
 
 func TestAPinThatTookLongProvesLess(t *testing.T) {
-	for took, want := range map[time.Duration]time.Duration{
-		time.Millisecond: minMargin, longLook - 1: minMargin, longLook: longLook, time.Second: time.Second,
+	for waited, want := range map[time.Duration]time.Duration{
+		time.Millisecond: minMargin, longWait - 1: minMargin, longWait: longWait, time.Second: time.Second,
 	} {
-		if got := (&life{took: took}).leastMargin(); got != want {
-			t.Errorf("a pin that took %s needs a margin of %s, want %s", took, got, want)
+		if got := (&life{waited: waited}).leastMargin(); got != want {
+			t.Errorf("a pin that waited for %s needs a margin of %s, want %s", waited, got, want)
+		}
+	}
+	for _, c := range []struct {
+		reading, writing time.Duration
+		entries          int
+		want             time.Duration
+	}{
+		{3 * time.Second, time.Second, 2, 2 * time.Second}, {time.Second, 3 * time.Second, 2, 3 * time.Second},
+		{time.Millisecond, time.Second, 1, 2 * time.Second}, {0, time.Second, 0, 2 * time.Second},
+	} {
+		if got := lockWait(c.reading, c.writing, c.entries); got != c.want {
+			t.Errorf("%s to read and %s to write %d: waited for %s, want %s", c.reading, c.writing, c.entries, got, c.want)
 		}
 	}
 	for margin, want := range map[time.Duration]record.Verdict{time.Second: record.Unproven, 3 * time.Second: record.InTime} {
@@ -94,7 +106,7 @@ func TestAPinThatTookLongProvesLess(t *testing.T) {
 			n.awaitPinned()
 			s, _ := n.engine.find(podID)
 			now := time.Now()
-			l := &life{engine: n.engine, sandbox: s, ackedAt: now, took: 2 * time.Second, announced: true}
+			l := &life{engine: n.engine, sandbox: s, ackedAt: now, waited: 2 * time.Second, announced: true}
 			l.decide(now.Add(margin))
 			if got := s.record().Timing.Verdict; got != want {
 				t.Errorf("verdict %s, want %s", got, want)

@@ -20,9 +20,9 @@ const (
 	// runsc/sandbox/network.go): a pin between the two is too late, although it
 	// comes before the RTM_DELADDR. That takes it a millisecond or two.
 	minMargin = 5 * time.Millisecond
-	// longLook is what a look takes, from reading the routes to the last
-	// acknowledgement, only where others hold the kernel's lock on links.
-	longLook = 10 * minMargin
+	// longWait is what our own requests take only where others hold the kernel's lock on
+	// links.
+	longWait = 4 * minMargin
 )
 
 // keep holds the pins until the sandbox has started: it repairs what is lost,
@@ -274,14 +274,22 @@ func (l *life) decide(at time.Time) {
 }
 
 // leastMargin is the shortest margin that proves something of this sandbox. Between its look at
-// the neighbors and its first RTM_DELADDR gVisor waits for the kernel's lock on links, which is one for
+// the neighbors and its first RTM_DELADDR gVisor waits once for the kernel's lock on links, which is one for
 // the whole machine. Where many pods get their links at once that takes up to seconds, for gVisor as for
-// our own look, and a pin between the two would pass for one in time: it was seen once in fifty pods.
+// our own requests, and a pin between the two would pass for one in time: it was seen once in fifty pods.
 func (l *life) leastMargin() time.Duration {
-	if l.took < longLook {
+	if l.waited < longWait {
 		return minMargin
 	}
-	return l.took
+	return l.waited
+}
+
+// lockWait is how long a request waits for the kernel's lock on links, at most, by what a look has taken: to read,
+// which waits for it three times or more, and to write a number of entries, each of which waits for it. Both are
+// taken for twice their mean; those who wait have it in the order in which they came (kernel/locking/mutex.c).
+func lockWait(reading, writing time.Duration, entries int) time.Duration {
+	const waits = 3
+	return max(2*reading/waits, 2*writing/time.Duration(max(entries, 1)))
 }
 
 // verify gives the verdict for a pod that uses the kernel's stack when its
