@@ -130,7 +130,7 @@ func (e *Engine) noticed(find *search, event netns.Event) {
 		e.appeared(event.Path)
 		if e.opts.Store != nil {
 			find.add(event.Path, event.New)
-			find.ahead = slices.DeleteFunc(find.ahead, func(n named) bool { return n.old() || e.named(find, n.record) })
+			find.ahead = slices.DeleteFunc(find.ahead, func(n named) bool { return n.old() || e.beginNamed(find, n.record) })
 		}
 	case netns.Removed:
 		find.drop(event.Path)
@@ -200,7 +200,7 @@ func (e *Engine) answered(find *search, answer listing) {
 	find.ahead = slices.DeleteFunc(find.ahead, named.old)
 	for _, rec := range answer.records {
 		switch {
-		case e.named(find, rec):
+		case e.beginNamed(find, rec):
 		case rec.HostNetwork:
 			e.mu.Lock()
 			e.pass(rec.ID, "")
@@ -227,11 +227,11 @@ func (e *Engine) answered(find *search, answer listing) {
 	}
 }
 
-// named begins the life of the sandbox whose record it is, if that names a pending
+// beginNamed begins the life of the sandbox whose record it is, if that names a pending
 // namespace. Where CNI has finished by then, the pod may have run for a while, and is one
 // that is taken over; not so where it was begun a moment ago, under the eyes of this
 // process, and NRI has told nothing of it yet.
-func (e *Engine) named(find *search, rec containerd.Record) bool {
+func (e *Engine) beginNamed(find *search, rec containerd.Record) bool {
 	path := find.path(rec)
 	if path == "" {
 		return false
