@@ -203,3 +203,39 @@ func TestAnAPIServerThatComesBackIsNotOverrun(t *testing.T) {
 		t.Errorf("written while it was away: %v", seconds)
 	}
 }
+
+// A pod that flaps for hours is one Event, which is counted up less and less often.
+func TestTheSameTroubleIsToldLessAndLessOften(t *testing.T) {
+	server := &fakeCluster{asked: make(map[int]int), writes: make(map[int]int)}
+	synctest.Test(t, func(t *testing.T) {
+		server.began = time.Now()
+		ctx, cancel := context.WithCancel(t.Context())
+		w := newWriter(Options{Node: "node-1", Count: func(Outcome) {}, Fault: func(error) {}}, usualPacing())
+		w.client = server
+		queue := make(chan trouble)
+		var running sync.WaitGroup
+		running.Go(func() { w.run(ctx, queue) })
+		for i := range 90 * 60 / 10 {
+			trouble, _ := read(staleEvent(web(1), fmt.Sprint(i%10)))
+			queue <- trouble
+			<-time.After(10 * time.Second)
+		}
+		cancel()
+		running.Wait()
+	})
+	var at []int
+	for second := range server.writes {
+		at = append(at, second)
+	}
+	slices.Sort(at)
+	want := 60
+	for i := 1; i < len(at); i++ {
+		if gap := at[i] - at[i-1]; gap < want || gap > want+20 {
+			t.Errorf("write %d comes %d s after the one before, want %d and a few", i, gap, want)
+		}
+		want = min(2*want, 600)
+	}
+	if server.made != 1 || len(at) < 10 || at[0] > 6 {
+		t.Errorf("%d Events, written at %d", server.made, at)
+	}
+}

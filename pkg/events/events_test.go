@@ -31,10 +31,11 @@ func TestAStaleCopyIsAnEventOnThePod(t *testing.T) {
 	server := newAPIServer(t)
 	d := newDesk(t, server.address())
 	d.Start()
+	d.Report(record.Event{Kind: record.KindRepinned, Record: web(1)}) // is no trouble
 	d.Report(staleEvent(web(1), "2"))
 	d.outcome(t, Sent)
-	if len(d.passed) != 1 {
-		t.Error("the event was not handed on")
+	if len(d.passed) != 2 {
+		t.Error("the events were not handed on")
 	}
 	want := []object{{
 		APIVersion: "v1", Kind: "Event", Metadata: metadata{Namespace: "shop"},
@@ -81,7 +82,9 @@ func TestTheSameTroubleOfAPodIsOneEventThatCounts(t *testing.T) {
 	if len(got) != 1 || got[0].Count != 101 || !strings.Contains(got[0].Message, "02:00:00:00:00:03") || server.requests != 2 {
 		t.Errorf("after %d requests: %+v", server.requests, got)
 	}
-	report("4")
+	later := begun.Add(2 * time.Hour)
+	trouble, _ := read(staleEvent(web(1), "4"))
+	w.take(trouble, later)
 	if _, at = w.due(); at.Before(begun.Add(2 * firstAgain)) {
 		t.Errorf("repeated once more after %s", at.Sub(begun))
 	}
@@ -90,12 +93,40 @@ func TestTheSameTroubleOfAPodIsOneEventThatCounts(t *testing.T) {
 	clear(server.events)
 	server.mu.Unlock()
 	w.write(t.Context(), c)
-	if got := server.all(); len(got) != 1 || got[0].Count != 1 {
+	if got := server.all(); len(got) != 1 || got[0].Count != 1 || !got[0].FirstTimestamp.Equal(stamp(later)) || !got[0].LastTimestamp.Equal(stamp(later)) {
 		t.Errorf("made anew: %+v", got)
 	}
 	for range 102 {
 		d.outcome(t, Sent)
 	}
+}
+
+// The engine begins before the recorder does: what a node full of pods has to tell by then waits, and no more than that.
+func TestWhatIsReportedBeforeTheStartWaits(t *testing.T) {
+	server := newAPIServer(t)
+	d := newDesk(t, server.address())
+	const pods, troubles = 110, 2
+	for i := range pods * troubles {
+		d.Report(staleEvent(web(i), "2"))
+	}
+	if len(d.outcomes) != 0 {
+		t.Errorf("%s before there was too much", <-d.outcomes)
+	}
+	d.Start()
+	for range pods * troubles {
+		d.outcome(t, Sent)
+	}
+	d.Close()
+	for i := range 10 * pods * troubles {
+		d.Report(staleEvent(web(i), "2"))
+	}
+	d.outcome(t, Dropped)
+}
+
+func TestARecorderThatWasNeverStartedCanBeClosed(t *testing.T) {
+	d := newDesk(t, Server{})
+	d.Report(staleEvent(web(1), "2"))
+	d.Close()
 }
 
 func TestTheTokenIsReadAgain(t *testing.T) {

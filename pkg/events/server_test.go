@@ -7,12 +7,16 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,18 +30,30 @@ type apiServer struct {
 	http    *httptest.Server
 	dir     string
 	changed chan struct{} // a request was answered
+	made    atomic.Int32  // connections
+	ended   chan struct{} // a connection was
 
 	mu       sync.Mutex // guards the following
 	token    string
 	events   map[string]object
 	requests int
 	refuse   func(method string) (code int, cause string)
+	respond  http.HandlerFunc
 }
 
 func newAPIServer(t *testing.T) *apiServer {
-	s := &apiServer{t: t, dir: t.TempDir(), changed: make(chan struct{}, 1000), token: "first", events: make(map[string]object)}
+	s := &apiServer{t: t, dir: t.TempDir(), changed: make(chan struct{}, 1000), ended: make(chan struct{}, 1000), token: "first", events: make(map[string]object)}
 	s.http = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
 	s.http.EnableHTTP2 = true // as the real one
+	s.http.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.http.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			s.made.Add(1)
+		case http.StateClosed:
+			s.ended <- struct{}{}
+		}
+	}
 	s.http.StartTLS()
 	t.Cleanup(s.http.Close)
 	s.writeToken("first\n")
@@ -62,8 +78,16 @@ func (s *apiServer) address() Server {
 func (s *apiServer) serve(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.respond != nil {
+		s.requests++
+		s.respond(w, r)
+		return
+	}
 	defer func() { s.changed <- struct{}{} }()
 	s.requests++
+	if r.Header.Get("User-Agent") != component || r.Header.Get("Accept") != "application/json" {
+		s.t.Errorf("asked with %v", r.Header) // audits name who asks
+	}
 	if r.Header.Get("Authorization") != "Bearer "+s.token {
 		status(w, http.StatusUnauthorized, "")
 		return
@@ -147,6 +171,30 @@ func (s *apiServer) answers(refuse func(string) (int, string)) {
 	s.refuse = refuse
 }
 
+// responds has another answer from now on.
+func (s *apiServer) responds(respond http.HandlerFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.respond = respond
+}
+
+// asked is how many requests came.
+func (s *apiServer) asked() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.requests
+}
+
+// closed waits for the end of a connection.
+func (s *apiServer) closed(t *testing.T) {
+	t.Helper()
+	select {
+	case <-s.ended:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the connection stays")
+	}
+}
+
 // answered waits for an answer.
 func (s *apiServer) answered(t *testing.T) {
 	t.Helper()
@@ -190,7 +238,7 @@ func (d *desk) outcome(t *testing.T, want Outcome) {
 	t.Helper()
 	select {
 	case got := <-d.outcomes:
-		if got != want {
+		if got != want || !slices.Contains(Outcomes(), got) {
 			t.Fatalf("outcome %s, want %s", got, want)
 		}
 	case <-time.After(10 * time.Second):

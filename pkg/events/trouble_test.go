@@ -49,8 +49,30 @@ func TestOnlyTroublesOfThePodAreTold(t *testing.T) {
 		"nothing to pin": {
 			record.Event{Kind: record.KindTiming, Record: record.Record{Timing: record.Timing{Verdict: record.Nothing}, Skipped: skipped(neighbor.ReasonNoARP)}}, "", "",
 		},
-		"failed":    {record.Event{Kind: record.KindFailed, Err: errors.New("open namespace: no such file")}, NeighborNotPinned, "could not be pinned: open namespace"},
-		"withdrawn": {record.Event{Kind: record.KindWithdrawn, Changes: []record.Change{gateway(neighbor.ReasonPeerGone)}}, NeighborNotPinned, "not pinned any more: PeerGone (why)"},
+		"late, and no truth for another": {
+			record.Event{Kind: record.KindTiming, Record: record.Record{Timing: record.Timing{Verdict: record.Late}, Skipped: skipped(neighbor.ReasonUnowned)}},
+			NeighborNotPinned, "started before its gateways were pinned",
+		},
+		"several copies": {
+			record.Event{Kind: record.KindStale, Changes: []record.Change{gateway(neighbor.ReasonPeerGone), {Dst: netip.MustParseAddr("fd00::1"), Dev: "eth1", Was: "02:aa", Now: "02:bb"}}},
+			StaleNeighborCopy, "(PeerGone); gateway fd00::1 on eth1: the runtime copied the address 02:aa, and it is 02:bb now. Nothing reaches",
+		},
+		"a conflict about a pin": {
+			record.Event{Kind: record.KindConflict, Changes: []record.Change{{Dst: netip.MustParseAddr("10.1.0.1"), Dev: "eth0", Was: "02:aa", Claims: []neighbor.HardwareAddr{"02:aa"}}}},
+			NeighborConflict, "02:aa answer for it; it stays pinned to 02:aa",
+		},
+		"withdrawn with a link": {
+			record.Event{Kind: record.KindWithdrawn, Changes: []record.Change{{Dst: netip.MustParseAddr("10.9.0.1"), Dev: "eth1", Reason: neighbor.ReasonLinkGone}, gateway(neighbor.ReasonPeerGone)}},
+			NeighborNotPinned, "<gateway 10.1.0.1 on eth0 is not pinned any more: PeerGone (why)>",
+		},
+		"nothing on the host": {record.Event{Kind: record.KindHostState, Found: &record.HostState{}}, "", ""},
+		"left on the host": {
+			record.Event{Kind: record.KindHostState, Found: &record.HostState{Report: hoststate.Report{Finds: []hoststate.Find{{Kind: hoststate.KindNeighbor, Dev: "cali1"}}}}},
+			HostStateFound, "dev cali1 []>",
+		},
+		"refused by its record": {record.Event{Kind: record.KindRefused, Record: record.Record{Refused: "no truth"}}, SandboxRefused, "<no truth>"},
+		"failed":                {record.Event{Kind: record.KindFailed, Err: errors.New("open namespace: no such file")}, NeighborNotPinned, "could not be pinned: open namespace"},
+		"withdrawn":             {record.Event{Kind: record.KindWithdrawn, Changes: []record.Change{gateway(neighbor.ReasonPeerGone)}}, NeighborNotPinned, "not pinned any more: PeerGone (why)"},
 		"the link ends with its pod": {
 			record.Event{Kind: record.KindWithdrawn, Changes: []record.Change{gateway(neighbor.ReasonLinkGone)}}, "", "",
 		},
@@ -76,7 +98,7 @@ func TestOnlyTroublesOfThePodAreTold(t *testing.T) {
 			rec := &c.event.Record
 			rec.Namespace, rec.Name, rec.UID = "shop", "web-1", "uid"
 			got, ok := read(c.event)
-			if ok != (c.reason != "") || got.reason != c.reason || !strings.Contains(got.message, c.words) {
+			if ok != (c.reason != "") || got.reason != c.reason || !strings.Contains("<"+got.message+">", c.words) {
 				t.Errorf("%q %q, want %q %q", got.reason, got.message, c.reason, c.words)
 			}
 		})
@@ -94,8 +116,19 @@ func TestOfPodsThatTheServerCannotKnowNothingIsTold(t *testing.T) {
 			t.Errorf("%+v: told %+v", p, got)
 		}
 	}
-	if _, ok := read(staleEvent(web(1), "2")); !ok {
-		t.Error("of a pod it can know, nothing is told either")
+	longest := pod{strings.Repeat("a", 63), strings.Repeat("a.b", 84) + "c", strings.Repeat("u", 64)}
+	for _, p := range []pod{{"shop", "web.0", "4C3f-7"}, {"0", "0", "0"}, longest} {
+		if _, ok := read(staleEvent(record.Record{Namespace: p.namespace, Name: p.name, UID: p.uid}, "2")); !ok {
+			t.Errorf("%+v: of a pod it can know, nothing is told either", p)
+		}
+	}
+	for _, p := range []pod{
+		{longest.namespace, longest.name + "c", "u"}, {longest.namespace, "web", longest.uid + "u"}, {"shop-", "web", "u"}, {"-shop", "web", "u"},
+		{"a.b", "web", "u"}, {"shop", "web-", "u"}, {"shop", ".web", "u"},
+	} {
+		if _, ok := read(staleEvent(record.Record{Namespace: p.namespace, Name: p.name, UID: p.uid}, "2")); ok {
+			t.Errorf("%+v: told", p)
+		}
 	}
 }
 
@@ -107,12 +140,41 @@ func TestMessagesAreOneBoundedLineOfPrintableText(t *testing.T) {
 		event := staleEvent(web(1), "2")
 		event.Changes[0].Dev = hostile
 		got, ok := read(event)
-		if !ok || len(got.message) > maxMessage || !utf8.ValidString(got.message) || strings.ContainsAny(got.message, "\n\r\x1b\a\u202e\u2028") {
+		if !ok || len(got.message) > 1024 || !utf8.ValidString(got.message) || strings.ContainsAny(got.message, "\n\r\x1b\a\u202e\u2028") {
 			t.Errorf("%q: %q", hostile, got.message)
 		}
 	}
-	if name := eventName(strings.Repeat("a", 253), time.Now()); len(name) > maxName {
-		t.Errorf("the Event's name has %d bytes", len(name))
+	for _, c := range []struct {
+		text  string
+		limit int
+		want  string
+	}{
+		{"a\tb\u2029c\u202ed\xffe\ufffdf", 100, "a b c?d?e?f"},
+		{"0123456789", 10, "0123456789"},
+		{"0123456789a", 10, "0123456…"},
+		{"012345äxyz", 10, "012345…"},
+		{"01234567ä", 10, "01234567ä"},
+	} {
+		if got := clean(c.text, c.limit); got != c.want {
+			t.Errorf("%q: %q, want %q", c.text, got, c.want)
+		}
+	}
+}
+
+// Of the same pod there may be several, and the API server takes names of 253 bytes.
+func TestEachEventHasANameOfItsOwn(t *testing.T) {
+	at := time.Now()
+	if eventName("web", at) == eventName("web", at.Add(1)) {
+		t.Error("two of one name")
+	}
+	for _, pod := range []string{strings.Repeat("a", 253), strings.Repeat("a.", 126) + "a", strings.Repeat("a-", 126) + "a", strings.Repeat("ab-", 84) + "a"} {
+		name := eventName(pod, at)
+		if len(name) > 253 || !podName.MatchString(name) || strings.Contains(name, "..") || strings.Contains(name, "-.") {
+			t.Errorf("the name %q, of %d bytes", name, len(name))
+		}
+	}
+	if name := eventName("web", at); !strings.HasPrefix(name, "web.") {
+		t.Errorf("the name %q", name)
 	}
 }
 

@@ -28,9 +28,17 @@ func TestMetricsAreDocumented(t *testing.T) {
 	if !slices.Equal(documented, present) {
 		t.Errorf("documented: %v\npresent:    %v", documented, present)
 	}
-	for _, kind := range counted {
-		if !strings.Contains(string(page), "`"+string(kind)+"`") {
-			t.Errorf("the kind of event %q is not documented", kind)
+	text := scrape(t, m)
+	for label, series := range map[string]string{"kind": "neighpin_events_total", "cause": "neighpin_repairs_total"} {
+		_, table, _ := strings.Cut(string(page), "\n| `"+label+"` |")
+		table, _, _ = strings.Cut(table, "\n\n")
+		var documented []string
+		for _, row := range regexp.MustCompile("(?m)^\\| (`.*?`) \\|").FindAllStringSubmatch(table, -1) {
+			documented = append(documented, names(regexp.MustCompile("`(\\w+)`"), row[1])...)
+		}
+		slices.Sort(documented)
+		if present := names(regexp.MustCompile("(?m)^"+series+`\{`+label+`="(\w+)"`), text); len(present) == 0 || !slices.Equal(documented, present) {
+			t.Errorf("values of %s that are documented: %v\nof %s: %v", label, documented, series, present)
 		}
 	}
 }

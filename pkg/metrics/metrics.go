@@ -181,8 +181,7 @@ func (m *Metrics) Report(event record.Event) {
 func (m *Metrics) started(rec record.Record) {
 	timing := rec.Timing
 	m.starts.WithLabelValues(string(timing.Verdict), source(rec)).Inc()
-	// Without a margin, one of the two moments was not seen.
-	if timing.MarginMs != 0 && (timing.Verdict == record.InTime || timing.Verdict == record.Late) {
+	if timing.MarginMs != 0 { // else one of the two moments was not seen
 		m.margin.WithLabelValues(string(timing.Verdict)).Observe(math.Abs(timing.MarginMs) / 1000)
 	}
 }

@@ -4,8 +4,11 @@ package metrics
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http/httptest"
+	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -78,6 +81,91 @@ func TestASandboxInTimeIsCountedWithItsMargin(t *testing.T) {
 	}
 }
 
+// A moment that was not seen is no time of zero.
+func TestWhatWasNotSeenIsNotMeasured(t *testing.T) {
+	m, _ := newMetrics(State{})
+	for _, verdict := range []record.Verdict{record.InTime, record.Late, record.Unproven, record.Nothing} {
+		rec := record.Record{Timing: record.Timing{Verdict: verdict}}
+		m.Report(record.Event{Kind: record.KindPinned, Record: rec})
+		m.Report(record.Event{Kind: record.KindTiming, Record: rec})
+	}
+	text := scrape(t, m)
+	expect(t, text,
+		`neighpin_start_margin_seconds_count{verdict="inTime"} 0`, `neighpin_start_margin_seconds_count{verdict="late"} 0`,
+		`neighpin_result_to_pin_seconds_count 0`,
+		`neighpin_sandbox_starts_total{source="none",verdict="nothing"} 1`,
+	)
+	if strings.Contains(text, `neighpin_start_margin_seconds_count{verdict="unproven"}`) {
+		t.Error("a margin of a start that has none")
+	}
+}
+
+// everything makes happen what can happen to a daemon, once.
+func everything(t *testing.T, m *Metrics) {
+	t.Helper()
+	of := [][]neighbor.Neighbor{{{Source: neighbor.SourcePeer}, {Source: neighbor.SourceHost}}, nil}
+	for _, source := range []neighbor.Source{neighbor.SourcePeer, neighbor.SourcePort, neighbor.SourceHost, neighbor.SourceExisting, neighbor.SourceLearned} {
+		of = append(of, []neighbor.Neighbor{{Source: source}, {Source: source}})
+	}
+	for _, neighbors := range of {
+		for verdict, margin := range map[record.Verdict]float64{record.InTime: 60, record.Late: -3, record.Unproven: 0} {
+			m.Report(record.Event{Kind: record.KindTiming, Record: record.Record{Neighbors: neighbors, Timing: record.Timing{Verdict: verdict, MarginMs: margin}}})
+		}
+	}
+	m.Report(record.Event{Kind: record.KindTiming, Record: record.Record{Timing: record.Timing{Verdict: record.Nothing}}})
+	m.Report(record.Event{Kind: record.KindPinned, Record: record.Record{Timing: record.Timing{ResultToPinMs: 2}}})
+	for _, kind := range counted {
+		m.Report(record.Event{Kind: kind, Cause: record.CauseEvent})
+	}
+	for _, cause := range record.Causes() {
+		m.Report(record.Event{Kind: record.KindRepinned, Cause: cause})
+	}
+	for _, kind := range []string{hoststate.KindNeighbor, hoststate.KindRule} {
+		finds := []hoststate.Find{{Kind: kind}, {Kind: kind, Removed: true}}
+		m.Report(record.Event{Kind: record.KindHostState, Found: &record.HostState{Report: hoststate.Report{Finds: finds}}})
+	}
+	m.Registration(nil)
+	m.Registration(errors.New("no socket"))
+	for _, outcome := range events.Outcomes() {
+		m.KubernetesEvent(outcome)
+	}
+}
+
+// Prometheus sees no growth in a series that begins with one: whatever can be counted is zero before, and nothing is zero for ever.
+func TestWhateverCanBeCountedBeginsWithZero(t *testing.T) {
+	m, _ := newMetrics(State{})
+	counts := func() map[string]string {
+		found := make(map[string]string)
+		for _, match := range regexp.MustCompile(`(?m)^(neighpin_\w+(?:_total|_count)(?:\{.*\})?) (\S+)$`).FindAllStringSubmatch(scrape(t, m), -1) {
+			if !strings.HasPrefix(match[1], "neighpin_looks_total") && !strings.HasPrefix(match[1], "neighpin_host_messages_total") { // which the state has
+				found[match[1]] = match[2]
+			}
+		}
+		return found
+	}
+	before := counts()
+	everything(t, m)
+	for series, n := range counts() {
+		if was, ok := before[series]; !ok || was != "0" {
+			t.Errorf("%s begins with %q", series, was)
+		}
+		if n == "0" {
+			t.Errorf("%s is zero for ever", series)
+		}
+	}
+}
+
+func TestADaemonSaysWhatItIs(t *testing.T) {
+	m, _ := newMetrics(State{})
+	text := scrape(t, m)
+	expect(t, text, fmt.Sprintf(`neighpin_build_info{goversion=%q,version="v1.2.3"} 1`, runtime.Version()))
+	for _, of := range []string{"\ngo_goroutines ", "\nprocess_open_fds "} {
+		if !strings.Contains(text, of) {
+			t.Errorf("no %q", of)
+		}
+	}
+}
+
 func TestWhatHappensAfterTheStartIsCountedByKind(t *testing.T) {
 	m, _ := newMetrics(State{})
 	for _, kind := range []record.Kind{record.KindConflict, record.KindRepinned, record.KindRepinned, record.KindStale} {
@@ -102,6 +190,18 @@ func TestThePresentStateIsRead(t *testing.T) {
 		`neighpin_gateways_skipped{reason="NoARP"} 1`, `neighpin_stale_copies 2`,
 		`neighpin_host_heard 0`, `neighpin_pods_managed{handler="runsc"} 1`,
 	)
+	m, _ = newMetrics(State{NRISynchronized: true, Listening: true, HostMessages: 12345, Looks: map[record.Cause]uint64{record.CauseEvent: 7, record.CauseTakeover: 3},
+		Sandboxes: slices.Values([]record.Record{{Skipped: []neighbor.Skipped{{Reason: neighbor.ReasonNoARP}, {Reason: neighbor.ReasonNoARP}}}}),
+	})
+	text := scrape(t, m)
+	expect(t, text,
+		`neighpin_nri_connected 0`, `neighpin_nri_synchronized 1`, `neighpin_store_connected 0`, `neighpin_host_heard 1`, `neighpin_host_messages_total 12345`,
+		`neighpin_looks_total{cause="event"} 7`, `neighpin_looks_total{cause="takeover"} 3`, `neighpin_looks_total{cause="comparison"} 0`,
+		`neighpin_sandboxes{phase="started"} 0`, `neighpin_sandboxes{phase="starting"} 0`, `neighpin_gateways_skipped{reason="NoARP"} 2`,
+	)
+	if strings.Contains(text, `neighpin_looks_total{cause="start"}`) || strings.Contains(text, "neighpin_config_last_reload_timestamp_seconds ") {
+		t.Error("what there is not is shown")
+	}
 	m, _ = newMetrics(State{Storeless: true})
 	if strings.Contains(scrape(t, m), "neighpin_store_connected") {
 		t.Error("a store that nobody configured is shown as away")
@@ -120,10 +220,13 @@ func TestHooksAreTimed(t *testing.T) {
 	m, _ := newMetrics(State{})
 	m.Hook("CreateContainer", 300*time.Microsecond, nil)
 	m.Hook("RunPodSandbox", time.Second, errors.New("refused"))
+	m.Hook("StopPodSandbox", 1900*time.Millisecond, nil) // just before NRI drops a plugin
 	expect(t, scrape(t, m),
 		`neighpin_nri_hook_duration_seconds_bucket{hook="CreateContainer",result="ok",le="0.00025"} 0`,
 		`neighpin_nri_hook_duration_seconds_bucket{hook="CreateContainer",result="ok",le="0.0005"} 1`,
 		`neighpin_nri_hook_duration_seconds_count{hook="RunPodSandbox",result="error"} 1`,
+		`neighpin_nri_hook_duration_seconds_bucket{hook="StopPodSandbox",result="ok",le="1.5"} 0`,
+		`neighpin_nri_hook_duration_seconds_bucket{hook="StopPodSandbox",result="ok",le="2"} 1`,
 	)
 }
 
@@ -178,6 +281,53 @@ func TestHandlersCannotMakeSeriesWithoutEnd(t *testing.T) {
 	expect(t, text, `neighpin_pods_managed{handler="runsc"} 0`)
 	if n := strings.Count(text, "\nneighpin_pods_managed{"); n != maxHandlers+1 {
 		t.Errorf("%d handlers are told apart", n)
+	}
+}
+
+// What the wrapper finds in a bundle may be anything: only what can be a handler's name is told apart.
+func TestWhatIsNoHandlersNameIsOther(t *testing.T) {
+	longest := strings.Repeat("a", 63)
+	var state State
+	m := New("v1.2.3", &next{}, func() State { return state })
+	for _, handler := range []string{"", "-runsc", "runsc-", ".", "run sc", "runsc\n", longest + "a", "other"} {
+		state.Sandboxes = slices.Values([]record.Record{{Handler: handler}})
+		if text := scrape(t, m); strings.Count(text, "\nneighpin_pods_managed{") != 1 || !strings.Contains(text, `neighpin_pods_managed{handler="other"} 1`) {
+			t.Errorf("%q is a handler's name", handler)
+		}
+	}
+	// Nor has one of them taken the place of a name.
+	good := []record.Record{{Handler: longest}, {Handler: "a"}, {Handler: "Kata_qemu.2-x"}}
+	for i := len(good); i < maxHandlers; i++ {
+		good = append(good, record.Record{Handler: "h" + strconv.Itoa(i)})
+	}
+	state.Sandboxes = slices.Values(good)
+	text := scrape(t, m)
+	for _, rec := range good {
+		expect(t, text, fmt.Sprintf(`neighpin_pods_managed{handler=%q} 1`, rec.Handler))
+	}
+}
+
+// Two scrape at once, and meet the same handlers for the first time.
+func TestHandlersThatTwoScrapesMeetAreToldApartByBoth(t *testing.T) {
+	var all []record.Record
+	for i := range maxHandlers {
+		all = append(all, record.Record{Handler: "h" + strconv.Itoa(i)})
+	}
+	var m *Metrics
+	meeting := false
+	m = New("v1.2.3", &next{}, func() State {
+		return State{Sandboxes: func(yield func(record.Record) bool) {
+			if !meeting {
+				meeting = true
+				_ = scrape(t, m)
+			}
+			slices.Values(all)(yield)
+		}}
+	})
+	text := scrape(t, m)
+	expect(t, text, `neighpin_pods_managed{handler="h15"} 1`)
+	if strings.Contains(text, `neighpin_pods_managed{handler="other"}`) {
+		t.Error("the later one knows no names")
 	}
 }
 

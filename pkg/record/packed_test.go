@@ -5,7 +5,9 @@ package record
 import (
 	"reflect"
 	"testing"
+	"time"
 
+	"github.com/neighpin/neighpin/pkg/hoststate"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 )
 
@@ -30,5 +32,51 @@ func TestARecordIsTheSameWhenItHasBeenPacked(t *testing.T) {
 		if got := p.gateways(); !reflect.DeepEqual(got.Neighbors, rec.Neighbors) || !reflect.DeepEqual(got.Skipped, rec.Skipped) {
 			t.Errorf("%s: gateways %+v", name, got)
 		}
+	}
+}
+
+// Of what packed has no form for there is none; and what only this process's clock knows is no difference.
+func TestWhatCannotBePackedIsKept(t *testing.T) {
+	now := time.Now()
+	for name, c := range map[string]struct {
+		change func(*Record)
+		packs  bool
+	}{
+		"an address in capitals":    {func(r *Record) { r.Neighbors[0].LLAddr = "0A:00:00:00:00:01" }, true},
+		"an address of eight bytes": {func(r *Record) { r.Neighbors[0].LLAddr = "0a:00:00:00:00:01:02:03" }, true},
+		"no address":                {func(r *Record) { r.Neighbors[0].LLAddr = "" }, true},
+		"empty lists":               {func(r *Record) { r.Neighbors, r.Skipped, r.History = []neighbor.Neighbor{}, nil, []Moment{} }, true},
+		"counts":                    {func(r *Record) { r.Repins, r.Missed, r.NetNS.Cookie = 300, -1, 1<<63+5 }, true},
+		"taken":                     {func(r *Record) { r.Taken, r.Annotated, r.LiveFile = true, false, false }, true},
+		"not annotated, but a file": {func(r *Record) { r.Taken, r.Annotated, r.LiveFile = false, false, true }, true},
+		"annotated":                 {func(r *Record) { r.Taken, r.Annotated, r.LiveFile = false, true, false }, true},
+		"another state":             {func(r *Record) { r.Neighbors[0].State = []string{"REACHABLE"} }, false},
+		"stale copies":              {func(r *Record) { r.Stale = []Stale{{Dev: "eth0"}} }, false},
+		"times by this clock": {func(r *Record) {
+			r.CapturedAt, r.Timing.PinnedAt, r.HostState = now.UTC(), now.UTC(), &HostState{At: now.UTC()}
+		}, false},
+	} {
+		rec := restingRecord(t)
+		c.change(&rec)
+		packed := Pack(rec.Identity(), rec)
+		if (packed != "") != c.packs {
+			t.Errorf("%s: packed in %d bytes", name, len(packed))
+		}
+		if packed != "" && !reflect.DeepEqual(packed.Unpack(rec.Identity()), rec) {
+			t.Errorf("%s: %+v, want %+v", name, packed.Unpack(rec.Identity()), rec)
+		}
+	}
+	rec := restingRecord(t)
+	rec.CapturedAt, rec.Timing.PinnedAt = now.UTC(), now.UTC()
+	rec.HostState = &HostState{Report: hoststate.Report{Finds: []hoststate.Find{}}, At: now.UTC()}
+	plain := Plain(rec)
+	if rec.HostState.At != now.UTC() {
+		t.Error("the record itself was changed")
+	}
+	if Pack(rec.Identity(), plain) == "" {
+		t.Errorf("not packed: %+v", plain)
+	}
+	if none := Plain(Record{}); !reflect.DeepEqual(none, Record{}) {
+		t.Errorf("of none: %+v", none)
 	}
 }
