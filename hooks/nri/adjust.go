@@ -110,6 +110,6 @@ func (a *adjusting) mountLiveFile() {
 func inTheWay(m *api.Mount) bool {
 	at := path.Clean(m.GetDestination())
 	below := at == LiveFileMount || strings.HasPrefix(at, LiveFileMount+"/")
-	above := at != "/" && strings.HasPrefix(LiveFileMount, at+"/") && slices.Contains(m.GetOptions(), "ro")
+	above := strings.HasPrefix(LiveFileMount, at+"/") && slices.Contains(m.GetOptions(), "ro")
 	return below || above
 }

@@ -90,6 +90,43 @@ func TestAnotherPluginThatSetsTheAnnotationLaterFailsTheContainerInNRI(t *testin
 	}
 }
 
+// During a rolling update the other neighpin may have mended what this one has not
+// looked at since; what it knows is in the record.
+func TestWhatAnotherNeighpinHasMendedIsLeftAlone(t *testing.T) {
+	rt := newRuntime(t)
+	stateDir := t.TempDir()
+	var other api.ContainerAdjustment
+	newForeign(t, rt, "05", &other)
+	p := newPlugin(t, rt.socket, stateDir)
+	p.awaitSynchronized(t, rt)
+	_, pod := newPod(t, "runsc", nil)
+	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
+		t.Fatal(err)
+	}
+	rt.createContainer(pod, nil)
+	var rec record.Record
+	nstest.Eventually(t, "the record, of which nothing is to come", func() bool {
+		var err error
+		rec, err = record.In(stateDir).Load(pod.GetId())
+		return err == nil && rec.Timing.Verdict != record.Pending
+	})
+	rec.Neighbors[0].LLAddr = "02:00:00:00:00:77"
+	if err := record.In(stateDir).Save(rec); err != nil {
+		t.Fatal(err)
+	}
+	mended, err := rec.Annotation()
+	if err != nil || mended == "" {
+		t.Fatalf("%q, %v", mended, err)
+	}
+	other.AddAnnotation(annotation.Key, mended)
+	if got := rt.createContainer(pod, nil)[annotation.Key]; got != mended {
+		t.Errorf("annotation %q, want %q", got, mended)
+	}
+	if n := p.said(logrus.WarnLevel); n != 0 {
+		t.Errorf("%d complaints:\n%s", n, p.messages())
+	}
+}
+
 // newWorker starts a pod of runc that asked for all there is.
 func newWorker(t *testing.T, rt *runtime) *api.PodSandbox {
 	t.Helper()
@@ -111,9 +148,13 @@ func TestLiveFileIsMountedReadOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	mounts := adjusted.GetMounts()
-	if len(mounts) != 1 || mounts[0].Destination != LiveFileMount || mounts[0].Source != filepath.Join(stateDir, "files", pod.Id) ||
-		!slices.Contains(mounts[0].Options, "ro") {
+	if len(mounts) != 1 || mounts[0].Destination != LiveFileMount || mounts[0].Source != filepath.Join(stateDir, "files", pod.Id) {
 		t.Fatalf("mounts %v", mounts)
+	}
+	for _, option := range []string{"bind", "ro", "nosuid", "nodev", "noexec"} {
+		if !slices.Contains(mounts[0].Options, option) {
+			t.Errorf("mounted without %s: %v", option, mounts[0])
+		}
 	}
 	data, err := os.ReadFile(filepath.Join(mounts[0].Source, record.LiveFileName))
 	if err != nil || string(data) != adjusted.GetAnnotations()[annotation.Key] {
@@ -147,6 +188,7 @@ func TestContainersWithoutRoomForTheLiveFileStartWithoutIt(t *testing.T) {
 	pod := newWorker(t, rt)
 	for name, mount := range map[string]*api.Mount{
 		"at the place":        {Destination: LiveFileMount + "/", Source: "/srv", Type: "bind"},
+		"there by a detour":   {Destination: "/run/./neighpin", Source: "/srv", Type: "bind"},
 		"below it":            {Destination: LiveFileMount + "/own", Source: "/srv", Type: "bind"},
 		"above it, read-only": {Destination: "/run", Source: "/srv", Type: "bind", Options: []string{"rbind", "ro"}},
 	} {

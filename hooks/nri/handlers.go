@@ -153,9 +153,6 @@ func (h *handlers) RemovePodSandbox(_ context.Context, pod *api.PodSandbox) erro
 
 // same tells that two values say the same of the same namespace.
 func same(a, b string) bool {
-	if a == b {
-		return true
-	}
 	left, err := annotation.Parse(a)
 	if err != nil {
 		return false

@@ -40,6 +40,8 @@ type runtime struct {
 	pods   []*api.PodSandbox
 	torn   atomic.Bool // it fails to synchronize plugins
 
+	containers []*api.Container // that it has when a plugin comes
+
 	name, version string
 }
 
@@ -96,7 +98,7 @@ func (r *runtime) synchronize(ctx context.Context, sync adaptation.SyncCB) error
 	if r.torn.Load() {
 		return errors.New("the pods are larger than a message")
 	}
-	_, err := sync(ctx, r.pods, nil)
+	_, err := sync(ctx, r.pods, r.containers)
 	return err
 }
 
@@ -162,12 +164,18 @@ func newRelay(t *testing.T, outer, inner string) *relay {
 
 func (r *relay) close() {
 	_ = r.listener.Close()
+	r.cut()
+	r.wg.Wait()
+}
+
+// cut ends the connections that there are; others can be made.
+func (r *relay) cut() {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	for _, conn := range r.conns {
 		_ = conn.Close()
 	}
-	r.mu.Unlock()
-	r.wg.Wait()
+	r.conns = nil
 }
 
 // plugin is a connector with an engine of its own, running.
@@ -176,9 +184,31 @@ type plugin struct {
 	engine *sandbox.Engine
 	log    *logtest.Hook
 	stop   func()
+	wrong  atomic.Bool // its configuration
 
 	mu      sync.Mutex     // guards the following
 	handled map[string]int // events by name, and those that failed by name!
+	tries   []error        // to register
+}
+
+func (p *plugin) registered(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tries = append(p.tries, err)
+}
+
+// registrations returns how many there were, and how many that failed.
+func (p *plugin) registrations() (good, bad int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, err := range p.tries {
+		if err == nil {
+			good++
+		} else {
+			bad++
+		}
+	}
+	return good, bad
 }
 
 func (p *plugin) observe(hook string, took time.Duration, err error) {
@@ -241,14 +271,26 @@ func newEngine(t testing.TB, stateDir string, change ...func(*sandbox.Options)) 
 // newPlugin runs a connector until the test ends or stop is called.
 func newPlugin(t *testing.T, socket, stateDir string, change ...func(*sandbox.Options)) *plugin {
 	t.Helper()
+	return newPluginOf(t, Options{Socket: socket}, stateDir, change...)
+}
+
+// newPluginOf is newPlugin with options of the connector's.
+func newPluginOf(t *testing.T, o Options, stateDir string, change ...func(*sandbox.Options)) *plugin {
+	t.Helper()
 	logger, hook := logtest.NewNullLogger()
 	logger.SetLevel(logrus.DebugLevel)
 	p := &plugin{engine: newEngine(t, stateDir, change...), log: hook, handled: make(map[string]int)}
-	p.Connector = New(Options{
-		Socket: socket, Name: "neighpin", Index: "10", Log: logger,
-		Configure: func(string) (*sandbox.Engine, error) { return p.engine, nil },
-		Observe:   p.observe,
-	})
+	o.Name, o.Index, o.Log, o.Registered = "neighpin", "10", logger, p.registered
+	o.Configure = func(string) (*sandbox.Engine, error) {
+		if p.wrong.Load() {
+			return nil, errors.New("no such setting")
+		}
+		return p.engine, nil
+	}
+	if o.Observe == nil {
+		o.Observe = p.observe
+	}
+	p.Connector = New(o)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/neighpin/neighpin/internal/nstest"
 	"github.com/neighpin/neighpin/pkg/annotation"
+	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 func TestRunPodSandboxPinsAndCreateContainerAnnotates(t *testing.T) {
@@ -31,6 +32,9 @@ func TestRunPodSandboxPinsAndCreateContainerAnnotates(t *testing.T) {
 	}
 	if got := ns.Output("neigh", "show", "nud", "permanent"); !strings.Contains(got, "10.88.0.1 dev eth0 ") {
 		t.Errorf("entries after RunPodSandbox: %q", got)
+	}
+	if known := p.engine.Status().Sandboxes; len(known) != 1 || known[0].Name != "web" || known[0].Namespace != "shop" || known[0].UID != "u1" || known[0].Handler != "runsc" {
+		t.Errorf("known as %+v", known)
 	}
 	value := rt.createContainer(pod, nil)[annotation.Key]
 	a, err := annotation.Parse(value)
@@ -77,6 +81,9 @@ func TestPodsOfOtherHandlersAreLeftAlone(t *testing.T) {
 	}
 	if got := rt.createContainer(hostPod, nil); len(got) != 0 {
 		t.Errorf("pod on the host's network adjusted: %v", got)
+	}
+	if said := p.messages(); strings.Contains(said, "asks for "+selection.FileAnnotation) {
+		t.Errorf("said of pods that do not:\n%s", said)
 	}
 }
 
@@ -144,11 +151,49 @@ func TestTwoPluginsDoNotQuarrel(t *testing.T) {
 
 func TestConnectsAgainWhenTheRuntimeComesBack(t *testing.T) {
 	rt := newRuntime(t)
-	p := newPlugin(t, rt.socket, t.TempDir())
-	p.awaitSynchronized(t, rt)
 	rt.stop()
-	nstest.Eventually(t, "the loss to be seen", func() bool { return !p.State().Connected })
+	p := newPlugin(t, rt.socket, t.TempDir())
+	nstest.Eventually(t, "the absence to be told", func() bool { return p.said(logrus.WarnLevel) == 1 })
+	for warnings := 1; warnings <= 3; warnings += 2 {
+		rt.start()
+		p.awaitSynchronized(t, rt)
+		if state := p.State(); state.Err != nil {
+			t.Errorf("connected, and yet: %v", state.Err)
+		}
+		rt.stop()
+		nstest.Eventually(t, "the loss to be seen", func() bool { return !p.State().Connected })
+		// It was there meanwhile, so that its absence is news again.
+		nstest.Eventually(t, "the loss and the absence to be told", func() bool { return p.said(logrus.WarnLevel) == warnings+2 })
+	}
+}
+
+func TestEveryRegistrationIsToldAndALossIsNone(t *testing.T) {
+	rt := newRuntime(t)
+	rt.stop()
+	p := newPlugin(t, rt.socket, t.TempDir())
+	nstest.Eventually(t, "attempts that fail", func() bool { _, bad := p.registrations(); return bad >= 2 })
 	rt.start()
+	p.awaitSynchronized(t, rt)
+	nstest.Eventually(t, "the first registration to be told", func() bool { good, _ := p.registrations(); return good == 1 })
+	_, before := p.registrations()
+	rt.relay.cut()
+	nstest.Eventually(t, "the second registration to be told", func() bool { good, _ := p.registrations(); return good == 2 })
+	if _, now := p.registrations(); now != before {
+		t.Errorf("%d registrations failed where a connection was lost and made again", now-before)
+	}
+}
+
+func TestAConfigurationThatIsRefusedIsToldAndTriedAgain(t *testing.T) {
+	rt := newRuntime(t)
+	rt.stop()
+	p := newPlugin(t, rt.socket, t.TempDir())
+	p.wrong.Store(true)
+	rt.start()
+	nstest.Eventually(t, "the reason", func() bool {
+		err := p.State().Err
+		return err != nil && strings.Contains(err.Error(), "take configuration from NRI: no such setting")
+	})
+	p.wrong.Store(false)
 	p.awaitSynchronized(t, rt)
 }
 

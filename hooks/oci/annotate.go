@@ -34,9 +34,6 @@ func (b *bundle) annotate(value string) error {
 
 // says tells whether two values of the annotation name the same neighbors.
 func says(old, value string) bool {
-	if old == "" {
-		return false
-	}
 	before, err := annotation.Parse(old)
 	if err != nil {
 		return false

@@ -68,6 +68,8 @@ func TestARuntimesArgumentsAreReadInEveryForm(t *testing.T) {
 		"run --bundle /x --bundle /b c": bundled,
 		"run c --bundle /b":             bundled, // crun's parser takes flags behind, too
 		"run --bundle /b -- c":          bundled,
+		"run --bundle /b -- -b=/x":      {command: cmdRun, id: "-b=/x", bundle: "/b"},
+		"run c --pid-file /p -b /b":     bundled,
 		"run -d --bundle /b --keep c":   bundled,
 		"run --bundle create c":         {command: cmdRun, id: "c", bundle: "create"},
 		"run --bundle= c":               {command: cmdRun, id: "c"},
@@ -85,6 +87,8 @@ func TestARuntimesArgumentsAreReadInEveryForm(t *testing.T) {
 		"--platform kvm create -b /b c": {command: cmdCreate, id: "c", bundle: "/b"},
 		"--strace create -b /b c":       {command: cmdCreate, id: "c", bundle: "/b"},
 		"--debug frobnicate create c":   {command: "frobnicate"},
+		"--platform kvm frob create c":  {command: "frob"},
+		"--strace --log /l frob run c":  {command: "frob", log: "/l"},
 		"--platform=kvm frob create c":  {command: "frob"},
 		"frobnicate create c":           {command: "frobnicate"},
 		// gVisor's switches take "=true".

@@ -123,6 +123,70 @@ func TestHookAppliesTheAnnotationWhereTheHostKnowsNothing(t *testing.T) {
 	}
 }
 
+// It cannot add a gateway, nor speak against what is known here.
+func TestWhichGatewaysTheAnnotationMayAnswerFor(t *testing.T) {
+	for name, tc := range map[string]struct {
+		pod  func(ns *nstest.NS)
+		then string // what happens once the first container is there
+		dev  string
+		want string
+	}{
+		"both ends are in the pod": {pod: func(ns *nstest.NS) {
+			ns.IP("link add eth0 type veth peer name peer0", "link set eth0 up", "link set peer0 up",
+				"address add 10.88.0.2/24 dev eth0", "route add default via 10.88.0.1")
+		}, dev: "eth0", want: "10.88.0.1 dev eth0 lladdr 02:00:00:00:00:01 PERMANENT"},
+		"beyond a link that came while programs ran": {pod: func(ns *nstest.NS) {
+			ns.Veth("eth0", nstest.New(t), "far")
+			ns.IP("address add 10.88.0.2/24 dev eth0")
+		}, then: "route add default via 10.88.0.1", dev: "eth0", want: "10.88.0.1 dev eth0 lladdr 02:00:00:00:00:01 PERMANENT"},
+		"on another link": {pod: segment(t), dev: "eth1"},
+		"a program has put an entry there": {
+			pod: segment(t), then: "neigh replace 10.88.0.1 dev eth0 lladdr 02:00:00:00:66:66 nud permanent",
+			dev: "eth0", want: "10.88.0.1 dev eth0 lladdr 02:00:00:00:66:66 PERMANENT",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ns := nstest.New(t)
+			tc.pod(ns)
+			b := newBed(t)
+			path := ns.Mount()
+			if tc.then != "" {
+				b.hook(strings.Replace(creating(newBundle(t, path, nil), 0), "abc", "first", 1))
+				ns.IP(tc.then)
+			}
+			a := annotation.Annotation{Cookie: 1, CapturedAt: time.Now(), Neighbors: []annotation.Entry{
+				{Dst: addr(t, "10.88.0.1"), Dev: tc.dev, LLAddr: "02:00:00:00:00:01", Source: "peer"},
+			}}
+			value, err := a.Marshal()
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, said := b.hook(creating(newBundle(t, path, map[string]string{annotation.Key: value}), 0))
+			if shown := ns.Output("neigh", "show", "nud", "permanent"); (shown == "") != (tc.want == "") || !strings.HasPrefix(shown, tc.want) {
+				t.Errorf("%q, want %q; said %q", shown, tc.want, said)
+			}
+		})
+	}
+}
+
+func TestHookOfAContainerThatIsLeftAlone(t *testing.T) {
+	ns, _ := newPod(t)
+	b := newBed(t)
+	b.options.Enforce, b.options.ExcludeNamespaces = true, []string{"kube-*"}
+	for name, bundle := range map[string]string{
+		"on the host's network":    newBundle(t, "", nil),
+		"of an excluded namespace": newBundle(t, ns.Mount(), map[string]string{containerdType: "sandbox", podNamespace: "kube-system"}),
+	} {
+		if code, said := b.hook(creating(bundle, 0)); code != exitOK || said != "" || permanent(ns) != 0 {
+			t.Errorf("%s: exit %d, %q, %d entries", name, code, said, permanent(ns))
+		}
+	}
+	two := writeBundle(t, fmt.Appendf(nil, `{"linux":{"namespaces":[{"type":"network","path":%q},{"type":"network"}]}}`, ns.Mount()))
+	if code, said := b.hook(creating(two, 0)); code != exitError || !strings.Contains(said, errTwoNetworks.Error()) || permanent(ns) != 0 {
+		t.Errorf("two networks: exit %d, %q, %d entries", code, said, permanent(ns))
+	}
+}
+
 func TestHookOfAContainerThatJoins(t *testing.T) {
 	ns, _ := newPod(t)
 	b := newBed(t)
@@ -142,14 +206,16 @@ func TestHookOfAContainerThatJoins(t *testing.T) {
 }
 
 func TestHookThatIsGivenNoState(t *testing.T) {
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer null.Close()
-	var out bytes.Buffer
-	if code := Hook(Process{Stdin: null, Stderr: &out}, newBed(t).options); code != exitUsage || !strings.Contains(out.String(), "called by an OCI runtime") {
-		t.Errorf("by hand: exit %d, %q", code, out.String())
+	for _, device := range []string{os.DevNull, "/dev/zero"} { // the latter, as a terminal, does not end
+		in, err := os.Open(device)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		if code := Hook(Process{Stdin: in, Stderr: &out}, newBed(t).options); code != exitUsage || !strings.Contains(out.String(), "called by an OCI runtime") {
+			t.Errorf("by hand, %s: exit %d, %q", device, code, out.String())
+		}
+		_ = in.Close()
 	}
 	for name, tc := range map[string]struct{ state, says string }{
 		"nothing":         {"", "no state"},

@@ -48,9 +48,14 @@ func TestTheDaemonsRecordAdmitsNothing(t *testing.T) {
 	if got := b.begin(cmdCreate, bundle, "first"); ran(got) {
 		t.Errorf("%+v, said %v", got, b.messages())
 	}
+	// What a program of the pod can put there.
+	ns.IP("neigh replace 10.88.0.1 dev eth0 lladdr 02:00:00:00:66:66 nud permanent")
+	if got := b.begin(cmdCreate, bundle, "second"); ran(got) {
+		t.Errorf("with an entry of its own: %+v, said %v", got, b.messages())
+	}
 	// As a program of the pod can do for a moment.
 	ns.IP("address flush dev eth0")
-	if got := b.begin(cmdCreate, bundle, "second"); ran(got) {
+	if got := b.begin(cmdCreate, bundle, "third"); ran(got) {
 		t.Errorf("without addresses: %+v, said %v", got, b.messages())
 	}
 }
@@ -71,6 +76,27 @@ func TestTheRecordOfAnotherSandboxIsNotWrittenOver(t *testing.T) {
 	}
 	if !strings.Contains(b.messages()[levelWarning], "victim") {
 		t.Errorf("said %v", b.messages())
+	}
+}
+
+// What belongs to another sandbox, or to one that had the id before, says nothing here.
+func TestNothingOfAnotherNamespaceIsHandedOn(t *testing.T) {
+	victim, _ := newPod(t)
+	b := newBed(t)
+	b.begin(cmdCreate, newBundle(t, victim.Mount(), nil), "victim")
+	for id, keys := range map[string]map[string]string{
+		"joins":  {containerdType: typeContainer, containerdSandbox: "victim"},
+		"victim": nil,
+	} {
+		ns, _ := newPod(t)
+		ns.IP("address flush dev eth0") // a runtime has taken them
+		bundle := newBundle(t, ns.Mount(), keys)
+		if got := b.begin(cmdCreate, bundle, id); !ran(got) {
+			t.Errorf("%s: %+v, said %v", id, got, b.messages())
+		}
+		if _, annotations := readConfig(t, bundle); annotations[annotation.Key] != "" {
+			t.Errorf("%s: the annotation is %s", id, annotations[annotation.Key])
+		}
 	}
 }
 
@@ -96,5 +122,21 @@ func TestWhatARunningPodPutsThereIsNotHandedOn(t *testing.T) {
 	rec, err := b.record("second")
 	if err != nil || len(rec.Skipped) != 1 || rec.Skipped[0].Reason != neighbor.ReasonUnowned {
 		t.Errorf("skipped %+v, %v", rec.Skipped, err)
+	}
+}
+
+// The other way round: an engine that pods cannot speak for says that a sandbox begins,
+// so that what is there was put there before its programs.
+func TestWhatAnEngineHasPutThereIsHandedOn(t *testing.T) {
+	ns := newSegment(t)
+	b := newBed(t)
+	path := ns.Mount()
+	b.begin(cmdCreate, newBundle(t, path, nil), "first")
+	ns.IP("neigh replace 10.88.0.1 dev eth0 lladdr 02:00:00:00:00:01 nud permanent")
+	bundle := newBundle(t, path, map[string]string{containerdType: "sandbox"})
+	b.begin(cmdCreate, bundle, "second")
+	_, annotations := readConfig(t, bundle)
+	if a, err := annotation.Parse(annotations[annotation.Key]); err != nil || len(a.Neighbors) != 1 {
+		t.Errorf("the annotation hands on %+v, %v", a, err)
 	}
 }

@@ -31,11 +31,19 @@ func newPod(t *testing.T) (ns, outside *nstest.NS) {
 // gateway.
 func newSegment(t *testing.T) *nstest.NS {
 	t.Helper()
-	ns, outside := nstest.New(t), nstest.New(t)
-	ns.Veth("lower", outside, "far")
-	ns.IP("link add eth0 link lower type macvlan mode bridge", "link set eth0 up",
-		"address add 10.88.0.2/24 dev eth0", "route add default via 10.88.0.1")
+	ns := nstest.New(t)
+	segment(t)(ns)
 	return ns
+}
+
+// segment makes of a namespace what newSegment makes.
+func segment(t *testing.T) func(*nstest.NS) {
+	return func(ns *nstest.NS) {
+		t.Helper()
+		ns.Veth("lower", nstest.New(t), "far")
+		ns.IP("link add eth0 link lower type macvlan mode bridge", "link set eth0 up",
+			"address add 10.88.0.2/24 dev eth0", "route add default via 10.88.0.1")
+	}
 }
 
 func permanent(ns *nstest.NS) int { return strings.Count(ns.Output("neigh", "show"), "PERMANENT") }
@@ -92,7 +100,8 @@ type outcome struct {
 	code   int
 	path   string   // what was executed; empty for nothing
 	argv   []string // with which words
-	stderr string
+	said   string   // on standard error before that
+	stderr string   // and after it, or if nothing was executed
 }
 
 func newBed(t *testing.T) *bed {
@@ -118,6 +127,7 @@ func (b *bed) wrap(args ...string) outcome {
 		if strings.Join(env, "\n") != strings.Join(b.env, "\n") {
 			b.t.Errorf("environment %q, want %q", env, b.env)
 		}
+		out.said = stderr.String()
 		stderr.Reset() // from here it is the runtime's
 		return errors.New("this is a test")
 	}}, b.options)

@@ -20,6 +20,7 @@ func file(t *testing.T, path, content string, mode os.FileMode) string {
 
 func TestTheRealRuntimeIsFound(t *testing.T) {
 	first, second := t.TempDir(), t.TempDir()
+	t.Chdir(filepath.Dir(file(t, filepath.Join(t.TempDir(), "runx"), "the caller's", 0o700)))
 	real := file(t, filepath.Join(second, "runx"), "real", 0o700)
 	if err := os.Symlink(self, filepath.Join(first, "runx")); err != nil {
 		t.Fatal(err)
@@ -39,8 +40,10 @@ func TestTheRealRuntimeIsFound(t *testing.T) {
 			t.Errorf("%s: %q, %v, want %q", name, got, err, tc.want)
 		}
 	}
-	if got, err := lookUp("sh", nil); err != nil || filepath.Base(got) != "sh" {
-		t.Errorf("without PATH: %q, %v", got, err)
+	for _, env := range [][]string{nil, {"PATH="}} {
+		if got, err := lookUp("sh", env); err != nil || filepath.Base(got) != "sh" {
+			t.Errorf("without PATH: %q, %v", got, err)
+		}
 	}
 }
 
@@ -74,8 +77,9 @@ func TestARuntimeThatCannotBeIsNamed(t *testing.T) {
 			t.Errorf("%s: %q, %v, want %q", name, path, err, tc.says)
 		}
 	}
-	// The same size is not the same program.
-	other := file(t, filepath.Join(dir, "other"), strings.Repeat("x", len(program)), 0o700)
+	// The same size is not the same program, even if it begins alike.
+	program[len(program)-1]++
+	other := file(t, filepath.Join(dir, "other"), string(program), 0o700)
 	if got, err := lookUp(other, nil); err != nil || got != other {
 		t.Errorf("%q, %v", got, err)
 	}

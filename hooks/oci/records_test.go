@@ -163,13 +163,21 @@ func TestTheDaemonsRecordIsShared(t *testing.T) {
 }
 
 func TestAnIdThatIsNoFileNameIsRecordedByHand(t *testing.T) {
-	ns, _ := newPod(t)
-	b := newBed(t)
-	if got := b.begin(cmdCreate, newBundle(t, ns.Mount(), nil), "../../x"); !ran(got) || permanent(ns) != 2 {
-		t.Errorf("%+v", got)
-	}
-	if rec, err := b.record(record.ByHandID(ns.Cookie())); err != nil || len(rec.Owned()) != 2 {
-		t.Errorf("record %+v, %v", rec, err)
+	for _, id := range []string{"../../x", strings.Repeat("a", 129)} {
+		ns, _ := newPod(t)
+		b := newBed(t)
+		path := ns.Mount()
+		if got := b.begin(cmdCreate, newBundle(t, path, nil), id); !ran(got) || permanent(ns) != 2 {
+			t.Errorf("%+v", got)
+		}
+		if rec, err := b.record(record.ByHandID(ns.Cookie())); err != nil || len(rec.Owned()) != 2 {
+			t.Errorf("record %+v, %v", rec, err)
+		}
+		// What was pinned by hand stays neighpin's when an engine begins a sandbox there.
+		b.begin(cmdCreate, newBundle(t, path, map[string]string{containerdType: "sandbox"}), "abc")
+		if rec, err := b.record("abc"); err != nil || len(rec.Owned()) != 2 {
+			t.Errorf("record %+v, %v", rec, err)
+		}
 	}
 }
 
@@ -200,6 +208,9 @@ func TestRestoreFindsTheNamespaceAndEditsNothing(t *testing.T) {
 		b := newBed(t)
 		config, _ := readConfig(t, newBundle(t, ns.Mount(), nil))
 		root := t.TempDir()
+		if err := os.WriteFile(filepath.Join(root, "abc_sandbox:abc.lock"), nil, 0o600); err != nil { // as runsc does
+			t.Fatal(err)
+		}
 		runscState(t, root, "abc_sandbox:abc.state", config)
 		runscState(t, root, "abc2_sandbox:abc2.state", "{}")
 		if got := b.wrap("--root="+root, "--log="+b.log, "--log-format=json", "restore", "--image-path=/i", "--detach", "abc"); !ran(got) || permanent(ns) != 2 {
@@ -220,24 +231,43 @@ func TestRestoreFindsTheNamespaceAndEditsNothing(t *testing.T) {
 			}
 		}
 	})
+	t.Run("in a state that cannot be read", func(t *testing.T) {
+		ns, _ := newPod(t)
+		t.Chdir(newBundle(t, ns.Mount(), nil)) // which does not stand in for it
+		folder := t.TempDir()
+		if err := os.Mkdir(filepath.Join(folder, "abc_sandbox:abc.state"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		b := newBed(t)
+		b.options.Enforce = true
+		for _, root := range []string{folder, filepath.Join(writeBundle(t, nil), "config.json")} {
+			if got := b.wrap("--root", root, "restore", "abc"); ran(got) || !strings.Contains(got.stderr, "runsc's state") || permanent(ns) != 0 {
+				t.Errorf("%+v, %d entries", got, permanent(ns))
+			}
+		}
+	})
 	t.Run("in the bundle", func(t *testing.T) {
 		ns, _ := newPod(t)
 		b := newBed(t)
 		bundle := newBundle(t, ns.Mount(), nil)
 		before, _ := readConfig(t, bundle)
-		if got := b.begin(cmdRestore, bundle, "abc"); !ran(got) || permanent(ns) != 2 {
+		root := t.TempDir()
+		runscState(t, root, "abc_sandbox:abc.state", "{}") // goes behind what the command line names
+		if got := b.wrap("--root", root, "--log", b.log, "--log-format", "json", cmdRestore, "--bundle", bundle, "abc"); !ran(got) || permanent(ns) != 2 {
 			t.Errorf("%+v, %d entries, said %v", got, permanent(ns), b.messages())
 		}
 		if now, _ := readConfig(t, bundle); now != before {
 			t.Error("the bundle was edited")
 		}
 	})
-	t.Run("in the working directory", func(t *testing.T) {
-		ns, _ := newPod(t)
-		b := newBed(t)
-		t.Chdir(newBundle(t, ns.Mount(), nil))
-		if got := b.wrap("--root", t.TempDir(), "restore", "abc"); !ran(got) || permanent(ns) != 2 {
-			t.Errorf("%+v, %d entries", got, permanent(ns))
-		}
-	})
+	for name, root := range map[string]string{"nothing there": t.TempDir(), "not even a folder": filepath.Join(t.TempDir(), "none")} {
+		t.Run("in the working directory, "+name, func(t *testing.T) {
+			ns, _ := newPod(t)
+			b := newBed(t)
+			t.Chdir(newBundle(t, ns.Mount(), nil))
+			if got := b.wrap("--root", root, "restore", "abc"); !ran(got) || permanent(ns) != 2 {
+				t.Errorf("%+v, %d entries", got, permanent(ns))
+			}
+		})
+	}
 }

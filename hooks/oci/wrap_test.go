@@ -41,6 +41,9 @@ func TestCreatePinsAnnotatesAndHandsOver(t *testing.T) {
 				t.Errorf("other annotations: %v", annotations)
 			}
 			rec, err := b.record("abc")
+			if rec.Phase != record.Started || rec.NetNS.Path == "" || rec.CapturedAt.IsZero() || rec.Timing.PinnedAt.IsZero() {
+				t.Errorf("record %+v", rec)
+			}
 			if err != nil || rec.NetNS.Cookie != ns.Cookie() || len(rec.Owned()) != 2 || !rec.Annotated || rec.Timing.Verdict != record.Unproven ||
 				rec.Name != "web" || rec.Namespace != "shop" || rec.UID != "u" || rec.Handler != "gvisor" {
 				t.Errorf("record %+v, %v", rec, err)
@@ -83,6 +86,20 @@ func TestABundleThatSaysTheSameIsNotTouched(t *testing.T) {
 	}
 }
 
+// As one that was copied from another container's.
+func TestAnAnnotationThatSaysSomethingElseIsReplaced(t *testing.T) {
+	ns, outside := newPod(t)
+	bundle := newBundle(t, ns.Mount(), map[string]string{
+		annotation.Key: `{"version":1,"cookie":1,"capturedAt":"2026-01-02T03:04:05Z","neighbors":[]}`,
+	})
+	newBed(t).begin(cmdCreate, bundle, "abc")
+	_, annotations := readConfig(t, bundle)
+	a, err := annotation.Parse(annotations[annotation.Key])
+	if err != nil || len(a.Neighbors) != 2 || string(a.Neighbors[0].LLAddr) != outside.MAC("veth0") {
+		t.Errorf("annotation %+v, %v", a, err)
+	}
+}
+
 func TestOtherCommandsPassThrough(t *testing.T) {
 	ns, _ := newPod(t)
 	b := newBed(t)
@@ -93,7 +110,7 @@ func TestOtherCommandsPassThrough(t *testing.T) {
 		{"start", "--bundle", bundle, "abc"}, {"", "", "create"}, {"frobnicate", "--bundle", bundle, "create"}, {"delete"}, {"delete", "../x"},
 	} {
 		got := b.wrap(args...)
-		if !ran(got) || !slices.Equal(got.argv[1:], args) {
+		if !ran(got) || !slices.Equal(got.argv[1:], args) || got.said != "" {
 			t.Errorf("%q: %+v", args, got)
 		}
 	}
@@ -184,12 +201,13 @@ func badBundles(t *testing.T) map[string]string {
 }
 
 func TestABundleThatCannotBeReadStopsNobodyUnlessEnforced(t *testing.T) {
+	why := map[string]string{"huge": "more than", "a folder": "not a regular file", "a FIFO": "not a regular file"}
 	for name, bundle := range badBundles(t) {
 		t.Run(name, func(t *testing.T) {
 			for _, command := range []string{cmdCreate, cmdRestore} {
 				b := newBed(t)
 				said := func(level string) string { return b.messages()[level] }
-				if got := b.begin(command, bundle, "abc"); !ran(got) || said(levelWarning) == "" || said(levelError) != "" {
+				if got := b.begin(command, bundle, "abc"); !ran(got) || said(levelWarning) == "" || !strings.Contains(said(levelWarning), why[name]) || said(levelError) != "" {
 					t.Errorf("%s: %+v, said %v", command, got, b.messages())
 				}
 				b.options.Enforce = true
@@ -292,6 +310,15 @@ func TestPodsOfAnExcludedNamespaceAreLeftAlone(t *testing.T) {
 	}
 }
 
+func TestNobodysPodIsOfNoExcludedNamespace(t *testing.T) {
+	ns, _ := newPod(t)
+	b := newBed(t)
+	b.options.ExcludeNamespaces = []string{"*"}
+	if got := b.begin(cmdCreate, newBundle(t, ns.Mount(), nil), "abc"); !ran(got) || permanent(ns) != 2 {
+		t.Errorf("%+v with %d pins", got, permanent(ns))
+	}
+}
+
 // Left alone means that nothing is refused either.
 func TestAnExcludedPodWithoutATruthIsNotRefused(t *testing.T) {
 	b := newBed(t)
@@ -312,6 +339,9 @@ func TestNoNameInAMessageReachesTheTerminalAsACommand(t *testing.T) {
 	say := teller{stderr: &out}
 	say.warn("link %s is odd", "e\x1b[2J\u202e")
 	say.refuse(errors.New("link e\x1b[2J\nis odd"))
+	if !strings.HasSuffix(out.String(), "; is odd\n") {
+		t.Errorf("%q: two lines of an error are to be told apart", out.String())
+	}
 	for _, line := range strings.Split(strings.TrimSpace(out.String()), "\n") {
 		if strings.ContainsAny(line, "\x1b\u202e") || !strings.HasPrefix(line, "neighpin: link e") {
 			t.Errorf("%q", line)

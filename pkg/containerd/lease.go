@@ -28,7 +28,7 @@ type recent struct {
 func (r *recent) still(known []string) (unknown []string, all int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if time.Since(r.at) > leaseAge || len(r.unknown) == 0 || len(known) < r.known {
+	if time.Since(r.at) > leaseAge || len(known) < r.known {
 		return nil, 0 // or some are not known any more
 	}
 	left := make(map[string]bool, len(r.unknown))

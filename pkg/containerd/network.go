@@ -47,10 +47,7 @@ func (s *Store) OneNetwork(ctx context.Context) (bool, error) {
 	if err := node.readCRI(answer.GetInfo()); err != nil {
 		return false, s.explain("ask CRI plugin", err)
 	}
-	if now == 0 && p.dials.Load() == 1 {
-		now = 1 // the question itself made the first connection
-	}
-	// Where the connection was lost meanwhile the next caller asks again.
+	// Where the question made the connection, or it was lost meanwhile, the next caller asks again.
 	p.asked, p.one = now, node.OneNetwork
 	return p.one, nil
 }

@@ -7,10 +7,14 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/neighpin/neighpin/internal/nstest"
@@ -20,12 +24,16 @@ import (
 type countingNode struct {
 	cri.UnimplementedRuntimeServiceServer
 	config string
+	err    error
 	asked  atomic.Int32
 }
 
-func (c *countingNode) Status(context.Context, *cri.StatusRequest) (*cri.StatusResponse, error) {
+func (c *countingNode) Status(_ context.Context, request *cri.StatusRequest) (*cri.StatusResponse, error) {
 	c.asked.Add(1)
-	return &cri.StatusResponse{Info: map[string]string{"config": c.config}}, nil
+	if c.err != nil {
+		return nil, c.err
+	}
+	return answerTo(request, map[string]string{"config": c.config}), nil
 }
 
 // run serves the node at a socket until stop is called, as one run of containerd.
@@ -48,28 +56,39 @@ func (c *countingNode) run(t *testing.T, socket string) (stop func()) {
 	}
 }
 
+// Two configurations of a node.
+const (
+	oneNetwork  = `{"cni":{"maxConfNum":1},"containerd":{"runtimes":{"runsc":{"cniMaxConfNum":0}}}}`
+	twoNetworks = `{"cni":{"maxConfNum":2}}`
+)
+
+func expectOneNetwork(t *testing.T, store *Store, want bool) {
+	t.Helper()
+	if got, err := store.OneNetwork(t.Context()); err != nil || got != want {
+		t.Fatalf("one network: %v, %v; want %v", got, err, want)
+	}
+}
+
 func TestWhetherPodsHaveOneNetworkIsAskedOncePerConnection(t *testing.T) {
-	const one, two = `{"cni":{"maxConfNum":1},"containerd":{"runtimes":{"runsc":{"cniMaxConfNum":0}}}}`, `{"cni":{"maxConfNum":2}}`
-	node, socket := &countingNode{config: one}, filepath.Join(t.TempDir(), "s")
+	node, socket := &countingNode{config: oneNetwork}, filepath.Join(t.TempDir(), "s")
 	stop := node.run(t, socket)
 	store := open(t, socket)
-	ask := func(want bool) {
-		t.Helper()
-		if got, err := store.OneNetwork(t.Context()); err != nil || got != want {
-			t.Fatalf("one network: %v, %v; want %v", got, err, want)
-		}
-	}
-	ask(true) // makes the connection
-	ask(true)
+	expectOneNetwork(t, store, true) // makes the connection
 	before := node.asked.Load()
+	var all sync.WaitGroup
 	for range 10 {
-		ask(true)
+		all.Go(func() {
+			if got, err := store.OneNetwork(t.Context()); err != nil || !got {
+				t.Errorf("one network: %v, %v", got, err)
+			}
+		})
 	}
-	if got := node.asked.Load(); got != before {
-		t.Errorf("asked %d times more over one connection", got-before)
+	all.Wait()
+	if got := node.asked.Load(); got > before+1 {
+		t.Errorf("asked %d times over one connection", got-before)
 	}
 	stop()
-	node.config = two
+	node.config = twoNetworks
 	stop = node.run(t, socket)
 	defer stop()
 	// Any answer from the new process is from a new connection.
@@ -77,7 +96,54 @@ func TestWhetherPodsHaveOneNetworkIsAskedOncePerConnection(t *testing.T) {
 		_, err := cri.NewRuntimeServiceClient(store.conn).Status(t.Context(), &cri.StatusRequest{})
 		return err == nil
 	})
-	ask(false)
+	expectOneNetwork(t, store, false)
+}
+
+// containerd may be another one, with another configuration, by the time its answer is
+// looked at.
+func TestAnAnswerIsThatOfTheContainerdThatGaveIt(t *testing.T) {
+	node, socket := &countingNode{config: oneNetwork}, filepath.Join(t.TempDir(), "s")
+	stop := node.run(t, socket)
+	defer func() { stop() }()
+	restart := false
+	store, err := NewStore(socket, "k8s.io", grpc.WithUnaryInterceptor(
+		func(ctx context.Context, method string, request, answer any, conn *grpc.ClientConn, ask grpc.UnaryInvoker, options ...grpc.CallOption) error {
+			err := ask(ctx, method, request, answer, conn, options...)
+			if restart {
+				restart = false
+				stop()
+				node.config = twoNetworks
+				stop = node.run(t, socket)
+				nstest.Eventually(t, "the new process to answer", func() bool {
+					return ask(ctx, method, request, &cri.StatusResponse{}, conn, options...) == nil
+				})
+			}
+			return err
+		}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	expectOneNetwork(t, store, true) // makes the connection
+	restart = true
+	expectOneNetwork(t, store, true)
+	expectOneNetwork(t, store, false)
+}
+
+func TestWhatContainerdCannotSayNowIsAskedAgain(t *testing.T) {
+	node := &countingNode{config: oneNetwork, err: status.Error(codes.Unavailable, "server is not initialized yet")}
+	store := connected(t, func(s *grpc.Server) { cri.RegisterRuntimeServiceServer(s, node) })
+	refused := func(why string) {
+		t.Helper()
+		if _, err := store.OneNetwork(t.Context()); err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("error %v, want one that says %q", err, why)
+		}
+	}
+	refused("not initialized")
+	node.err, node.config = nil, "{"
+	refused("decode configuration")
+	node.config = oneNetwork
+	expectOneNetwork(t, store, true)
 }
 
 func TestWhichConfigurationsGiveOneNetwork(t *testing.T) {
@@ -85,13 +151,13 @@ func TestWhichConfigurationsGiveOneNetwork(t *testing.T) {
 		`{"cni":{"maxConfNum":1}}`: true,
 		`{"cni":{"maxConfNum":0}}`: false, // no limit
 		`{"cni":{"maxConfNum":2}}`: false,
-		`{}`:                       false,
+		`{"stateDir":"/run/c"}`:    false,
 		`{"cni":{"maxConfNum":1},"containerd":{"runtimes":{"a":{"cniMaxConfNum":1},"b":{}}}}`:                  true,
 		`{"cni":{"maxConfNum":1},"containerd":{"runtimes":{"a":{"cniMaxConfNum":1},"b":{"cniMaxConfNum":2}}}}`: false,
 	} {
 		var node Node
-		if err := node.readCRI(map[string]string{"config": config}); err != nil || node.OneNetwork != want {
-			t.Errorf("%s: one network %v, %v; want %v", config, node.OneNetwork, err, want)
+		if err := node.readCRI(map[string]string{"config": config}); err != nil || node.OneNetwork != want || node.NetNSDir != "" {
+			t.Errorf("%s: one network %v, want %v; namespaces at %q; %v", config, node.OneNetwork, want, node.NetNSDir, err)
 		}
 	}
 }

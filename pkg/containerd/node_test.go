@@ -4,7 +4,6 @@ package containerd
 
 import (
 	"context"
-	"net"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -29,8 +28,16 @@ func (*fakeNode) Server(context.Context, *emptypb.Empty) (*introspection.ServerR
 	return &introspection.ServerResponse{Pid: 42, Pidns: 4026531836}, nil
 }
 
-func (f *fakeNode) Status(context.Context, *cri.StatusRequest) (*cri.StatusResponse, error) {
-	return &cri.StatusResponse{Info: f.info}, nil
+func (f *fakeNode) Status(_ context.Context, request *cri.StatusRequest) (*cri.StatusResponse, error) {
+	return answerTo(request, f.info), nil
+}
+
+// answerTo has what the CRI plugin says of itself only to who asks for all of it.
+func answerTo(request *cri.StatusRequest, info map[string]string) *cri.StatusResponse {
+	if !request.GetVerbose() {
+		return &cri.StatusResponse{}
+	}
+	return &cri.StatusResponse{Info: info}
 }
 
 // fakeVersion is apart, since the CRI has a method of that name too.
@@ -44,21 +51,7 @@ func (fakeVersion) Version(context.Context, *emptypb.Empty) (*version.VersionRes
 
 func askNode(t *testing.T, register func(*grpc.Server)) (Node, error) {
 	t.Helper()
-	socket := filepath.Join(t.TempDir(), "s")
-	listener, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := grpc.NewServer()
-	register(server)
-	go func() { _ = server.Serve(listener) }()
-	t.Cleanup(server.Stop)
-	store, err := NewStore(socket, "k8s.io")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = store.Close() })
-	return store.Node(t.Context())
+	return connected(t, register).Node(t.Context())
 }
 
 func TestContainerdSaysWhatItIs(t *testing.T) {
@@ -99,5 +92,32 @@ func TestWhatContainerdDoesNotAnswerCostsNoOther(t *testing.T) {
 	}
 	if node.PID != 42 || node.CRI || node.Version != "" {
 		t.Errorf("%+v", node)
+	}
+}
+
+func TestWhoAnswersOnlyItsVersionIsNamedByIt(t *testing.T) {
+	node, err := askNode(t, func(s *grpc.Server) { version.RegisterVersionServer(s, fakeVersion{}) })
+	if err == nil || !strings.Contains(err.Error(), "ask process") || !strings.Contains(err.Error(), "ask CRI plugin") {
+		t.Errorf("error %v", err)
+	}
+	if node.Version != "2.4.2" || node.CRI {
+		t.Errorf("%+v", node)
+	}
+}
+
+func TestThatNobodyIsThereIsSaidOnce(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "absent")
+	if _, err := open(t, socket).Node(t.Context()); err == nil || strings.Count(err.Error(), "containerd at "+socket) != 1 {
+		t.Errorf("error %v, want one that names %s once", err, socket)
+	}
+}
+
+func TestHandlersComeInTheOrderOfTheirNames(t *testing.T) {
+	var node Node
+	if err := node.readCRI(map[string]string{"config": `{"containerd":{"runtimes":{"e":{},"b":{},"g":{},"a":{},"d":{},"h":{},"f":{},"c":{}}}}`}); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.IsSortedFunc(node.Runtimes, func(a, b Runtime) int { return strings.Compare(a.Name, b.Name) }) {
+		t.Errorf("runtimes %+v", node.Runtimes)
 	}
 }

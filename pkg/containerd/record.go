@@ -3,7 +3,6 @@
 package containerd
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -123,7 +122,7 @@ func (rec Record) complete(extension *anypb.Any) (Record, error) {
 	rec.Handler = meta.Metadata.RuntimeHandler
 	rec.NetNSPath = meta.Metadata.NetNSPath
 	rec.HostNetwork = config.Linux.SecurityContext.NamespaceOptions.Network == namespaceModeNode
-	result := bytes.TrimSpace(meta.Metadata.CNIResult)
-	rec.NetworkReady = len(result) > 0 && !bytes.Equal(result, []byte("null"))
+	result := string(meta.Metadata.CNIResult)
+	rec.NetworkReady = result != "" && result != "null"
 	return rec, nil
 }

@@ -105,8 +105,9 @@ func (s *Store) Close() error {
 // an unknown one is there, leases are listed again after a moment only: who waits for
 // the record of one asks many times, and for that one alone.
 func (s *Store) List(ctx context.Context, known []string) ([]Record, error) {
-	unknown, all, err := s.leased(ctx, known)
-	if err == nil && len(unknown) > 0 && len(unknown) <= atOnce+all/4 {
+	// Where leases cannot be listed none is unknown by them.
+	unknown, all, _ := s.leased(ctx, known)
+	if len(unknown) <= atOnce+all/4 {
 		// One that has no record yet, or not any more, is no reason to list all.
 		if records, err := s.each(ctx, unknown); len(records) > 0 {
 			return records, err

@@ -36,23 +36,31 @@ type fakeServer struct {
 	sandboxes []*types.Sandbox
 	pauses    []*containers.Container
 	filters   []string
-	namespace []string
 	stray     string // id of a lease without a sandbox
 	lists     int
 	leases    int
 	gets      atomic.Int32
+
+	tooLarge bool                        // all records are more than a message
+	onGet    func(context.Context) error // why there is no answer for one
 }
 
-func (f *fakeServer) List(ctx context.Context, request *api.StoreListRequest) (*api.StoreListResponse, error) {
+func (f *fakeServer) List(_ context.Context, request *api.StoreListRequest) (*api.StoreListResponse, error) {
 	f.lists++
 	f.filters = request.GetFilters()
-	incoming, _ := metadata.FromIncomingContext(ctx)
-	f.namespace = incoming.Get(namespaceHeader)
+	if f.tooLarge {
+		return nil, status.Error(codes.ResourceExhausted, "trying to send message larger than max")
+	}
 	return &api.StoreListResponse{List: f.sandboxes}, nil
 }
 
-func (f *fakeServer) Get(_ context.Context, request *api.StoreGetRequest) (*api.StoreGetResponse, error) {
+func (f *fakeServer) Get(ctx context.Context, request *api.StoreGetRequest) (*api.StoreGetResponse, error) {
 	f.gets.Add(1)
+	if f.onGet != nil {
+		if err := f.onGet(ctx); err != nil {
+			return nil, err
+		}
+	}
 	for _, sandbox := range f.sandboxes {
 		if sandbox.GetSandboxID() == request.GetSandboxID() {
 			return &api.StoreGetResponse{Sandbox: sandbox}, nil
@@ -61,17 +69,33 @@ func (f *fakeServer) Get(_ context.Context, request *api.StoreGetRequest) (*api.
 	return nil, status.Error(codes.NotFound, "sandbox not found")
 }
 
+// inNamespace refuses what names no namespace, as containerd does.
+func inNamespace(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	if incoming, _ := metadata.FromIncomingContext(ctx); strings.Join(incoming.Get(namespaceHeader), ";") != "k8s.io" {
+		return nil, status.Error(codes.FailedPrecondition, "namespace is required")
+	}
+	return handler(ctx, request)
+}
+
 func serve(t *testing.T, server *fakeServer) *Store {
+	t.Helper()
+	return connected(t, func(s *grpc.Server) {
+		api.RegisterStoreServer(s, server)
+		leases.RegisterLeasesServer(s, &fakeLeases{server: server})
+		containers.RegisterContainersServer(s, &fakeContainers{server: server})
+	}, grpc.UnaryInterceptor(inNamespace))
+}
+
+// connected is a store that has a server with some services at its socket.
+func connected(t *testing.T, register func(*grpc.Server), options ...grpc.ServerOption) *Store {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "s")
 	listener, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := grpc.NewServer()
-	api.RegisterStoreServer(s, server)
-	leases.RegisterLeasesServer(s, &fakeLeases{server: server})
-	containers.RegisterContainersServer(s, &fakeContainers{server: server})
+	s := grpc.NewServer(options...)
+	register(s)
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
@@ -160,6 +184,7 @@ func TestListGoesOnWhenAllRecordsAreMoreThanAMessage(t *testing.T) {
 		sandbox.SandboxID = id
 		server.sandboxes = append(server.sandboxes, sandbox)
 	}
+	server.stray = fmt.Sprintf("%064x", 99)
 	store := serve(t, server)
 	records, err := store.List(t.Context(), []string{fmt.Sprintf("%064x", 0)})
 	if err != nil {
@@ -204,8 +229,8 @@ func TestListAsksForTheUnknownOnly(t *testing.T) {
 	if got := strings.Join(server.filters, ";"); got != "id!=aa,id!=bb" {
 		t.Errorf("filters %q", got)
 	}
-	if got := strings.Join(server.namespace, ";"); got != "k8s.io" {
-		t.Errorf("namespace %q", got)
+	if _, err := store.List(t.Context(), nil); err != nil || len(server.filters) != 0 {
+		t.Errorf("filters %q when none is known, %v", server.filters, err)
 	}
 }
 
@@ -282,6 +307,10 @@ func TestWhileOneIsWaitedForLeasesAreNotListedEachTime(t *testing.T) {
 	age(time.Now().Add(-2 * leaseAge)) // the moment has passed
 	ask(known[1:], 2)
 	expect(4, 16)
+	ask(known[5:], 6) // more than a node with few sandboxes is asked for one by one
+	age(time.Now().Add(time.Hour))
+	ask(known[5:], 6)
+	expect(5, 28)
 }
 
 // The lease of a start that failed may stay; it must not hide what else there is.
@@ -317,8 +346,12 @@ func TestGetTellsAbsentFromUnreachable(t *testing.T) {
 	}
 
 	socket := filepath.Join(t.TempDir(), "absent")
-	_, err := open(t, socket).Get(t.Context(), "4f3a")
+	absent := open(t, socket)
+	_, err := absent.Get(t.Context(), "4f3a")
 	if err == nil || errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), socket) {
 		t.Errorf("error %v, want one that names %s", err, socket)
+	}
+	if records, err := absent.List(t.Context(), nil); records != nil || err == nil || !strings.Contains(err.Error(), socket) {
+		t.Errorf("%v, %v, want an error that names %s, and not even no records", records, err, socket)
 	}
 }

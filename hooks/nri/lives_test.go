@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nri
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containerd/nri/pkg/adaptation"
+	"github.com/containerd/nri/pkg/api"
+
+	"github.com/neighpin/neighpin/internal/nstest"
+	"github.com/neighpin/neighpin/pkg/annotation"
+	"github.com/neighpin/neighpin/pkg/record"
+)
+
+// begin starts a sandbox and a container of it.
+func (r *runtime) begin(pod *api.PodSandbox) {
+	r.t.Helper()
+	if err := r.nri.RunPodSandbox(r.t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
+		r.t.Fatal(err)
+	}
+	r.createContainer(pod, nil)
+}
+
+// Nothing is repaired in a sandbox that the runtime stops. What is repaired in
+// another one afterwards shows that there was time for it.
+func TestNothingIsRepairedOnceASandboxIsStopped(t *testing.T) {
+	rt := newRuntime(t)
+	p := newPlugin(t, rt.socket, t.TempDir())
+	p.awaitSynchronized(t, rt)
+	stopped, first := newPod(t, "runsc", nil)
+	living, second := newPod(t, "runsc", nil)
+	second.Id = "fedcba9876543210"
+	rt.begin(first)
+	rt.begin(second)
+	if err := rt.nri.StopPodSandbox(t.Context(), &api.StopPodSandboxRequest{Pod: first}); err != nil {
+		t.Fatal(err)
+	}
+	pinned := func(ns *nstest.NS) bool {
+		return strings.Contains(ns.Output("neigh", "show", "nud", "permanent"), "10.88.0.1 dev eth0 ")
+	}
+	stopped.IP("neigh del 10.88.0.1 dev eth0")
+	living.IP("neigh del 10.88.0.1 dev eth0")
+	nstest.Eventually(t, "the pin of the living pod to be mended", func() bool { return pinned(living) })
+	if pinned(stopped) {
+		t.Error("that of the stopped pod was mended, too")
+	}
+}
+
+// A container that was created while there was no connection has come unseen:
+// nobody can tell whether the pins were there in time.
+func TestAContainerThatCameUnseenEndsTheProof(t *testing.T) {
+	rt := newRuntime(t)
+	p := newPlugin(t, rt.socket, t.TempDir())
+	p.awaitSynchronized(t, rt)
+	_, pod := newPod(t, "runsc", nil)
+	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
+		t.Fatal(err)
+	}
+	verdict := func() record.Verdict { return p.engine.Status().Sandboxes[0].Timing.Verdict }
+	if got := verdict(); got != record.Pending {
+		t.Fatalf("%s before a container has come", got)
+	}
+	rt.pods, rt.containers = []*api.PodSandbox{pod}, []*api.Container{{Id: "c1", PodSandboxId: pod.GetId()}}
+	rt.relay.cut()
+	nstest.Eventually(t, "the verdict", func() bool { return verdict() == record.Unproven })
+}
+
+// A handler that is too slow costs its event, and the pod only where that was asked for.
+func TestAnAnswerThatComesTooLateCostsNoConnection(t *testing.T) {
+	for name, failing := range map[string]bool{"the pod goes on": false, "the pod is to fail": true} {
+		t.Run(name, func(t *testing.T) {
+			rt := newRuntime(t)
+			late := make(chan struct{})
+			p := newPluginOf(t, Options{Socket: rt.socket, FailRequest: failing, Observe: func(hook string, _ time.Duration, _ error) {
+				if hook == "RunPodSandbox" {
+					<-late
+				}
+			}}, t.TempDir())
+			p.awaitSynchronized(t, rt)
+			_, pod := newPod(t, "runsc", nil)
+			adaptation.SetPluginRequestTimeout(100 * time.Millisecond)
+			err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod})
+			adaptation.SetPluginRequestTimeout(adaptation.DefaultPluginRequestTimeout)
+			close(late)
+			if (err != nil) != failing {
+				t.Errorf("RunPodSandbox: %v", err)
+			}
+			if rt.createContainer(pod, nil)[annotation.Key] == "" {
+				t.Error("no annotation afterwards")
+			}
+			if good, bad := p.registrations(); good != 1 || bad != 0 {
+				t.Errorf("registered %d times and in vain %d times, want once", good, bad)
+			}
+		})
+	}
+}
