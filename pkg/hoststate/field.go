@@ -95,7 +95,9 @@ func (p *parser) compare(a map[uint16][]byte) {
 		return
 	}
 	not := op == unix.NFT_CMP_NEQ
-	p.learn(f, v, with, not)
+	if !not && v.mask == nil {
+		p.learn(f, with)
+	}
 	switch {
 	case !p.rule.legacy && not:
 		p.say(f.name, "!=", f.quoted(written))
@@ -108,11 +110,8 @@ func (p *parser) compare(a map[uint16][]byte) {
 	}
 }
 
-// learn takes from a comparison what it says about the rule.
-func (p *parser) learn(f field, v value, with []byte, not bool) {
-	if not || v.mask != nil {
-		return
-	}
+// learn takes from a comparison with a whole field what it says about the rule.
+func (p *parser) learn(f field, with []byte) {
 	switch {
 	case f.kind == aType:
 		p.protocol = binary.BigEndian.Uint16(with)

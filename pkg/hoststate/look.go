@@ -70,11 +70,12 @@ type Address = neighbor.Address
 
 // Look finds what others left on the host for the addresses, and changes nothing.
 func Look(ctx context.Context, addresses []Address) (Report, error) {
-	report, err := work(ctx, addresses, false)
+	s, err := newSurvey(ctx, addresses)
 	if err != nil {
 		return Report{}, fmt.Errorf("look at the host's state: %w", err)
 	}
-	return report, nil
+	s.close()
+	return s.report, nil
 }
 
 // attempts is how often Clean looks again when the rules change meanwhile.
@@ -84,7 +85,7 @@ const attempts = 5
 // entries. What it removed is in the report also when it returns an error.
 func Clean(ctx context.Context, addresses []Address) (report Report, err error) {
 	for range attempts {
-		if report, err = work(ctx, addresses, true); !errors.Is(err, errMoved) {
+		if report, err = clean(ctx, addresses); !errors.Is(err, errMoved) {
 			break
 		}
 	}
@@ -94,19 +95,33 @@ func Clean(ctx context.Context, addresses []Address) (report Report, err error) 
 	return report, nil
 }
 
-// survey is one look at the host.
-type survey struct {
-	host      *host
-	addresses []Address
-	ips       []netip.Addr
-	links     map[int]rtnetlink.Link
-	entries   []rtnetlink.Entry // as Report.Finds of kind neighbor
-	rules     []rule            // as Report.Finds of kind rule
-	report    Report
+// clean is one attempt.
+func clean(ctx context.Context, addresses []Address) (Report, error) {
+	s, err := newSurvey(ctx, addresses)
+	if err != nil {
+		return Report{}, err
+	}
+	defer s.close()
+	err = s.clean(ctx)
+	return s.report, err
 }
 
-func work(ctx context.Context, addresses []Address, clean bool) (Report, error) {
-	s := &survey{report: Report{Finds: []Find{}}}
+// survey is one look at the host.
+type survey struct {
+	host       *host      // nil where there is nothing to look for
+	filter     *netfilter // nil also where the kernel has no nftables
+	generation []byte     // of the rules that were read
+	addresses  []Address
+	ips        []netip.Addr
+	links      map[int]rtnetlink.Link
+	entries    []rtnetlink.Entry // as Report.Finds of kind neighbor
+	rules      []rule            // as Report.Finds of kind rule
+	report     Report
+}
+
+// newSurvey looks at the host. Without an error the survey is to be closed.
+func newSurvey(ctx context.Context, addresses []Address) (s *survey, err error) {
+	s = &survey{report: Report{Finds: []Find{}}}
 	for _, a := range addresses {
 		// A link-local address is another on every link.
 		if a.Addr.IsValid() && !a.Addr.IsLinkLocalUnicast() {
@@ -114,60 +129,71 @@ func work(ctx context.Context, addresses []Address, clean bool) (Report, error) 
 		}
 	}
 	if len(s.ips) == 0 {
-		return s.report, nil
+		return s, nil
 	}
-	h, err := openHost()
+	if s.host, err = openHost(); err != nil {
+		return nil, err
+	}
+	all, err := s.read(ctx)
+	if err == nil {
+		err = s.judge(ctx, all)
+	}
 	if err != nil {
-		return Report{}, err
+		s.close()
+		return nil, err
 	}
-	defer h.close()
-	s.host = h
-	filter, generation, all, err := s.read(ctx)
-	if err != nil {
-		return Report{}, err
-	}
-	if filter != nil {
-		defer func() { _ = filter.Close() }()
-	}
-	if err := s.judge(ctx, all); err != nil {
-		return Report{}, err
-	}
-	if clean {
-		err = s.clean(ctx, filter, generation)
-	}
-	return s.report, err
+	return s, nil
 }
 
-// read reads the host's state. filter is nil where the kernel has no nftables.
-func (s *survey) read(ctx context.Context) (filter *netfilter, generation []byte, all []rule, err error) {
+func (s *survey) close() {
+	if s.filter != nil {
+		_ = s.filter.Close()
+	}
+	if s.host != nil {
+		s.host.close()
+	}
+}
+
+// read reads the host's state, and returns the rules of it.
+func (s *survey) read(ctx context.Context) (all []rule, err error) {
 	if s.entries, err = s.host.entries(ctx, s.ips); err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	// Links tell what an entry means. The host has one or two for each pod, and this is
 	// done for each that starts, of which most have no entry: then nobody asks.
 	if len(s.entries) > 0 {
 		if s.links, err = s.host.links(ctx); err != nil {
-			return nil, nil, nil, err
+			return nil, err
 		}
 	}
 	s.report.Unread = legacyTables(sysModule)
-	if filter, err = openNetfilter(); err == nil {
-		if generation, err = filter.generation(ctx); err == nil {
-			all, err = filter.rules(ctx)
-		}
-		if err != nil {
-			err = errors.Join(err, filter.Close())
-			filter = nil
-		}
-	}
+	all, err = s.readRules(ctx)
 	switch {
 	case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EINVAL):
-		return nil, nil, nil, nil // a kernel without nftables has no rules of it
+		return nil, nil // a kernel without nftables has no rules of it
 	case err != nil && ctx.Err() == nil && !errors.Is(err, errMoved):
 		s.report.Unread = append(s.report.Unread, "rules of the bridge family: "+err.Error())
-		return nil, nil, nil, nil
+		return nil, nil
 	}
-	return filter, generation, all, err
+	return all, err
+}
+
+// readRules reads the rules of the bridge family, and keeps what removes some of them.
+func (s *survey) readRules(ctx context.Context) ([]rule, error) {
+	filter, err := openNetfilter()
+	if err != nil {
+		return nil, err
+	}
+	generation, err := filter.generation(ctx)
+	if err != nil {
+		return nil, errors.Join(err, filter.Close())
+	}
+	all, err := filter.rules(ctx)
+	if err != nil {
+		return nil, errors.Join(err, filter.Close())
+	}
+	s.filter, s.generation = filter, generation
+	return all, nil
 }
 
 const sysModule = "/sys/module"
@@ -326,7 +352,7 @@ func (s *survey) goes(r rule) bool {
 }
 
 // clean removes the finds and notes which.
-func (s *survey) clean(ctx context.Context, filter *netfilter, generation []byte) error {
+func (s *survey) clean(ctx context.Context) error {
 	var going []rule
 	for _, r := range s.rules {
 		if s.goes(r) {
@@ -334,7 +360,7 @@ func (s *survey) clean(ctx context.Context, filter *netfilter, generation []byte
 		}
 	}
 	if len(going) > 0 {
-		if err := filter.remove(ctx, generation, going); err != nil {
+		if err := s.filter.remove(ctx, s.generation, going); err != nil {
 			return err
 		}
 	}

@@ -110,7 +110,7 @@ func (e *Engine) adoptLater(ids []record.Identity) <-chan struct{} {
 func (e *Engine) adopt(id record.Identity) {
 	ctx, cancel := context.WithTimeout(e.ctx, nriWait)
 	defer cancel()
-	if s := e.begin(ctx, id, true); s != nil {
+	if s := e.begin(ctx, id, adopted); s != nil {
 		s.there()
 		s.wait(ctx)
 	}

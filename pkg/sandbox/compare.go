@@ -195,7 +195,7 @@ func (c *comparison) mend(ctx context.Context, found neighbor.Resolution) error 
 			c.after.Skipped = append(c.after.Skipped, s)
 		}
 	}
-	vacate(&c.after, c.before, true)
+	keepVacant(&c.after, c.before)
 	return err
 }
 

@@ -9,24 +9,30 @@ import (
 	"github.com/neighpin/neighpin/pkg/record"
 )
 
-// vacate notes in whose place nobody has an entry, of the gateways that have no
-// pin now; before is what the record was. Before the sandbox's programs run the
-// tables tell. Later only what is known from then counts: a place that was
-// vacant, or had a pin of ours, since there was no owner where we pinned.
-func vacate(r *record.Record, before record.Record, running bool) {
-	var vacant []neighbor.Gateway
+// vacate notes in whose place nobody has an entry, of the gateways that have no pin
+// now. Before the sandbox's programs run the tables tell.
+func vacate(r *record.Record) {
+	r.Vacant = skippedWhere(*r, func(s neighbor.Skipped) bool { return s.Dst.IsValid() && !owned(s.Reason) })
+}
+
+// keepVacant is vacate for a sandbox whose programs run. Only what is known from before
+// they did counts: a place that was vacant, or had a pin of ours, since there was no
+// owner where we pinned.
+func keepVacant(r *record.Record, before record.Record) {
+	r.Vacant = skippedWhere(*r, func(s neighbor.Skipped) bool {
+		return slices.Contains(before.Vacant, s.Gateway()) ||
+			slices.ContainsFunc(before.Owned(), func(n neighbor.Neighbor) bool { return n.Gateway() == s.Gateway() })
+	})
+}
+
+// skippedWhere are the gateways without a pin of which something holds.
+func skippedWhere(r record.Record, holds func(neighbor.Skipped) bool) (list []neighbor.Gateway) {
 	for _, s := range r.Skipped {
-		gateway := neighbor.Gateway{Dst: s.Dst, Dev: s.Dev}
-		known := !running && s.Dst.IsValid() && !owned(s.Reason)
-		if running {
-			known = slices.Contains(before.Vacant, gateway) ||
-				slices.ContainsFunc(before.Owned(), func(n neighbor.Neighbor) bool { return n.Gateway() == s.Gateway() })
-		}
-		if known {
-			vacant = append(vacant, gateway)
+		if holds(s) {
+			list = append(list, s.Gateway())
 		}
 	}
-	r.Vacant = vacant
+	return list
 }
 
 // owned tells whether somebody's entry is, or may be, the reason.

@@ -12,11 +12,15 @@ import (
 	"github.com/neighpin/neighpin/pkg/selection"
 )
 
-// truthComes gives the host's bridge the IPv4 gateway's address, or takes it away.
-func (n *node) truthComes(comes bool) {
+// truthComes gives the host's bridge the IPv4 gateway's address; truthGoes takes it away.
+func (n *node) truthComes() {
 	n.t.Helper()
-	op := map[bool]string{true: "add ", false: "del "}[comes]
-	n.outside.IP("address " + op + gateway4 + "/24 dev br0")
+	n.outside.IP("address add " + gateway4 + "/24 dev br0")
+}
+
+func (n *node) truthGoes() {
+	n.t.Helper()
+	n.outside.IP("address del " + gateway4 + "/24 dev br0")
 }
 
 func (p *pod) lies() {
@@ -39,7 +43,7 @@ func TestEntryThatThePodWroteWhileThereWasNoTruthIsReplacedByIt(t *testing.T) {
 	p := n.bridged()
 	mac := n.outside.MAC("veth0")
 	for round := range insistence - 1 {
-		n.truthComes(false)
+		n.truthGoes()
 		n.reasonIs(neighbor.ReasonRouterBeyondBridge)
 		p.lies()
 		n.reasonIs(neighbor.ReasonUnowned)
@@ -51,18 +55,18 @@ func TestEntryThatThePodWroteWhileThereWasNoTruthIsReplacedByIt(t *testing.T) {
 			n.start()
 			n.settled(podID)
 		}
-		n.truthComes(true)
+		n.truthComes()
 		n.eventually("the pin to be back", func() bool { return strings.Contains(p.permanent(), gateway4+" dev eth0 lladdr "+mac) })
 		n.reasonIs("")
 		if rec := n.record(); len(rec.Vacant) != 0 || n.annotated()[gateway4] != mac {
 			t.Errorf("record %+v", rec)
 		}
 	}
-	n.truthComes(false)
+	n.truthGoes()
 	n.reasonIs(neighbor.ReasonRouterBeyondBridge)
 	p.lies()
 	n.reasonIs(neighbor.ReasonUnowned)
-	n.truthComes(true)
+	n.truthComes()
 	n.reasonIs(record.ReasonInsists)
 	if event := n.awaitEvent(record.KindInsists); event.Changes[0].Was != neighbor.HardwareAddr(mac) {
 		t.Errorf("told %+v", event.Changes)
@@ -88,7 +92,7 @@ func TestPlaceThatNeverHadAnEntryIsPinnedOverWhatThePodWrote(t *testing.T) {
 	p.run()
 	p.lies()
 	n.reasonIs(neighbor.ReasonUnowned)
-	n.truthComes(true)
+	n.truthComes()
 	n.eventually("the pin to come", func() bool {
 		return strings.Contains(p.permanent(), gateway4+" dev eth0 lladdr "+n.outside.MAC("veth0"))
 	})
@@ -105,7 +109,7 @@ func TestOwnersEntryIsNotReplacedWhenATruthComes(t *testing.T) {
 	if rec := n.record(); len(rec.Foreign()) != 1 {
 		t.Fatalf("record %+v", rec)
 	}
-	n.truthComes(true)
+	n.truthComes()
 	n.reasonIs(neighbor.ReasonContested)
 	p.IP("neigh replace " + gateway4 + " dev eth0 lladdr 02:00:00:00:00:98 nud permanent") // and it changes it
 	<-n.engine.guard.check(n.all())
@@ -119,7 +123,7 @@ func TestOwnersEntryIsNotReplacedWhenATruthComes(t *testing.T) {
 func (n *node) bridgedWithout() *pod {
 	n.t.Helper()
 	n.bridge()
-	n.truthComes(false)
+	n.truthGoes()
 	p := n.newPod("", typeRunc)
 	p.rec.Annotations = map[string]string{selection.PinAnnotation: "true"}
 	p.listed().cni()

@@ -111,7 +111,7 @@ func TestAPlaceIsVacantOnlyWhereNobodyHadAnEntry(t *testing.T) {
 		neighbor.ReasonUnowned: false, neighbor.ReasonPinFailed: false,
 	} {
 		r := record.Record{Skipped: []neighbor.Skipped{{Dst: gateway.Dst, Dev: gateway.Dev, Reason: reason}}}
-		vacate(&r, record.Record{}, false)
+		vacate(&r)
 		if got := len(r.Vacant) == 1 && r.Vacant[0] == gateway; got != want {
 			t.Errorf("%s: vacant is %t, want %t", reason, got, want)
 		}

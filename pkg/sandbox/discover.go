@@ -246,8 +246,11 @@ func (e *Engine) beginNamed(find *search, rec containerd.Record) bool {
 	_, told := e.undecided[rec.ID]
 	e.mu.Unlock()
 	fresh := seen.made && !told && time.Since(rec.Created) < freshFor
-	adopted := rec.NetworkReady && !fresh
-	if s := e.begin(ctx, id, adopted); s != nil && rec.NetworkReady {
+	comes := anew
+	if rec.NetworkReady && !fresh {
+		comes = adopted
+	}
+	if s := e.begin(ctx, id, comes); s != nil && rec.NetworkReady {
 		s.barrier.open()
 	}
 	return true

@@ -33,47 +33,56 @@ func (e *RefusedError) Error() string {
 // *RefusedError, and nil always without Options.Enforce. It may wait for the
 // proof of time, for at most half a second.
 func (e *Engine) AdmitSandbox(ctx context.Context, id string) error {
-	return e.admitByID(ctx, id, false)
+	s := e.refusable(id)
+	if s == nil {
+		return nil
+	}
+	if s.id.Stack() == record.StackTaken && !s.ahead.isOpen() {
+		awaitVerdict(ctx, s)
+	}
+	return e.admit(s, RefusedError{})
 }
 
 // AdmitContainer tells whether a container may start, after ContainerCreating.
 // It is what AdmitSandbox is, for runtimes that leave a refused sandbox behind
 // and for sandboxes that are refused since.
 func (e *Engine) AdmitContainer(ctx context.Context, id string) error {
-	return e.admitByID(ctx, id, true)
+	s := e.refusable(id)
+	if s == nil {
+		return nil
+	}
+	awaitVerdict(ctx, s)
+	return e.admit(s, RefusedError{Container: true})
 }
 
-func (e *Engine) admitByID(ctx context.Context, id string, container bool) error {
+// refusable returns a sandbox that may be refused; nil for any other. Only one that was
+// created while this or an earlier process watched may be, and one that was admitted
+// once stays so: what happens to its pins afterwards is drift, which is repaired or
+// reported.
+func (e *Engine) refusable(id string) *sandbox {
 	if !e.opts.Enforce {
 		return nil
 	}
 	e.mu.Lock()
 	s := e.sandboxes[id]
 	e.mu.Unlock()
-	if s == nil {
+	if s == nil || s.admitted.isOpen() || s.record().Refused == "" && (s.adopted || s.loaded) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, nriWait/2)
-	defer cancel()
-	return e.admit(ctx, s, container)
+	return s
 }
 
-// admit decides whether a sandbox may start, or a container in it. Only a
-// sandbox that was created while this or an earlier process watched is refused,
-// and one that was admitted once stays so: what happens to its pins afterwards
-// is drift, which is repaired or reported.
-func (e *Engine) admit(ctx context.Context, s *sandbox, container bool) error {
-	if s.admitted.isOpen() {
-		return nil
-	}
-	if s.record().Refused == "" && (s.adopted || s.loaded) {
-		return nil
-	}
-	if container || s.id.Stack() == record.StackTaken && !s.ahead.isOpen() {
-		// The runtime has the sandbox, or its stack is the kernel's and can be
-		// asked now: the verdict is a matter of moments.
-		within(ctx, s.done.opened())
-	}
+// awaitVerdict waits for the verdict where that is a matter of moments: the runtime has
+// the sandbox, or its stack is the kernel's and can be asked now.
+func awaitVerdict(ctx context.Context, s *sandbox) {
+	ctx, cancel := context.WithTimeout(ctx, nriWait/2)
+	defer cancel()
+	within(ctx, s.done.opened())
+}
+
+// admit decides about a sandbox, or a container in it. Where it may not start, refusal
+// is filled in and returned.
+func (e *Engine) admit(s *sandbox, refusal RefusedError) error {
 	why, changed := "", false
 	s.update(func(r *record.Record) { // in one go: another may be asked about at this moment
 		if s.admitted.isOpen() {
@@ -94,11 +103,11 @@ func (e *Engine) admit(ctx context.Context, s *sandbox, container bool) error {
 		return nil
 	}
 	rec := s.record()
-	err := &RefusedError{Namespace: rec.Namespace, Name: rec.Name, ID: rec.ID, Why: why, Container: container}
+	refusal.Namespace, refusal.Name, refusal.ID, refusal.Why = rec.Namespace, rec.Name, rec.ID, why
 	if changed {
-		e.report(record.Event{Kind: record.KindRefused, Record: rec, Err: err})
+		e.report(record.Event{Kind: record.KindRefused, Record: rec, Err: &refusal})
 	}
-	return err
+	return &refusal
 }
 
 // unpinned says in which way a sandbox would start without its pins, or is empty.

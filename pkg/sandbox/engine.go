@@ -208,7 +208,7 @@ func (e *Engine) Close() {
 func (e *Engine) SandboxStarted(ctx context.Context, id record.Identity) {
 	ctx, cancel := context.WithTimeout(ctx, nriWait)
 	defer cancel()
-	s := e.begin(ctx, id, false)
+	s := e.begin(ctx, id, anew)
 	if s == nil {
 		return
 	}

@@ -232,7 +232,7 @@ func (l *life) run(ctx context.Context) error {
 func (l *life) firstApply(ctx context.Context) error {
 	var err error
 	for pause := time.Millisecond; pause < 100*time.Millisecond; pause *= 3 {
-		if err = l.apply(ctx, false); err == nil || errors.Is(err, errTaken) || len(l.held) > 0 {
+		if err = l.apply(ctx, keepUnrouted); err == nil || errors.Is(err, errTaken) || len(l.held) > 0 {
 			return err
 		}
 		select {
@@ -244,9 +244,16 @@ func (l *life) firstApply(ctx context.Context) error {
 	return err
 }
 
-// apply reads what is true now and pins it. Without shrink, gateways that are
-// pinned but no longer routed to are kept: see shrinkDelay.
-func (l *life) apply(ctx context.Context, shrink bool) error {
+// unrouted says what becomes of gateways that are pinned and no longer routed to.
+type unrouted int
+
+const (
+	keepUnrouted unrouted = iota // for the moment: see shrinkDelay
+	dropUnrouted
+)
+
+// apply reads what is true now and pins it.
+func (l *life) apply(ctx context.Context, gone unrouted) error {
 	if l.applies++; l.applies > maxApplies {
 		return errRestless
 	}
@@ -267,7 +274,7 @@ func (l *life) apply(ctx context.Context, shrink bool) error {
 	if found.HandedOver {
 		return errTaken
 	}
-	l.shrunk = !shrink && l.missing(found.Neighbors)
+	l.shrunk = gone == keepUnrouted && l.missing(found.Neighbors)
 	if l.shrunk {
 		return nil
 	}
@@ -280,7 +287,11 @@ func (l *life) apply(ctx context.Context, shrink bool) error {
 	s.update(func(r *record.Record) {
 		r.Probes, r.Doubts, written.Skipped = heard.settle(before, written.Neighbors, written.Skipped, found.Unknown)
 		r.Capture(written)
-		vacate(r, before, running)
+		if running {
+			keepVacant(r, before)
+		} else {
+			vacate(r)
+		}
 		r.LeadTo(found.Ends)
 		r.Error = heard.failure
 		r.Timing.PinnedAt = l.ackedAt.UTC()

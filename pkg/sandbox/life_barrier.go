@@ -22,30 +22,19 @@ func (l *life) awaitNetwork(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	// Nobody announces the record's result (containerd's store publishes no event),
-	// but CNI cannot finish without changing the namespace: while something happens
-	// there the store is asked every millisecond, else less often.
 	l.engine.waiting.Add(1)
 	defer l.engine.waiting.Add(-1)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var lastEvent, lastRemoved, asked time.Time
-	began := time.Now()
-	defer func() { l.early = lastRemoved.After(l.lastWithout) }()
-	answers := make(chan answer, 1)
 	made := l.engine.madeNetwork(ctx, l.sandbox.id.ID)
-	next := newAlarm(0)
-	defer next.stop()
+	w := l.newNetworkWait()
+	defer w.end()
 	for {
 		select {
 		case <-l.sandbox.barrier.opened():
 			return nil
 		case since := <-made:
-			// Before that the runtime cannot have taken anything.
-			if since.After(l.lastWithout) {
-				l.lastWithout = since
-			}
-			l.engine.results.leads.Store(true)
+			w.kept(since)
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
@@ -53,36 +42,93 @@ func (l *life) awaitNetwork(ctx context.Context) error {
 			if !ok {
 				return errEventsEnded
 			}
-			for _, ev := range b.events {
-				if ev.Kind == neighbor.AddrRemoved && ev.Global {
-					lastRemoved = b.at
-				}
-			}
-			if time.Since(began) < time.Minute && b.at.Sub(lastEvent) > time.Millisecond {
-				next.advance(l.share(time.Millisecond))
-			}
-			lastEvent = b.at
-		case <-next.timer.C:
-			next.set = time.Time{}
-			asked = time.Now()
-			l.engine.wg.Go(func() { answers <- l.ask(ctx) })
-		case a := <-answers:
-			// A record that is not there (any more) ends nothing: a creation that
-			// failed takes its namespace along, and containerd 1.7 keeps no
-			// records, so that NRI tells.
-			if a.err == nil && a.record.NetworkReady {
-				l.engine.results.leads.Store(false)
+			w.happened(b)
+		case <-w.next.timer.C:
+			w.ask(ctx)
+		case a := <-w.answers:
+			if w.answered(a) {
 				return nil
 			}
-			if a.err == nil {
-				l.lastWithout = asked
-			}
-			// On a busy node an answer takes long because containerd has no time:
-			// asking at once again would take more of it from CNI.
-			pause := l.share(askAgain(time.Since(lastEvent), time.Since(began), a.err))
-			next.at(max(pause, min(time.Since(asked), maxPause)))
 		}
 	}
+}
+
+// networkWait is the state of the waiting for CNI where there is a store to ask. Nobody
+// announces the record's result (containerd's store publishes no event), but CNI cannot
+// finish without changing the namespace: while something happens there the store is
+// asked every millisecond, else less often.
+type networkWait struct {
+	life        *life
+	began       time.Time
+	lastEvent   time.Time   // when something happened in the namespace
+	lastRemoved time.Time   // when an address went
+	next        *alarm      // for the next question
+	asked       time.Time   // when the last one was asked
+	answers     chan answer // one question at a time
+}
+
+func (l *life) newNetworkWait() *networkWait {
+	return &networkWait{life: l, began: time.Now(), next: newAlarm(0), answers: make(chan answer, 1)}
+}
+
+func (w *networkWait) end() {
+	w.next.stop()
+	w.life.early = w.lastRemoved.After(w.life.lastWithout)
+}
+
+// kept takes that libcni has kept its result, no sooner than at a time.
+func (w *networkWait) kept(since time.Time) {
+	// Before that the runtime cannot have taken anything.
+	if since.After(w.life.lastWithout) {
+		w.life.lastWithout = since
+	}
+	w.life.engine.results.leads.Store(true)
+}
+
+// happened takes what happened in the namespace, and has the store asked soon.
+func (w *networkWait) happened(b batch) {
+	for _, ev := range b.events {
+		if ev.Kind == neighbor.AddrRemoved && ev.Global {
+			w.lastRemoved = b.at
+		}
+	}
+	if time.Since(w.began) < time.Minute && b.at.Sub(w.lastEvent) > time.Millisecond {
+		w.next.advance(w.life.share(time.Millisecond))
+	}
+	w.lastEvent = b.at
+}
+
+// ask begins a question for the sandbox's record.
+func (w *networkWait) ask(ctx context.Context) {
+	w.next.set = time.Time{}
+	w.asked = time.Now()
+	w.life.engine.wg.Go(func() { w.answers <- w.get(ctx) })
+}
+
+func (w *networkWait) get(ctx context.Context) answer {
+	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
+	record, err := w.life.engine.opts.Store.Get(ctx, w.life.sandbox.id.ID)
+	return answer{record, err}
+}
+
+// answered takes the answer, and tells whether CNI has finished.
+func (w *networkWait) answered(a answer) bool {
+	l := w.life
+	// A record that is not there (any more) ends nothing: a creation that failed takes
+	// its namespace along, and containerd 1.7 keeps no records, so that NRI tells.
+	if a.err == nil && a.record.NetworkReady {
+		l.engine.results.leads.Store(false)
+		return true
+	}
+	if a.err == nil {
+		l.lastWithout = w.asked
+	}
+	// On a busy node an answer takes long because containerd has no time: asking at
+	// once again would take more of it from CNI.
+	pause := l.share(askAgain(time.Since(w.lastEvent), time.Since(w.began), a.err))
+	w.next.at(max(pause, min(time.Since(w.asked), maxPause)))
+	return false
 }
 
 const (
@@ -156,11 +202,4 @@ func askAgain(quiet, waited time.Duration, err error) time.Duration {
 		return 5 * time.Millisecond
 	}
 	return 20 * time.Millisecond
-}
-
-func (l *life) ask(ctx context.Context) answer {
-	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
-	defer cancel()
-	record, err := l.engine.opts.Store.Get(ctx, l.sandbox.id.ID)
-	return answer{record, err}
 }

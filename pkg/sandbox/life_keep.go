@@ -107,7 +107,7 @@ func (l *life) await(ctx context.Context, w *waits) (over bool, err error) {
 		l.firstPinned()
 	case <-w.shrink.C:
 		if l.shrunk {
-			err = l.reapply(ctx, true)
+			err = l.reapply(ctx, dropUnrouted)
 		}
 	case <-w.started:
 		w.started = nil
@@ -122,7 +122,7 @@ func (l *life) await(ctx context.Context, w *waits) (over bool, err error) {
 		if stack == record.StackKernel {
 			return true, l.verify(ctx)
 		}
-		if err = l.reapply(ctx, false); err == nil {
+		if err = l.reapply(ctx, keepUnrouted); err == nil {
 			// It runs and has taken nothing, as gVisor with the host's network;
 			// what it read, and when, nothing shows.
 			l.conclude(record.Unproven, 0)
@@ -135,7 +135,7 @@ func (l *life) await(ctx context.Context, w *waits) (over bool, err error) {
 // look applies anew. A gateway that is missing then is believed to be gone a while
 // later.
 func (l *life) look(ctx context.Context, w *waits) error {
-	err := l.reapply(ctx, false)
+	err := l.reapply(ctx, keepUnrouted)
 	if l.shrunk {
 		w.shrink.Reset(shrinkDelay)
 	}
@@ -201,10 +201,10 @@ func (l *life) right(ev neighbor.Event) bool {
 }
 
 // reapply applies anew and reports when that wrote something.
-func (l *life) reapply(ctx context.Context, shrink bool) error {
+func (l *life) reapply(ctx context.Context, gone unrouted) error {
 	before := l.writes
 	was := l.sandbox.record()
-	if err := l.apply(ctx, shrink); err != nil {
+	if err := l.apply(ctx, gone); err != nil {
 		return err
 	}
 	if is := l.sandbox.record(); !is.AsksAs(was) {
@@ -309,7 +309,7 @@ func (l *life) verify(ctx context.Context) error {
 	}
 	if len(differences) > 0 || at.Before(l.ackedAt) {
 		l.conclude(record.Late, min(at.Sub(l.ackedAt), 0))
-		return l.reapply(ctx, true)
+		return l.reapply(ctx, dropUnrouted)
 	}
 	if l.sandbox.adopted {
 		l.conclude(record.Unproven, 0) // its containers may have been there before us

@@ -78,7 +78,7 @@ func TestAdmissionOfTwoAtOnce(t *testing.T) {
 		s.finish()
 		var both sync.WaitGroup
 		for range 4 {
-			both.Go(func() { _ = n.engine.admit(t.Context(), s, true) })
+			both.Go(func() { _ = n.engine.admit(s, RefusedError{Container: true}) })
 		}
 		s.update(func(r *record.Record) { r.Error, r.CapturedAt = "", time.Now() })
 		both.Wait()

@@ -13,15 +13,22 @@ import (
 	"github.com/neighpin/neighpin/pkg/selection"
 )
 
-// begin finds the sandbox or begins its life; nil when it is not selected. An
-// adopted sandbox is one whose beginning nobody of us has seen.
-func (e *Engine) begin(ctx context.Context, id record.Identity, adopted bool) *sandbox {
+// arrival says how a sandbox comes to be known.
+type arrival int
+
+const (
+	anew    arrival = iota // it begins
+	adopted                // it was there before, and nobody of us has seen its beginning
+)
+
+// begin finds the sandbox or begins its life; nil when it is not selected.
+func (e *Engine) begin(ctx context.Context, id record.Identity, comes arrival) *sandbox {
 	if s, known := e.find(id.ID); known {
 		return s
 	}
 	unknown := false
 	if id.Runtime == "" && id.NetNSPath != "" && e.opts.Store != nil {
-		id.Runtime, unknown = e.askType(ctx, id.ID, adopted)
+		id.Runtime, unknown = e.askType(ctx, id.ID, comes)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -43,7 +50,7 @@ func (e *Engine) begin(ctx context.Context, id record.Identity, adopted bool) *s
 		return nil
 	}
 	s := newSandbox(id)
-	s.selected, s.adopted = selected, adopted
+	s.selected, s.adopted = selected, comes == adopted
 	living, cancel := context.WithTimeout(e.ctx, startDeadline)
 	s.cancel = cancel
 	e.keep(s)
@@ -80,9 +87,9 @@ func (e *Engine) find(id string) (s *sandbox, known bool) {
 
 // askType asks the store for a sandbox's runtime type, which NRI does not tell,
 // and tells once when the store has no record of a new sandbox.
-func (e *Engine) askType(ctx context.Context, id string, adopted bool) (runtime string, unknown bool) {
+func (e *Engine) askType(ctx context.Context, id string, comes arrival) (runtime string, unknown bool) {
 	rec, err := e.opts.Store.Get(ctx, id)
-	if err == nil && !rec.Stored && !adopted {
+	if err == nil && !rec.Stored && comes == anew {
 		e.mu.Lock()
 		said := e.storeless
 		e.storeless = true

@@ -48,7 +48,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "coverage:", err)
 		return 1
 	}
-	return report(stdout, blocks, *least, *verbose)
+	code := report(stdout, blocks, *least)
+	if *verbose {
+		reportUnreached(stdout, blocks)
+	}
+	return code
 }
 
 // block is some statements that run together.
@@ -91,7 +95,7 @@ func read(profile io.Reader) (blocks []block, err error) {
 }
 
 // report writes the table and returns the exit code.
-func report(out io.Writer, blocks []block, least float64, verbose bool) (code int) {
+func report(out io.Writer, blocks []block, least float64) (code int) {
 	type sum struct{ all, reached int }
 	sums := map[string]sum{}
 	const total = "total"
@@ -122,12 +126,14 @@ func report(out io.Writer, blocks []block, least float64, verbose bool) (code in
 		}
 		fmt.Fprintln(out, line)
 	}
-	if verbose {
-		for _, b := range blocks {
-			if !b.reached {
-				fmt.Fprintln(out, "not reached:", b.lines)
-			}
+	return code
+}
+
+// reportUnreached names the lines that no test reaches.
+func reportUnreached(out io.Writer, blocks []block) {
+	for _, b := range blocks {
+		if !b.reached {
+			fmt.Fprintln(out, "not reached:", b.lines)
 		}
 	}
-	return code
 }
