@@ -260,7 +260,7 @@ func (d *daemon) state() metrics.State {
 	state := metrics.State{NRIConnected: nri.Connected, NRISynchronized: nri.Synchronized, ConfigOK: true, ConfigLoadedAt: d.started}
 	if engine != nil {
 		status := engine.Overview()
-		state.StoreConnected, state.Storeless, state.Listening = status.StoreConnected, d.store == nil, status.Listening
+		state.StoreConnected, state.Storeless, state.HostHeard = status.StoreConnected, d.store == nil, status.HostHeard
 		state.HostMessages, state.Looks, state.Sandboxes = status.HostMessages, status.Looks, engine.Sandboxes()
 	}
 	if follower != nil {

@@ -32,7 +32,7 @@ func (d *daemon) outline(conf config.Config) status.Status {
 		Store: status.Store{
 			Connected: engine.StoreConnected, Socket: conf.ContainerdSocket, Error: text(engine.StoreError),
 		},
-		Host:    status.Host{Heard: engine.Listening, Error: text(engine.ListenError)},
+		Host:    status.Host{Heard: engine.HostHeard, Error: text(engine.HostError)},
 		Records: d.engine.Sandboxes(),
 	}
 	if conf.Observe {

@@ -25,7 +25,7 @@ var alerts = map[string]alert{
 	"NeighpinNotReady":          {`neighpin_nri_synchronized`, "1x120", "1x60 0x59"},
 	"NeighpinStoreAway":         {`neighpin_store_connected`, "1x120", "1x60 0x59"},
 	"NeighpinHookSlow":          {`neighpin_nri_hook_duration_seconds_bucket`, "", ""}, // a histogram, see hookSeries
-	"NeighpinDeaf":              {`neighpin_host_heard`, "1x120", "1x60 0x59"},
+	"NeighpinHostNotHeard":      {`neighpin_host_heard`, "1x120", "1x60 0x59"},
 	"NeighpinConfigRejected":    {`neighpin_config_reload_success`, "1x120", "1x60 0x59"},
 	"NeighpinPodsLate":          {`neighpin_sandbox_starts_total{verdict="late",source="peer"}`, "7x120", "7x110 8x9"},
 	"NeighpinStaleCopies":       {`neighpin_stale_copies`, "0x120", "0x100 1x19"},
@@ -35,7 +35,7 @@ var alerts = map[string]alert{
 	"NeighpinGatewayDisputed":   {`neighpin_events_total{kind="conflict"}`, "3x120", "3x110 4x9"},
 	"NeighpinPodsAskForGateway": {`neighpin_observed_solicitations_total{target="gateway"}`, "0x120", "0x110 1x9"},
 	"NeighpinHostState":         {`neighpin_host_state_finds_total{kind="neighbor",result="found"}`, "0x120", "0x110 1x9"},
-	"NeighpinRecordsNotKept":    {`neighpin_events_total{kind="state"}`, "0x120", "0x110 1x9"},
+	"NeighpinRecordsNotKept":    {`neighpin_events_total{kind="record"}`, "0x120", "0x110 1x9"},
 	"NeighpinEventsNotSent":     {`neighpin_kubernetes_events_total{result="failed"}`, "0x120", "0x110 1x9"},
 }
 
@@ -52,7 +52,7 @@ var hookSeries = map[bool]string{
 var harmless = []alert{
 	{`neighpin_gateways_skipped{reason="NoARP"}`, "5x120", ""},
 	{`neighpin_sandbox_starts_total{verdict="inTime",source="peer"}`, "0+1x120", ""},
-	{`neighpin_events_total{kind="repinned"}`, "0+1x120", ""},
+	{`neighpin_repairs_total{cause="event"}`, "0+1x120", ""},
 	{`neighpin_host_state_finds_total{kind="rule",result="removed"}`, "0+1x120", ""},
 	{`neighpin_kubernetes_events_total{result="sent"}`, "0+1x120", ""},
 	{`neighpin_observed_solicitations_total{target="other"}`, "0+1x120", ""},
@@ -177,8 +177,8 @@ func TestEachAlertFiresAloneWhenItShould(t *testing.T) {
 	}
 	// The test sees an alert that is missing, and one that is too many.
 	for name, wrong := range map[string]string{
-		"missing":  strings.Replace(scenario(""), "exp_samples: []", "exp_samples:\n          - {labels: '{alertname=\"NeighpinDeaf\"}', value: 1}", 1),
-		"too many": strings.Replace(scenario("NeighpinDeaf"), `'{alertname="NeighpinDeaf"}', value: 1`, `'{alertname="NeighpinNone"}', value: 1`, 1),
+		"missing":  strings.Replace(scenario(""), "exp_samples: []", "exp_samples:\n          - {labels: '{alertname=\"NeighpinHostNotHeard\"}', value: 1}", 1),
+		"too many": strings.Replace(scenario("NeighpinHostNotHeard"), `'{alertname="NeighpinHostNotHeard"}', value: 1`, `'{alertname="NeighpinNone"}', value: 1`, 1),
 	} {
 		if out, err := b.run(t, "test", "rules", b.write(t, "wrong.yaml", head+wrong)); err == nil {
 			t.Errorf("%s: not seen: %s", name, out)

@@ -61,7 +61,7 @@ func TestMetricsCountAPodsStart(t *testing.T) {
 		`neighpin_start_margin_seconds_count{verdict="inTime"}`:                        1,
 		`neighpin_neighbors_pinned_total{family="inet",source="peer"}`:                 1,
 		`neighpin_neighbors_pinned_total{family="inet6",source="peer"}`:                1,
-		`neighpin_sandboxes{phase="started"}`:                                          1,
+		`neighpin_sandboxes{handler="runsc",phase="started"}`:                          1,
 		`neighpin_nri_synchronized`:                                                    1,
 		`neighpin_nri_hook_duration_seconds_count{hook="CreateContainer",result="ok"}`: 1,
 	} {

@@ -16,9 +16,9 @@ import (
 	"github.com/neighpin/neighpin/pkg/record"
 )
 
-// stateQuiet is how long the log is silent about records after one line on
+// recordQuiet is how long the log is silent about records after one line on
 // them: a full disk fails for every sandbox, and once is enough.
-const stateQuiet = time.Minute
+const recordQuiet = time.Minute
 
 const (
 	// chatter is how many lines one sandbox may cause at once by what changes in
@@ -33,7 +33,7 @@ type Log struct {
 	log logrus.FieldLogger
 
 	mu           sync.Mutex // guards the following
-	stateSaid    time.Time
+	recordSaid   time.Time
 	unidentified bool
 	told         map[string]telling // by the sandbox's id
 	sweepAt      int                // how many of told lead to a look for those that can go
@@ -90,7 +90,7 @@ func (l *Log) Report(event record.Event) {
 		log.Warn("pod refused: its gateways are not pinned, and enforce is set")
 	case record.KindHostState:
 		hostState(log, event)
-	case record.KindGuard:
+	case record.KindHost:
 		if event.Err != nil {
 			log.Warn("changes of the host's links cannot be heard; pins are compared with what is true at intervals only (is CAP_NET_BROADCAST granted?)")
 		} else {
@@ -100,8 +100,8 @@ func (l *Log) Report(event record.Event) {
 		log.Warn("what the pod asks for is not counted, or not all of it")
 	case record.KindStoreless:
 		log.Info("containerd keeps no records of new sandboxes (1.7 does not), so there is no early path: they are pinned when NRI tells of them, which such a containerd does before it starts them; said once")
-	case record.KindState:
-		if l.mayTellState() {
+	case record.KindRecord:
+		if l.mayTellRecord() {
 			log.Warn("record could not be read or kept; work goes on without it (is the state directory full or read-only?)")
 		}
 	}
@@ -111,9 +111,9 @@ func (l *Log) Report(event record.Event) {
 // since the sandbox started.
 func drifted(log logrus.FieldLogger, event record.Event) {
 	for _, c := range event.Changes {
-		log := log.WithFields(logrus.Fields{"gateway": c.Dst.String(), "dev": c.Dev})
+		log := log.WithFields(logrus.Fields{"dst": c.Dst.String(), "dev": c.Dev})
 		for name, value := range map[string]string{
-			"pinned": string(c.Was), "true": string(c.Now), "reason": string(c.Reason), "why": c.Message,
+			"pinned": string(c.Was), "true": string(c.Now), "reason": string(c.Reason), "message": c.Message,
 		} {
 			if value != "" {
 				log = log.WithField(name, value)
@@ -180,13 +180,13 @@ func (l *Log) unowned(log logrus.FieldLogger) {
 	log.Debug("namespace has no owner in containerd's sandbox store")
 }
 
-func (l *Log) mayTellState() bool {
+func (l *Log) mayTellRecord() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if time.Since(l.stateSaid) < stateQuiet {
+	if time.Since(l.recordSaid) < recordQuiet {
 		return false
 	}
-	l.stateSaid = time.Now()
+	l.recordSaid = time.Now()
 	return true
 }
 
@@ -277,7 +277,7 @@ func hostState(log logrus.FieldLogger, event record.Event) {
 		case f.Removed:
 			log.WithField("restore", f.Restore).Warn("removed from the host what led the pod's address to nobody")
 		case f.Keeps != "":
-			log.WithField("why", f.Keeps).Warn("the host leads the pod's address to nobody, and that is not removed")
+			log.WithField("keeps", f.Keeps).Warn("the host leads the pod's address to nobody, and that is not removed")
 		default:
 			log.Warn("the host leads the pod's address to nobody (hostState: clean would remove that)")
 		}

@@ -90,9 +90,9 @@ func TestOnlyTroublesOfThePodAreTold(t *testing.T) {
 			SandboxRefused, "neighpin refuses pod shop/web-1: no truth",
 		},
 		"repaired":            {record.Event{Kind: record.KindRepinned}, "", ""},
-		"the disk is full":    {record.Event{Kind: record.KindState, Err: errors.New("full")}, "", ""},
+		"the disk is full":    {record.Event{Kind: record.KindRecord, Err: errors.New("full")}, "", ""},
 		"the store is away":   {record.Event{Kind: record.KindStore, Err: errors.New("away")}, "", ""},
-		"nobody is listening": {record.Event{Kind: record.KindGuard, Err: errors.New("deaf")}, "", ""},
+		"nobody is listening": {record.Event{Kind: record.KindHost, Err: errors.New("deaf")}, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rec := &c.event.Record

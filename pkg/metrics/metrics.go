@@ -30,8 +30,8 @@ type State struct {
 	// NRIConnected and NRISynchronized tell how far the connection to NRI is.
 	NRIConnected, NRISynchronized bool
 	// StoreConnected tells that containerd's sandbox store answered last time, and
-	// Listening that changes of the host's links are heard.
-	StoreConnected, Listening bool
+	// HostHeard that changes of the host's links are heard.
+	StoreConnected, HostHeard bool
 	// HostMessages is how many of the kernel's messages about the host and its
 	// namespaces were read, and Looks how often a sandbox that has started was looked
 	// at, by what led to that.
@@ -89,7 +89,7 @@ func New(version string, next record.Reporter, state func() State) *Metrics {
 		repairs: counter("repairs_total", "Looks at sandboxes that found pins lost, changed or untrue and wrote them again, by what led to the look: "+
 			"the sandbox's start, an event, lost events, the slow comparison, or the takeover after a time without neighpin.", "cause"),
 		hostState:        counter("host_state_finds_total", "What others had left on the host for the addresses of starting sandboxes, and what became of it.", "kind", "result"),
-		events:           counter("events_total", "What happened to sandboxes: pins written again (repinned), taken back (withdrawn), copies that went stale, and so on.", "kind"),
+		events:           counter("events_total", "What happened to sandboxes: pins taken back (withdrawn), copies that went stale, and so on.", "kind"),
 		registrations:    counter("nri_registrations_total", "Tries to register with NRI: ok where it led to a connection that is synchronized.", "result"),
 		kubernetesEvents: counter("kubernetes_events_total", "Troubles of pods that were to be told as Kubernetes Events, by what became of that.", "result"),
 		hooks: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: "nri_hook_duration_seconds",
@@ -149,10 +149,11 @@ const (
 	resultRemoved = "removed"
 )
 
-// counted are the kinds of events that are worth a count.
+// counted are the kinds of events that are worth a count. What was written again is
+// counted by its cause.
 var counted = []record.Kind{
-	record.KindRepinned, record.KindFailed, record.KindStale, record.KindFresh, record.KindWithdrawn,
-	record.KindInsists, record.KindConflict, record.KindSilent, record.KindRefused, record.KindHostState, record.KindState, record.KindUnidentified,
+	record.KindFailed, record.KindStale, record.KindFresh, record.KindWithdrawn,
+	record.KindInsists, record.KindConflict, record.KindSilent, record.KindRefused, record.KindHostState, record.KindRecord, record.KindUnidentified,
 	record.KindUnobserved,
 }
 

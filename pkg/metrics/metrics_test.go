@@ -168,12 +168,12 @@ func TestADaemonSaysWhatItIs(t *testing.T) {
 
 func TestWhatHappensAfterTheStartIsCountedByKind(t *testing.T) {
 	m, _ := newMetrics(State{})
-	for _, kind := range []record.Kind{record.KindConflict, record.KindRepinned, record.KindRepinned, record.KindStale} {
+	for _, kind := range []record.Kind{record.KindConflict, record.KindFailed, record.KindFailed, record.KindStale} {
 		m.Report(record.Event{Kind: kind})
 	}
 	expect(t, scrape(t, m),
 		`neighpin_events_total{kind="conflict"} 1`,
-		`neighpin_events_total{kind="repinned"} 2`,
+		`neighpin_events_total{kind="failed"} 2`,
 		`neighpin_events_total{kind="stale"} 1`,
 		`neighpin_events_total{kind="refused"} 0`,
 	)
@@ -181,23 +181,24 @@ func TestWhatHappensAfterTheStartIsCountedByKind(t *testing.T) {
 
 func TestThePresentStateIsRead(t *testing.T) {
 	m, _ := newMetrics(State{NRIConnected: true, StoreConnected: true, Sandboxes: slices.Values([]record.Record{
-		{Phase: record.Started, Skipped: []neighbor.Skipped{{Reason: neighbor.ReasonNoARP}}, Stale: []record.Stale{{}, {}}},
+		{Phase: record.Started, Handler: "kata", Skipped: []neighbor.Skipped{{Reason: neighbor.ReasonNoARP}}, Stale: []record.Stale{{}, {}}},
 		{Phase: record.Starting, Handler: "runsc"},
 	})})
 	expect(t, scrape(t, m),
 		`neighpin_nri_connected 1`, `neighpin_nri_synchronized 0`, `neighpin_store_connected 1`,
-		`neighpin_sandboxes{phase="started"} 1`, `neighpin_sandboxes{phase="starting"} 1`,
+		`neighpin_sandboxes{handler="kata",phase="started"} 1`, `neighpin_sandboxes{handler="kata",phase="starting"} 0`,
+		`neighpin_sandboxes{handler="runsc",phase="started"} 0`, `neighpin_sandboxes{handler="runsc",phase="starting"} 1`,
 		`neighpin_gateways_skipped{reason="NoARP"} 1`, `neighpin_stale_copies 2`,
-		`neighpin_host_heard 0`, `neighpin_pods_managed{handler="runsc"} 1`,
+		`neighpin_host_heard 0`,
 	)
-	m, _ = newMetrics(State{NRISynchronized: true, Listening: true, HostMessages: 12345, Looks: map[record.Cause]uint64{record.CauseEvent: 7, record.CauseTakeover: 3},
+	m, _ = newMetrics(State{NRISynchronized: true, HostHeard: true, HostMessages: 12345, Looks: map[record.Cause]uint64{record.CauseEvent: 7, record.CauseTakeover: 3},
 		Sandboxes: slices.Values([]record.Record{{Skipped: []neighbor.Skipped{{Reason: neighbor.ReasonNoARP}, {Reason: neighbor.ReasonNoARP}}}}),
 	})
 	text := scrape(t, m)
 	expect(t, text,
 		`neighpin_nri_connected 0`, `neighpin_nri_synchronized 1`, `neighpin_store_connected 0`, `neighpin_host_heard 1`, `neighpin_host_messages_total 12345`,
 		`neighpin_looks_total{cause="event"} 7`, `neighpin_looks_total{cause="takeover"} 3`, `neighpin_looks_total{cause="comparison"} 0`,
-		`neighpin_sandboxes{phase="started"} 0`, `neighpin_sandboxes{phase="starting"} 0`, `neighpin_gateways_skipped{reason="NoARP"} 2`,
+		`neighpin_sandboxes{handler="other",phase="started"} 0`, `neighpin_sandboxes{handler="other",phase="starting"} 1`, `neighpin_gateways_skipped{reason="NoARP"} 2`,
 	)
 	if strings.Contains(text, `neighpin_looks_total{cause="start"}`) || strings.Contains(text, "neighpin_config_last_reload_timestamp_seconds ") {
 		t.Error("what there is not is shown")
@@ -270,17 +271,18 @@ func TestRegistrationsAndKubernetesEventsAreCounted(t *testing.T) {
 func TestHandlersCannotMakeSeriesWithoutEnd(t *testing.T) {
 	var state State
 	m := New("v1.2.3", &next{}, func() State { return state })
-	state.Sandboxes = slices.Values([]record.Record{{Handler: "runsc"}, {Runtime: "io.containerd.kata.v2"}, {Handler: "a\nb"}})
-	expect(t, scrape(t, m), `neighpin_pods_managed{handler="kata"} 1`, `neighpin_pods_managed{handler="other"} 1`)
+	state.Sandboxes = slices.Values([]record.Record{{Handler: "runsc"}, {Runtime: "io.containerd.kata.v2"}, {Handler: "a\nb"}, {Phase: record.Started}})
+	expect(t, scrape(t, m), `neighpin_sandboxes{handler="kata",phase="starting"} 1`,
+		`neighpin_sandboxes{handler="other",phase="started"} 1`, `neighpin_sandboxes{handler="other",phase="starting"} 1`)
 	var many []record.Record
 	for i := range 1000 {
 		many = append(many, record.Record{Handler: "h" + strconv.Itoa(i)})
 	}
 	state.Sandboxes = slices.Values(many)
 	text := scrape(t, m)
-	expect(t, text, `neighpin_pods_managed{handler="runsc"} 0`)
-	if n := strings.Count(text, "\nneighpin_pods_managed{"); n != maxHandlers+1 {
-		t.Errorf("%d handlers are told apart", n)
+	expect(t, text, `neighpin_sandboxes{handler="runsc",phase="starting"} 0`)
+	if n := strings.Count(text, "\nneighpin_sandboxes{"); n != 2*(maxHandlers+1) {
+		t.Errorf("%d series, of two for each handler that is told apart", n)
 	}
 }
 
@@ -291,7 +293,7 @@ func TestWhatIsNoHandlersNameIsOther(t *testing.T) {
 	m := New("v1.2.3", &next{}, func() State { return state })
 	for _, handler := range []string{"", "-runsc", "runsc-", ".", "run sc", "runsc\n", longest + "a", "other"} {
 		state.Sandboxes = slices.Values([]record.Record{{Handler: handler}})
-		if text := scrape(t, m); strings.Count(text, "\nneighpin_pods_managed{") != 1 || !strings.Contains(text, `neighpin_pods_managed{handler="other"} 1`) {
+		if text := scrape(t, m); strings.Count(text, "\nneighpin_sandboxes{") != 2 || !strings.Contains(text, `neighpin_sandboxes{handler="other",phase="starting"} 1`) {
 			t.Errorf("%q is a handler's name", handler)
 		}
 	}
@@ -303,7 +305,7 @@ func TestWhatIsNoHandlersNameIsOther(t *testing.T) {
 	state.Sandboxes = slices.Values(good)
 	text := scrape(t, m)
 	for _, rec := range good {
-		expect(t, text, fmt.Sprintf(`neighpin_pods_managed{handler=%q} 1`, rec.Handler))
+		expect(t, text, fmt.Sprintf(`neighpin_sandboxes{handler=%q,phase="starting"} 1`, rec.Handler))
 	}
 }
 
@@ -325,8 +327,8 @@ func TestHandlersThatTwoScrapesMeetAreToldApartByBoth(t *testing.T) {
 		}}
 	})
 	text := scrape(t, m)
-	expect(t, text, `neighpin_pods_managed{handler="h15"} 1`)
-	if strings.Contains(text, `neighpin_pods_managed{handler="other"}`) {
+	expect(t, text, `neighpin_sandboxes{handler="h15",phase="starting"} 1`)
+	if strings.Contains(text, `neighpin_sandboxes{handler="other"`) {
 		t.Error("the later one knows no names")
 	}
 }

@@ -21,7 +21,6 @@ type stateCollector struct {
 	store        *prometheus.Desc
 	heard        *prometheus.Desc
 	sandboxes    *prometheus.Desc
-	managed      *prometheus.Desc
 	skipped      *prometheus.Desc
 	stale        *prometheus.Desc
 	observed     *prometheus.Desc
@@ -44,8 +43,7 @@ func newStateCollector(state func() State) *stateCollector {
 		synchronized: desc("nri_synchronized", "1 while connected to NRI and synchronized."),
 		store:        desc("store_connected", "1 while containerd's sandbox store answers; without it there is no early path."),
 		heard:        desc("host_heard", "1 while changes of the host's links are heard, so that pins follow them at once."),
-		sandboxes:    desc("sandboxes", "Selected sandboxes that are known, by phase.", "phase"),
-		managed:      desc("pods_managed", "Selected sandboxes that are known, by runtime handler.", "handler"),
+		sandboxes:    desc("sandboxes", "Selected sandboxes that are known, by runtime handler and by phase.", "handler", "phase"),
 		skipped:      desc("gateways_skipped", "Gateways that are not pinned now, by reason.", "reason"),
 		stale:        desc("stale_copies", "Gateways whose address changed after a runtime had copied it, which only a new pod mends."),
 		observed:     desc("observed_solicitations_total", "ARP requests and neighbor solicitations of observed sandboxes, for pinned gateways or for others.", "target"),
@@ -58,7 +56,7 @@ func newStateCollector(state func() State) *stateCollector {
 
 // Describe implements prometheus.Collector.
 func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{c.connected, c.synchronized, c.store, c.heard, c.sandboxes, c.managed, c.skipped, c.stale, c.observed, c.messages, c.looks, c.configOK, c.configLoaded} {
+	for _, desc := range []*prometheus.Desc{c.connected, c.synchronized, c.store, c.heard, c.sandboxes, c.skipped, c.stale, c.observed, c.messages, c.looks, c.configOK, c.configLoaded} {
 		ch <- desc
 	}
 }
@@ -75,28 +73,24 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	if !state.Storeless {
 		gauge(c.store, truth[state.StoreConnected])
 	}
-	gauge(c.heard, truth[state.Listening])
-	phases := map[record.Phase]int{record.Starting: 0, record.Started: 0}
+	gauge(c.heard, truth[state.HostHeard])
 	skipped := make(map[neighbor.Reason]int)
 	stale := 0
 	sandboxes := state.Sandboxes
 	if sandboxes == nil {
 		sandboxes = func(func(record.Record) bool) {}
 	}
-	handlers, managed := c.byHandler()
+	handlers, known := c.byHandler()
 	for rec := range sandboxes {
-		managed(rec.HandlerName())
-		phases[rec.Phase]++
+		known(rec)
 		stale += len(rec.Stale)
 		for _, s := range rec.Skipped {
 			skipped[s.Reason]++
 		}
 	}
-	for phase, n := range phases {
-		gauge(c.sandboxes, float64(n), string(phase))
-	}
 	for handler, n := range handlers {
-		gauge(c.managed, float64(n), handler)
+		gauge(c.sandboxes, float64(n.starting), handler, string(record.Starting))
+		gauge(c.sandboxes, float64(n.started), handler, string(record.Started))
 	}
 	for reason, n := range skipped {
 		gauge(c.skipped, float64(n), string(reason))
@@ -133,18 +127,22 @@ const (
 // pkg/apis/node/validation, a DNS label).
 var handlerName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`)
 
+// phases are how many sandboxes are in each phase.
+type phases struct{ starting, started int }
+
 // byHandler counts sandboxes by their handler, one at each call of count. Handlers that
 // were seen once stay, with zero.
-func (c *stateCollector) byHandler() (counts map[string]int, count func(handler string)) {
+func (c *stateCollector) byHandler() (counts map[string]*phases, count func(record.Record)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	counts = make(map[string]int)
+	counts = make(map[string]*phases)
 	for _, handler := range c.handlers {
-		counts[handler] = 0
+		counts[handler] = &phases{}
 	}
-	return counts, func(handler string) {
+	return counts, func(rec record.Record) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
+		handler := rec.HandlerName()
 		if _, seen := counts[handler]; !seen && handler != otherHandler && !slices.Contains(c.handlers, handler) { // another scrape may have seen it
 			if len(c.handlers) < maxHandlers && handlerName.MatchString(handler) {
 				c.handlers = append(c.handlers, handler)
@@ -152,6 +150,13 @@ func (c *stateCollector) byHandler() (counts map[string]int, count func(handler 
 				handler = otherHandler
 			}
 		}
-		counts[handler]++
+		if counts[handler] == nil {
+			counts[handler] = &phases{}
+		}
+		if rec.Phase == record.Started {
+			counts[handler].started++
+		} else {
+			counts[handler].starting++
+		}
 	}
 }

@@ -5,11 +5,17 @@
 // permanent entries in the namespace's neighbor tables.
 //
 // A [Table] is bound to one namespace. [Table.Resolve] only reads and says what
-// there is to pin and what is not pinned for which reason. [Table.Write] makes the
-// table agree with its answer, by [Table.Pin] and [Table.Release]; [Table.Verify] says
-// how it differs, and [Table.Review] judges the answer again for a sandbox whose runtime
-// has taken the routes. [Watch] tells what happens to the namespace's links, addresses,
-// routes and neighbors, [WatchHost] what happens around it.
+// there is to pin and what is not pinned for which reason. [Table.Pin] writes that,
+// [Table.Verify] says how the table differs from it, and [Table.Release] takes it back.
+// A runtime needs no more than these, with the zero [Query].
+//
+// The rest is for who follows a namespace for as long as it lives, as neighpin's daemon
+// does. [Watch] tells what happens to its links, addresses, routes and neighbors.
+// [WatchHost] tells what happens around it, by the number that [NSID] gives a namespace, and
+// [Resolution.Basis] and [Resolution.Sought] whom that concerns. [Table.Write] makes the
+// table agree with another answer, and [Table.Review] judges one for a sandbox whose
+// runtime has taken the routes. [Readings] are shared by the looks at many namespaces;
+// [LeadsInto] and [LeadsOut] tell of a link whether it is a sandbox's still.
 //
 // Resolve never learns an address by asking: an answer to ARP or to a neighbor
 // solicitation can be forged by anybody on the segment, and a permanent entry

@@ -34,8 +34,8 @@ const (
 	// KindStoreless: the sandbox store has no record of a new sandbox, as that of
 	// containerd 1.7 never has, so that only NRI tells of it; told once.
 	KindStoreless Kind = "storeless"
-	// KindState: a record could not be read, written or removed.
-	KindState Kind = "state"
+	// KindRecord: a record could not be read, written or removed.
+	KindRecord Kind = "record"
 	// KindWithdrawn: a gateway lost its truth: our pin was taken back, or another
 	// owner's entry differs from what the host says now.
 	KindWithdrawn Kind = "withdrawn"
@@ -56,9 +56,9 @@ const (
 	// which the record tells; or it could not be looked at, or the way back not be
 	// set or taken away (Err).
 	KindHostState Kind = "hostState"
-	// KindGuard: events of the host cannot be heard (Err), so that only the slow
+	// KindHost: changes of the host's links cannot be heard (Err), so that only the slow
 	// comparison finds what changes; or they are heard (again), and Err is nil.
-	KindGuard Kind = "guard"
+	KindHost Kind = "host"
 	// KindUnobserved: a sandbox cannot be observed; Err says why.
 	KindUnobserved Kind = "unobserved"
 )

@@ -118,8 +118,8 @@ type Engine struct {
 	storeErr  error // what the store answered last
 	storeSeen bool  // the store has been asked once
 	storeTorn bool  // some of its records could not be decoded
-	listened  bool  // listening to the host has been tried
-	listenErr error // what came of that last
+	hostTried bool  // hearing the host has been tried
+	hostErr   error // what came of that last
 	storeless bool  // it has been said that new sandboxes have no record there
 }
 
@@ -138,7 +138,7 @@ func New(opts Options) (*Engine, error) {
 	}
 	if err != nil {
 		// A full or read-only disk costs records, no pins.
-		opts.Reporter.Report(record.Event{Kind: record.KindState, Err: err})
+		opts.Reporter.Report(record.Event{Kind: record.KindRecord, Err: err})
 	}
 	e := &Engine{
 		opts: opts, host: host, records: records,
@@ -160,10 +160,10 @@ func (e *Engine) Start() error {
 // remember takes the records of earlier processes.
 func (e *Engine) remember() {
 	if err := e.records.LoadEach(runtime.GOMAXPROCS(0), e.load); err != nil {
-		e.report(record.Event{Kind: record.KindState, Err: err})
+		e.report(record.Event{Kind: record.KindRecord, Err: err})
 	}
 	if err := e.records.SweepLive(); err != nil {
-		e.report(record.Event{Kind: record.KindState, Err: err})
+		e.report(record.Event{Kind: record.KindRecord, Err: err})
 	}
 }
 
@@ -299,10 +299,10 @@ type Status struct {
 	StoreConnected bool
 	// StoreError is why it did not.
 	StoreError error
-	// Listening tells that changes of the host's links are heard; ListenError is
-	// why not, where that has been tried.
-	Listening   bool
-	ListenError error
+	// HostHeard tells that changes of the host's links are heard; HostError is why
+	// not, where that has been tried.
+	HostHeard bool
+	HostError error
 	// HostMessages is how many of the kernel's messages about the host and its
 	// namespaces were read since the start, and Looks how often a sandbox that has
 	// started was looked at, by what led to that.
@@ -324,7 +324,7 @@ func (e *Engine) Status() Status {
 func (e *Engine) Overview() Status {
 	e.mu.Lock()
 	status := Status{StoreConnected: e.storeSeen && e.storeErr == nil, StoreError: e.storeErr,
-		Listening: e.listened && e.listenErr == nil, ListenError: e.listenErr}
+		HostHeard: e.hostTried && e.hostErr == nil, HostError: e.hostErr}
 	e.mu.Unlock()
 	status.HostMessages, status.Looks = e.guard.count()
 	return status

@@ -307,7 +307,7 @@ func TestRecordsThatCannotBeWrittenCostNoPin(t *testing.T) {
 	n.awaitPinned()
 	pod.take()
 	n.awaitVerdict(record.InTime)
-	if n.log.count(record.KindState) == 0 {
+	if n.log.count(record.KindRecord) == 0 {
 		t.Error("nobody was told that the record is lost")
 	}
 }

@@ -166,10 +166,10 @@ func (g *guard) choose() error {
 // listens notes whether the host can be listened to, and tells when that changes.
 func (e *Engine) listens(err error) {
 	e.mu.Lock()
-	changed := !e.listened || (err == nil) != (e.listenErr == nil)
-	e.listened, e.listenErr = true, err
+	changed := !e.hostTried || (err == nil) != (e.hostErr == nil)
+	e.hostTried, e.hostErr = true, err
 	e.mu.Unlock()
 	if changed {
-		e.report(record.Event{Kind: record.KindGuard, Err: err})
+		e.report(record.Event{Kind: record.KindHost, Err: err})
 	}
 }

@@ -96,12 +96,12 @@ func TestAWatcherThatCannotBeToldIsGivenUp(t *testing.T) {
 			}
 		}
 	})
-	n.eventually("the host to be heard", func() bool { return n.log.count(record.KindGuard) == 1 })
+	n.eventually("the host to be heard", func() bool { return n.log.count(record.KindHost) == 1 })
 	bad.deaf = unix.ENOMEM // read when the first sandbox is handed over
 	n.running()
 	<-bad.closed
-	n.eventually("the host to be heard again", func() bool { return n.log.count(record.KindGuard) == 3 })
-	if err := n.log.last(record.KindGuard).Err; err != nil || !n.engine.Status().Listening {
+	n.eventually("the host to be heard again", func() bool { return n.log.count(record.KindHost) == 3 })
+	if err := n.log.last(record.KindHost).Err; err != nil || !n.engine.Status().HostHeard {
 		t.Errorf("told %v", err)
 	}
 }

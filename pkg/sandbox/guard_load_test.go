@@ -289,14 +289,14 @@ func TestEverythingIsComparedAfterLostEventsAndAfterAGap(t *testing.T) {
 
 	gone()
 	watcher.fails <- unix.EIO
-	n.eventually("the gap to be told", func() bool { return n.log.count(record.KindGuard) == 2 })
-	if err := n.log.last(record.KindGuard).Err; !errors.Is(err, unix.EIO) {
+	n.eventually("the gap to be told", func() bool { return n.log.count(record.KindHost) == 2 })
+	if err := n.log.last(record.KindHost).Err; !errors.Is(err, unix.EIO) {
 		t.Errorf("told %v", err)
 	}
 	watchers <- newScript()
 	back("a gap")
-	n.eventually("the end of the gap to be told", func() bool { return n.log.count(record.KindGuard) == 3 })
-	if err := n.log.last(record.KindGuard).Err; err != nil {
+	n.eventually("the end of the gap to be told", func() bool { return n.log.count(record.KindHost) == 3 })
+	if err := n.log.last(record.KindHost).Err; err != nil {
 		t.Errorf("told %v", err)
 	}
 }

@@ -63,5 +63,5 @@ func roundTime(interval time.Duration, sandboxes int, heard bool) time.Duration 
 func (e *Engine) hears() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.listened && e.listenErr == nil
+	return e.hostTried && e.hostErr == nil
 }

@@ -319,14 +319,14 @@ func TestSlowComparisonFindsAndCountsWhatNoEventAnnounced(t *testing.T) {
 		n.watch = func() (hostWatcher, error) { return nil, errNotPermitted }
 	})
 	p := n.running()
-	if err := n.awaitEvent(record.KindGuard).Err; err == nil {
+	if err := n.awaitEvent(record.KindHost).Err; err == nil {
 		t.Error("nobody was told that events cannot be heard")
 	}
 	p.IP("neigh del " + gateway4 + " dev eth0")
 	n.eventually("the pin to be back", func() bool { return strings.Contains(p.permanent(), gateway4+" ") })
 	n.eventually("the find to be counted", func() bool { return n.record().Missed == 1 })
-	if status := n.engine.Status(); status.Listening || status.ListenError == nil || n.log.count(record.KindGuard) != 1 {
-		t.Errorf("status %+v, told %d times", status, n.log.count(record.KindGuard))
+	if status := n.engine.Status(); status.HostHeard || status.HostError == nil || n.log.count(record.KindHost) != 1 {
+		t.Errorf("status %+v, told %d times", status, n.log.count(record.KindHost))
 	}
 }
 

@@ -50,7 +50,7 @@ func (e *Engine) publish(s *sandbox) bool {
 	}
 	rec := s.record()
 	if err := e.records.SaveLive(rec); err != nil {
-		e.report(record.Event{Kind: record.KindState, Record: rec, Err: err})
+		e.report(record.Event{Kind: record.KindRecord, Record: rec, Err: err})
 		return false
 	}
 	return true
@@ -66,6 +66,6 @@ func (e *Engine) withdraw(s *sandbox) {
 		return
 	}
 	if err := e.records.DeleteLive(s.id.ID); err != nil {
-		e.report(record.Event{Kind: record.KindState, Record: s.record(), Err: err})
+		e.report(record.Event{Kind: record.KindRecord, Record: s.record(), Err: err})
 	}
 }

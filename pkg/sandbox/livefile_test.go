@@ -225,7 +225,7 @@ func TestLiveFileThatCannotBeWrittenCostsNoContainer(t *testing.T) {
 	if got := n.engine.LiveFile(podID); got != "" {
 		t.Errorf("a folder that is not there: %q", got)
 	}
-	if n.log.count(record.KindState) == 0 {
+	if n.log.count(record.KindRecord) == 0 {
 		t.Error("nobody was told")
 	}
 	if p.permanent() == "" {

@@ -53,7 +53,7 @@ func (e *Engine) inherit(s *sandbox) {
 			r.Repins, r.Refused = old.Repins, old.Refused
 		})
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		e.report(record.Event{Kind: record.KindState, Record: rec, Err: err})
+		e.report(record.Event{Kind: record.KindRecord, Record: rec, Err: err})
 	}
 }
 
@@ -79,7 +79,7 @@ func (e *Engine) removeRecord(s *sandbox) {
 	s.removed = true
 	if !e.succeeded(s) {
 		if err := e.records.Delete(s.id.ID); err != nil {
-			e.report(record.Event{Kind: record.KindState, Record: s.record(), Err: err})
+			e.report(record.Event{Kind: record.KindRecord, Record: s.record(), Err: err})
 			return
 		}
 	}
@@ -97,7 +97,7 @@ func (e *Engine) save(s *sandbox) {
 	err := e.records.Merge(s.record(), s.stronger)
 	e.publish(s)
 	if err != nil {
-		e.report(record.Event{Kind: record.KindState, Record: s.record(), Err: err})
+		e.report(record.Event{Kind: record.KindRecord, Record: s.record(), Err: err})
 	}
 }
 

@@ -38,8 +38,8 @@ const (
 	messagesHeard = "neighpin_host_messages_total"
 	comparisons   = `neighpin_looks_total{cause="comparison"}`
 	takeovers     = `neighpin_looks_total{cause="takeover"}`
-	started       = `neighpin_sandboxes{phase="started"}`
-	starting      = `neighpin_sandboxes{phase="starting"}`
+	started       = `neighpin_sandboxes{handler="runsc",phase="started"}`
+	starting      = `neighpin_sandboxes{handler="runsc",phase="starting"}`
 	notPinned     = "neighpin_gateways_skipped"
 	stale         = "neighpin_stale_copies"
 )
