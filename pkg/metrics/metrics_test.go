@@ -181,14 +181,14 @@ func TestWhatHappensAfterTheStartIsCountedByKind(t *testing.T) {
 
 func TestThePresentStateIsRead(t *testing.T) {
 	m, _ := newMetrics(State{NRIConnected: true, StoreConnected: true, Sandboxes: slices.Values([]record.Record{
-		{Phase: record.Started, Handler: "kata", Skipped: []neighbor.Skipped{{Reason: neighbor.ReasonNoARP}}, Stale: []record.Stale{{}, {}}},
+		{Phase: record.Started, Handler: "kata", Skipped: []neighbor.Skipped{{Reason: neighbor.ReasonNoARP}}, Stale: []record.Stale{{}, {}, {}}},
 		{Phase: record.Starting, Handler: "runsc"},
 	})})
 	expect(t, scrape(t, m),
 		`neighpin_nri_connected 1`, `neighpin_nri_synchronized 0`, `neighpin_store_connected 1`,
 		`neighpin_sandboxes{handler="kata",phase="started"} 1`, `neighpin_sandboxes{handler="kata",phase="starting"} 0`,
 		`neighpin_sandboxes{handler="runsc",phase="started"} 0`, `neighpin_sandboxes{handler="runsc",phase="starting"} 1`,
-		`neighpin_gateways_skipped{reason="NoARP"} 1`, `neighpin_stale_copies 2`,
+		`neighpin_gateways_skipped{reason="NoARP"} 1`, `neighpin_stale_copies 3`,
 		`neighpin_host_heard 0`,
 	)
 	m, _ = newMetrics(State{NRISynchronized: true, HostHeard: true, HostMessages: 12345, Looks: map[record.Cause]uint64{record.CauseEvent: 7, record.CauseTakeover: 3},

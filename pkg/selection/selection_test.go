@@ -3,6 +3,7 @@
 package selection
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/neighpin/neighpin/pkg/record"
@@ -52,6 +53,8 @@ func TestWhichPodsAreSelected(t *testing.T) {
 		"ignore lets nobody out":              {ignore, record.Identity{Handler: "runsc", NetNSPath: netns, Annotations: wish("false")}, both},
 		"file, runc that asks":                {defaults, record.Identity{Handler: "runc", Runtime: "io.containerd.runc.v2", NetNSPath: netns, Annotations: file("true")}, all},
 		"file, runc by handler":               {runc, record.Identity{Handler: "runc", Runtime: "io.containerd.runc.v2", NetNSPath: netns, Annotations: file("")}, Choice{Pin: true, File: true}},
+		"no file, runc that asks not to":      {runc, record.Identity{Runtime: "io.containerd.runc.v2", NetNSPath: netns, Annotations: map[string]string{FileAnnotation: "false"}}, Choice{Pin: true}},
+		"no file, runc by handler":            {runc, record.Identity{Runtime: "io.containerd.runc.v2", NetNSPath: netns}, Choice{Pin: true}},
 		"file, optIn":                         {optIn, record.Identity{Handler: "runc", Runtime: "io.containerd.runc.v2", NetNSPath: netns, Annotations: file("true")}, all},
 		"file, but ignored":                   {ignore, record.Identity{Handler: "runsc", Runtime: "io.containerd.runc.v2", NetNSPath: netns, Annotations: file("true")}, both},
 		"file, but not selected":              {defaults, record.Identity{Handler: "runc", Runtime: "io.containerd.runc.v2", NetNSPath: netns, Annotations: file("")}, Choice{}},
@@ -65,6 +68,8 @@ func TestWhichPodsAreSelected(t *testing.T) {
 		"another namespace, and asks":         {without, record.Identity{Namespace: "rebuild-7", Handler: "runc", NetNSPath: netns, Annotations: wish("true")}, both},
 		"no namespace known":                  {without, record.Identity{Handler: "runsc", NetNSPath: netns}, both},
 		"zero selector":                       {Rules{}, record.Identity{Handler: "runsc", NetNSPath: netns}, Choice{}},
+		"zero selector, and asks":             {Rules{}, record.Identity{Handler: "runsc", NetNSPath: netns, Annotations: wish("true")}, Choice{}},
+		"annotated by handler, not pinned":    {Rules{Annotate: []string{"runsc"}, PodAnnotations: Allow}, record.Identity{Handler: "runsc", NetNSPath: netns}, Choice{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := tc.selector.Select(tc.id); got != tc.want {
@@ -75,20 +80,26 @@ func TestWhichPodsAreSelected(t *testing.T) {
 }
 
 func TestASelectorThatCannotBeMeantIsRefused(t *testing.T) {
-	for name, selector := range map[string]Rules{
-		"broken glob":                {Handlers: []string{"["}, PodAnnotations: Allow},
-		"empty glob":                 {Annotate: []string{""}, PodAnnotations: Allow},
-		"broken glob of a namespace": {ExcludeNamespaces: []string{"a[", "b"}, PodAnnotations: Allow},
-		"empty glob of a namespace":  {ExcludeNamespaces: []string{"a", ""}, PodAnnotations: Allow},
-		"unknown policy":             {PodAnnotations: "perhaps"},
+	for name, c := range map[string]struct {
+		selector Rules
+		say      string
+	}{
+		"broken glob":                {Rules{Handlers: []string{"["}, PodAnnotations: Allow}, `handlers: "["`},
+		"empty glob":                 {Rules{Annotate: []string{""}, PodAnnotations: Allow}, `annotate: ""`},
+		"broken glob of a namespace": {Rules{ExcludeNamespaces: []string{"a[", "b"}, PodAnnotations: Allow}, `excludeNamespaces: "a["`},
+		"empty glob of a namespace":  {Rules{ExcludeNamespaces: []string{"a", ""}, PodAnnotations: Allow}, `excludeNamespaces: ""`},
+		"unknown policy":             {Rules{PodAnnotations: "perhaps"}, `podAnnotations: "perhaps"`},
+		"no policy":                  {Rules{}, `podAnnotations: ""`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if err := selector.Validate(); err == nil {
-				t.Error("no error")
+			if err := c.selector.Validate(); err == nil || !strings.Contains(err.Error(), c.say) {
+				t.Errorf("error %v does not say %s", err, c.say)
 			}
 		})
 	}
-	if err := (Rules{Handlers: []string{"runsc*"}, PodAnnotations: OptIn, ExcludeNamespaces: []string{"kube-*"}}).Validate(); err != nil {
-		t.Error(err)
+	for _, policy := range []Policy{Allow, OptIn, Ignore} {
+		if err := (Rules{Handlers: []string{"runsc*"}, PodAnnotations: policy, ExcludeNamespaces: []string{"kube-*"}}).Validate(); err != nil {
+			t.Error(err)
+		}
 	}
 }
