@@ -107,8 +107,9 @@ func TestTheTokenIsShownToNoOtherServer(t *testing.T) {
 
 // Of an answer that does not end, as much is read as can matter.
 func TestAnAnswerWithoutEndHoldsNobodyUp(t *testing.T) {
-	server := newAPIServer(t)
+	server, ended := newAPIServer(t), make(chan struct{})
 	server.responds(func(w http.ResponseWriter, _ *http.Request) {
+		defer close(ended)
 		line := bytes.Repeat([]byte("x"), 4096)
 		for err := error(nil); err == nil; {
 			_, err = w.Write(line)
@@ -116,6 +117,11 @@ func TestAnAnswerWithoutEndHoldsNobodyUp(t *testing.T) {
 	})
 	if err := newClient(t, server.address()).create(t.Context(), shopEvent("a")); err != nil {
 		t.Error(err)
+	}
+	select {
+	case <-ended:
+	case <-time.After(5 * time.Second): // half of the client's timeout
+		t.Error("the server goes on")
 	}
 }
 
@@ -178,7 +184,8 @@ func TestTheServerIsJudgedByTheCertificatesThatTheFileHasNow(t *testing.T) {
 	ask("")
 	replace(authority(t))
 	ask("unknown authority")
-	server.closed(t)
+	server.closed(t) // the new one, and
+	server.closed(t) // the one from before
 	replace([]byte("nonsense"))
 	ask("holds no certificate")
 	replace(good)

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -127,6 +128,26 @@ func TestARecorderThatWasNeverStartedCanBeClosed(t *testing.T) {
 	d := newDesk(t, Server{})
 	d.Report(staleEvent(web(1), "2"))
 	d.Close()
+}
+
+// Who closes the recorder may take away what it tells.
+func TestNothingIsToldWhenTheRecorderIsClosed(t *testing.T) {
+	d := newDesk(t, newAPIServer(t).address())
+	telling, goOn := make(chan struct{}), make(chan struct{})
+	var told atomic.Bool
+	d.opts.Count = func(Outcome) {
+		close(telling)
+		<-goOn
+		told.Store(true)
+	}
+	d.Start()
+	d.Report(staleEvent(web(1), "2"))
+	<-telling
+	time.AfterFunc(20*time.Millisecond, func() { close(goOn) })
+	d.Close()
+	if !told.Load() {
+		t.Error("closed, and still telling")
+	}
 }
 
 func TestTheTokenIsReadAgain(t *testing.T) {
