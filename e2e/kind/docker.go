@@ -162,14 +162,18 @@ func (d *Docker) Output(ctx context.Context, stdin io.Reader, args ...string) (s
 	return d.execute(ctx, stdin, "docker", args...)
 }
 
-// build builds an image. The classic builder keeps nothing of a large context, BuildKit skips stages that are not used.
-func (d *Docker) build(ctx context.Context, buildKit bool, context io.Reader, args ...string) error {
-	env := "DOCKER_BUILDKIT=0"
-	if buildKit {
-		env = "DOCKER_BUILDKIT=1"
-	}
+// builder is what the docker command builds an image by, as its environment says.
+type builder string
+
+const (
+	classic  builder = "DOCKER_BUILDKIT=0" // keeps nothing of a large context
+	buildKit builder = "DOCKER_BUILDKIT=1" // skips stages that are not used
+)
+
+// build builds an image.
+func (d *Docker) build(ctx context.Context, by builder, context io.Reader, args ...string) error {
 	cmd := command(ctx, "docker", append([]string{"build"}, args...)...)
-	cmd.Env = append(environment(), env)
+	cmd.Env = append(environment(), string(by))
 	cmd.Stdin = context
 	return runLogged(cmd)
 }

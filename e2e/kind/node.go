@@ -61,7 +61,7 @@ func NodeImage(ctx context.Context, d *Docker, m Materials, progress io.Writer) 
 	build, written := io.Pipe()
 	go func() { written.CloseWithError(writeContext(written, m, images)) }()
 	defer build.Close()
-	if err := d.build(ctx, false, build, "--build-arg", "BASE="+base, "--tag", reference, "-"); err != nil {
+	if err := d.build(ctx, classic, build, "--build-arg", "BASE="+base, "--tag", reference, "-"); err != nil {
 		return "", err
 	}
 	fmt.Fprintf(progress, "node image %s: built, %s\n", tag, time.Since(start).Round(time.Second))

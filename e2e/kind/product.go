@@ -75,7 +75,7 @@ func ImportFiles(ctx context.Context, d *Docker, o product.Options) (err error) 
 // DockerfileImage builds the image of the repository's Dockerfile under that name, with the files of ImportFiles. Nothing
 // that an earlier build has left is used.
 func DockerfileImage(ctx context.Context, d *Docker, o product.Options, reference string) error {
-	return d.build(ctx, true, nil, "--no-cache", "--build-arg", "BINARY="+filesImage, "--build-arg", "VERSION="+o.Version,
+	return d.build(ctx, buildKit, nil, "--no-cache", "--build-arg", "BINARY="+filesImage, "--build-arg", "VERSION="+o.Version,
 		"--build-arg", "REVISION="+o.Revision, "--build-arg", "SOURCE_DATE_EPOCH="+strconv.FormatInt(o.Date.Unix(), 10),
 		"--tag", reference, o.Checkout)
 }
@@ -91,5 +91,5 @@ func BuildContext(ctx context.Context, d *Docker, checkout, target string) (err 
 	if err := os.WriteFile(dockerfile, []byte("FROM scratch\nCOPY . /\n"), 0o600); err != nil {
 		return fmt.Errorf("write a Dockerfile: %w", err)
 	}
-	return d.build(ctx, true, nil, "--no-cache", "--file", dockerfile, "--output", "type=local,dest="+target, checkout)
+	return d.build(ctx, buildKit, nil, "--no-cache", "--file", dockerfile, "--output", "type=local,dest="+target, checkout)
 }

@@ -17,12 +17,20 @@ const (
 	CiliumGateway6 = "fd96::1"
 )
 
+// responding says whether a program on the host's end answers the pod's questions for its gateways.
+type responding int
+
+const (
+	silent responding = iota
+	answering
+)
+
 // cilium is the network of Cilium's CNI plugin (plugins/cilium-cni/cmd/cmd.go): the pod has its addresses alone, without
 // duplicate address detection; its gateways are on-link routes; the last thing that happens is that eth0's MAC is set again. On the
-// node there are a route to the pod and, if it answers, a program on the host's end.
+// node there are a route to the pod and, where it is answering, a program on the host's end.
 //
 // flags are those of the IPv6 address: nodad, or none for a plugin that leaves duplicate address detection on and does not wait for it.
-func cilium(answers bool, flags string) func(*Env) (*current.Result, error) {
+func cilium(node responding, flags string) func(*Env) (*current.Result, error) {
 	return func(e *Env) (*current.Result, error) {
 		result, err := e.Addresses()
 		if err != nil {
@@ -33,7 +41,7 @@ func cilium(answers bool, flags string) func(*Env) (*current.Result, error) {
 		if err != nil {
 			return nil, err
 		}
-		if answers {
+		if node == answering {
 			r := responder{mac: host.Attrs().HardwareAddr, pod4: addr(pod4), router: netip.MustParseAddr(CiliumGateway6)}
 			if err := r.attach(host.Attrs().Index); err != nil {
 				return nil, err

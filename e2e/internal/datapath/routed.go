@@ -5,9 +5,9 @@ package datapath
 // routed are networks in which the pod has a link of its own to a router: mostly a veth to the node.
 func routed() []Datapath {
 	rows := []Datapath{
-		{Name: "cilium", Add: cilium(true, "nodad")},
-		{Name: "cilium-silent", Add: cilium(false, "nodad")},
-		{Name: "tentative", Add: cilium(false, "")},
+		{Name: "cilium", Add: cilium(answering, "nodad")},
+		{Name: "cilium-silent", Add: cilium(silent, "nodad")},
+		{Name: "tentative", Add: cilium(silent, "")},
 		{Name: "calico", Add: calico("1", "80")},
 		{Name: "calico-prompt", Add: calico("1", "0")},
 		{Name: "calico-silent", Add: calico("0", "80")},

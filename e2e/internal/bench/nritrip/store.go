@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 
 	"github.com/containerd/containerd/api/services/sandbox/v1"
 	"github.com/containerd/containerd/api/types"
@@ -36,7 +37,7 @@ func (s *store) close() error { return s.connection.Close() }
 
 // begin writes what the CRI writes before CNI works.
 func (s *store) begin(ctx context.Context, pod *api.PodSandbox, runtime string) error {
-	extension, err := criMetadata(pod, false)
+	extension, err := criMetadata(pod, nil)
 	if err != nil {
 		return err
 	}
@@ -52,7 +53,7 @@ func (s *store) begin(ctx context.Context, pod *api.PodSandbox, runtime string) 
 
 // finish writes what the CRI writes when CNI has finished.
 func (s *store) finish(ctx context.Context, pod *api.PodSandbox, runtime string) error {
-	extension, err := criMetadata(pod, true)
+	extension, err := criMetadata(pod, networkMade(pod))
 	if err != nil {
 		return err
 	}
@@ -78,8 +79,13 @@ func outgoing(ctx context.Context) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, "containerd-namespace", "k8s.io")
 }
 
-// criMetadata is the CRI's own part of a record (containerd internal/cri/store/sandbox/metadata.go).
-func criMetadata(pod *api.PodSandbox, networked bool) (*anypb.Any, error) {
+// networkMade is what CNI adds to criMetadata.
+func networkMade(pod *api.PodSandbox) map[string]any {
+	return map[string]any{"IP": pod.Ips[0], "CNIResult": map[string]any{"Interfaces": map[string]any{"eth0": map[string]any{"Sandbox": networkOf(pod)}}}}
+}
+
+// criMetadata is the CRI's own part of a record (containerd internal/cri/store/sandbox/metadata.go), with what there is to add.
+func criMetadata(pod *api.PodSandbox, more map[string]any) (*anypb.Any, error) {
 	record := map[string]any{
 		"ID": pod.Id, "Name": pod.Name + "_" + pod.Namespace, "NetNSPath": networkOf(pod), "RuntimeHandler": pod.RuntimeHandler,
 		"Config": map[string]any{
@@ -87,9 +93,7 @@ func criMetadata(pod *api.PodSandbox, networked bool) (*anypb.Any, error) {
 			"annotations": pod.Annotations, "labels": pod.Labels,
 		},
 	}
-	if networked {
-		record["IP"], record["CNIResult"] = pod.Ips[0], map[string]any{"Interfaces": map[string]any{"eth0": map[string]any{"Sandbox": networkOf(pod)}}}
-	}
+	maps.Copy(record, more)
 	data, err := json.Marshal(map[string]any{"Version": "v1", "Metadata": record})
 	if err != nil {
 		return nil, fmt.Errorf("encode a record: %w", err)

@@ -21,17 +21,19 @@ type blocks struct {
 	env   bench.Env
 	nodes [2]*remote
 	sorts []sort
+	// neighpin is on one node; else, for a control, on none.
+	neighpin bool
 	// limit is what each side may take. On a busy machine there are fewer pairs.
 	limit time.Duration
 }
 
-// run starts so many pairs of each sort, with neighpin on one node or, for a control, on none.
-func (b blocks) run(ctx context.Context, what string, pairs int, neighpin bool) (all []series, err error) {
+// run starts so many pairs of each sort.
+func (b blocks) run(ctx context.Context, what string, pairs int) (all []series, err error) {
 	all = make([]series, len(b.sorts))
 	done := 0
 	for side := range sides {
 		holder := [sides]int{0, 1, 1, 0}[side]
-		if neighpin {
+		if b.neighpin {
 			if _, err := b.nodes[holder].do(order{Do: doPin}); err != nil {
 				return nil, err
 			}
@@ -45,7 +47,7 @@ func (b blocks) run(ctx context.Context, what string, pairs int, neighpin bool) 
 			done += n
 		}
 		b.env.Say("%d of %d %s", done, pairs, what)
-		if neighpin {
+		if b.neighpin {
 			if _, err := b.nodes[holder].do(order{Do: doUnpin}); err != nil {
 				return nil, err
 			}

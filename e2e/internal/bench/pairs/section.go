@@ -62,12 +62,12 @@ func measure(ctx context.Context, env bench.Env, pairs, controls int) (result be
 	b := blocks{env: env, nodes: nodes, sorts: sorts(), limit: controlLimit}
 	var control []series
 	if controls > 0 {
-		if control, err = b.run(ctx, "pairs without neighpin", controls, false); err != nil {
+		if control, err = b.run(ctx, "pairs without neighpin", controls); err != nil {
 			return result, err
 		}
 	}
-	b.limit = quarter(env)
-	measured, err := b.run(ctx, "pairs", pairs, true)
+	b.neighpin, b.limit = true, quarter(env)
+	measured, err := b.run(ctx, "pairs", pairs)
 	if err != nil {
 		return result, err
 	}
