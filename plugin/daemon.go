@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -30,12 +29,6 @@ import (
 	"github.com/neighpin/neighpin/pkg/record"
 	"github.com/neighpin/neighpin/pkg/sandbox"
 )
-
-// garbage is how much of it may come to lie beside what is in use, in percent, before it
-// is collected. Go's own 100 is for programs that make much of it. A daemon that mostly
-// holds something, and that for ten thousand sandboxes, makes little, and would keep for
-// itself what a burst at the start took.
-const garbage = 40
 
 func (a *app) pluginCommand() *cobra.Command {
 	var path string
@@ -59,7 +52,7 @@ func (a *app) pluginCommand() *cobra.Command {
 		}
 		a.running = true
 		if _, given := a.lookupEnv("GOGC"); !given {
-			debug.SetGCPercent(garbage)
+			defer startCollector().stop()
 		}
 		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
 		defer stop()

@@ -34,6 +34,7 @@ func (e *Engine) Adopt(ctx context.Context, ids []record.Identity) {
 	defer cancel()
 	settled, living, unknown := e.meet(ids)
 	repaired := e.guard.checkAfter(takeover, settled)
+	e.guard.release()
 	begun := e.adoptLater(unknown)
 	for _, s := range living {
 		s.wait(ctx)

@@ -31,6 +31,35 @@ type look struct {
 // back only after some ten milliseconds, since its system calls take microseconds each.
 func calmLooks() int { return max(1, min(workers, runtime.GOMAXPROCS(0)-1)) }
 
+// holdFor bounds what hold does: a runtime that is there has told of its sandboxes by then.
+const holdFor = time.Second
+
+// hold keeps what is not urgent waiting until the runtime has told of its sandboxes, where
+// very many were taken over from records: no pod of the node starts until it is answered,
+// and the comparisons would have the processor that reading its message takes. It is for
+// the start, before there are workers.
+func (g *guard) hold() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.patient) <= adoptMany {
+		return
+	}
+	g.calmly = 0
+	g.holding = time.AfterFunc(holdFor, g.release)
+}
+
+// release ends that.
+func (g *guard) release() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.holding == nil {
+		return
+	}
+	g.holding.Stop()
+	g.holding, g.calmly = nil, calmLooks()
+	g.ready.Broadcast()
+}
+
 // courtesy lets other threads have the processor between two looks that are not urgent.
 // One that handles a call of the runtime's and finds all processors at work would wait
 // for the kernel to take one away, which takes some milliseconds (EEVDF's slice). Where

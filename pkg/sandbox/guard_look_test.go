@@ -159,3 +159,45 @@ func TestWhatALookWritesLeadsToNoOther(t *testing.T) {
 		})
 	}
 }
+
+// Where very many sandboxes were taken over, they are compared when the runtime has told of them, or a while after the start.
+func TestManyThatWereTakenOverWaitForTheRuntime(t *testing.T) {
+	for _, many := range []bool{false, true} {
+		t.Run(fmt.Sprintf("many %t", many), func(t *testing.T) {
+			n := newNode(t)
+			n.engine.Close() // nobody takes them
+			e := &Engine{ctx: t.Context(), roster: newRoster()}
+			g := newGuard(e)
+			e.guard = g
+			defer g.end()
+			all := adoptMany
+			if many {
+				all++
+			}
+			for i := range all {
+				s := newSandbox(record.Identity{ID: fmt.Sprint(i)})
+				s.loaded = true
+				g.take(s)
+			}
+			g.hold()
+			if may := g.calmly > 0; may == many {
+				t.Errorf("of %d some may be compared: %t", all, may)
+			}
+			e.Adopt(t.Context(), nil)
+			if g.calmly != calmLooks() || g.holding != nil {
+				t.Errorf("%d may be compared at once when the runtime has told, want %d", g.calmly, calmLooks())
+			}
+			g.hold()
+			if g.holding == nil {
+				if many {
+					t.Fatal("not held at another start")
+				}
+				return
+			}
+			g.holding.Reset(0)
+			if w, cause := g.next(); w == nil || cause != takeover {
+				t.Errorf("%v for %v after a while", w, cause)
+			}
+		})
+	}
+}

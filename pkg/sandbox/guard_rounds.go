@@ -14,9 +14,9 @@ const (
 	// already does not come to cost more of the processor than a thousandth, at less
 	// than a millisecond each in five minutes.
 	roundMany = 250
-	// roundStep is the least time between two steps of a round, so that a full node does
-	// not wake for each of its sandboxes.
-	roundStep = time.Second
+	// roundStep is the least time between two steps of a round. One look alone, of a
+	// process that sleeps otherwise, takes several times what one of many in a row does.
+	roundStep = 10 * time.Second
 )
 
 // rounds has everything compared at intervals, whatever events have said: one sandbox

@@ -276,7 +276,7 @@ func (g *guard) end() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.closed = true
-	for _, timer := range []*time.Timer{g.sweeping, g.tidying} {
+	for _, timer := range []*time.Timer{g.sweeping, g.tidying, g.holding} {
 		if timer != nil {
 			timer.Stop()
 		}
@@ -295,7 +295,7 @@ func (g *guard) count() (messages uint64, looks map[record.Cause]uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	looks = make(map[record.Cause]uint64)
-	for u := slow; u <= takeover; u++ {
+	for u := slow; u <= event; u++ {
 		looks[u.cause()] = g.looks[u]
 	}
 	return g.messages.Load(), looks
