@@ -157,6 +157,25 @@ func TestTroubleOfAWholeClusterIsBoundedAtTheAPIServer(t *testing.T) {
 	doc.Check(t, "bytes of one Event, as it is sent", float64(server.bytes)/float64(server.made), 0.1)
 }
 
+// A second one, hours later, comes to the API server no more at once than the first.
+func TestEveryTroubleOfAWholeClusterIsSpread(t *testing.T) {
+	const simulated, later = 50, 4 * time.Hour
+	var first int
+	server, _ := storm(t, simulated, func(report func(string), server *fakeCluster) {
+		report("2")
+		<-time.After(later)
+		server.mu.Lock()
+		first = peak(server.writes)
+		clear(server.writes)
+		server.mu.Unlock()
+		report("3")
+		<-time.After(time.Minute)
+	})
+	if again := peak(server.writes); first > simulated/2 || again > simulated/2 || again == 0 {
+		t.Errorf("of %d nodes %d write in one second, and later %d", simulated, first, again)
+	}
+}
+
 // The same again and again: what one node writes in an hour has a limit, whatever happens.
 func TestTroubleThatNeverEndsIsBounded(t *testing.T) {
 	const simulated = 20
@@ -204,24 +223,42 @@ func TestAnAPIServerThatComesBackIsNotOverrun(t *testing.T) {
 	}
 }
 
-// A pod that flaps for hours is one Event, which is counted up less and less often.
-func TestTheSameTroubleIsToldLessAndLessOften(t *testing.T) {
-	server := &fakeCluster{asked: make(map[int]int), writes: make(map[int]int)}
+// life is one node's writer for as long as happen takes, with the pace that it usually has.
+func life(t *testing.T, happen func(report func(pod int), server *fakeCluster)) (*fakeCluster, map[Outcome]int) {
+	t.Helper()
+	server, came := &fakeCluster{asked: make(map[int]int), writes: make(map[int]int)}, &outcomes{of: make(map[Outcome]int)}
 	synctest.Test(t, func(t *testing.T) {
 		server.began = time.Now()
 		ctx, cancel := context.WithCancel(t.Context())
-		w := newWriter(Options{Node: "node-1", Count: func(Outcome) {}, Fault: func(error) {}}, usualPacing())
+		w := newWriter(Options{Node: "node-1", Count: came.count, Fault: func(error) {}}, usualPacing())
 		w.client = server
 		queue := make(chan trouble)
 		var running sync.WaitGroup
 		running.Go(func() { w.run(ctx, queue) })
-		for i := range 90 * 60 / 10 {
-			trouble, _ := read(staleEvent(web(1), fmt.Sprint(i%10)))
+		happen(func(pod int) {
+			trouble, _ := read(staleEvent(web(pod), "2"))
 			queue <- trouble
-			<-time.After(10 * time.Second)
-		}
+		}, server)
 		cancel()
 		running.Wait()
+	})
+	return server, came.of
+}
+
+// isAway takes the server away, or brings it back.
+func (f *fakeCluster) isAway(away bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.away = away
+}
+
+// A pod that flaps for hours is one Event, which is counted up less and less often.
+func TestTheSameTroubleIsToldLessAndLessOften(t *testing.T) {
+	server, _ := life(t, func(report func(int), _ *fakeCluster) {
+		for range 8 * 60 * 60 / 10 {
+			report(1)
+			<-time.After(10 * time.Second)
+		}
 	})
 	var at []int
 	for second := range server.writes {
@@ -237,5 +274,76 @@ func TestTheSameTroubleIsToldLessAndLessOften(t *testing.T) {
 	}
 	if server.made != 1 || len(at) < 10 || at[0] > 6 {
 		t.Errorf("%d Events, written at %d", server.made, at)
+	}
+}
+
+// However long the last trouble of a pod is over, and however often the server is away for a minute: each is told.
+func TestATroubleIsToldThoughItHadToWait(t *testing.T) {
+	_, came := life(t, func(report func(int), _ *fakeCluster) {
+		for range 3 {
+			report(1)
+			<-time.After(2 * time.Hour)
+		}
+	})
+	if came[Sent] != 3 || len(came) != 1 {
+		t.Errorf("troubles hours apart: %v", came)
+	}
+	const minutes = 120
+	_, came = life(t, func(report func(int), server *fakeCluster) {
+		for i := range minutes {
+			server.isAway(i%2 == 1)
+			report(1)
+			<-time.After(time.Minute)
+		}
+		server.isAway(false)
+		<-time.After(15 * time.Minute)
+	})
+	if came[Sent] != minutes || len(came) != 1 {
+		t.Errorf("with a server that comes and goes: %v", came)
+	}
+}
+
+// What a node may write at once does not add up while it has nothing to tell.
+func TestANodeThatWasQuietForLongWritesNoMoreAtOnce(t *testing.T) {
+	const quiet = 5 * time.Hour
+	server, _ := life(t, func(report func(int), _ *fakeCluster) {
+		<-time.After(quiet)
+		for pod := range 250 {
+			report(pod)
+		}
+		<-time.After(5 * time.Minute)
+	})
+	if n := until(server.writes, quiet+5*time.Minute); n < 8 || n > 30 {
+		t.Errorf("%d writes in five minutes, want ten and one a minute", n)
+	}
+}
+
+// The pause between questions to a server that is away grows, but not without end.
+func TestAServerThatWasAwayForLongIsAskedSoonAfterItIsBack(t *testing.T) {
+	const away = 3 * time.Hour
+	server, _ := life(t, func(report func(int), server *fakeCluster) {
+		server.isAway(true)
+		for pod := range int(away / time.Minute) {
+			report(pod)
+			<-time.After(time.Minute)
+		}
+		server.isAway(false)
+		<-time.After(time.Hour)
+		// And what was long is over.
+		server.isAway(true)
+		report(1000)
+		<-time.After(10 * time.Second)
+		server.isAway(false)
+		<-time.After(time.Minute)
+	})
+	if n := until(server.writes, away+2*time.Minute); n == 0 {
+		t.Error("not asked for two minutes")
+	}
+	const later = away + time.Hour
+	if n := until(server.writes, later+29*time.Second) - until(server.writes, later); n != 1 {
+		t.Error("another time it is not asked after a few seconds")
+	}
+	if n := until(server.asked, away); n > 2*int(away/time.Minute)+20 {
+		t.Errorf("asked %d times while it was away", n)
 	}
 }

@@ -61,31 +61,41 @@ func TestTheSameTroubleOfAPodIsOneEventThatCounts(t *testing.T) {
 	d := newDesk(t, server.address())
 	w := newWriter(d.opts, prompt())
 	t.Cleanup(w.client.close)
-	report := func(now string) {
-		trouble, _ := read(staleEvent(web(1), now))
-		w.take(trouble, time.Now())
-	}
 	begun := time.Now()
-	report("2")
+	report := func(now string, after time.Duration) {
+		trouble, _ := read(staleEvent(web(1), now))
+		w.take(trouble, begun.Add(after))
+	}
+	is := func(count int, now string, last time.Duration) {
+		t.Helper()
+		got := server.all()
+		if len(got) != 1 || got[0].Count != count || !strings.Contains(got[0].Message, "02:00:00:00:00:0"+now) ||
+			!got[0].FirstTimestamp.Equal(stamp(begun)) || !got[0].LastTimestamp.Equal(stamp(begun.Add(last))) {
+			t.Errorf("%+v, want one Event that counts %d", got, count)
+		}
+	}
+	report("1", 0)
+	report("2", 2*time.Second)
 	c, at := w.due()
 	if at.After(time.Now()) {
 		t.Errorf("the first Event waits until %s", at)
 	}
 	w.write(t.Context(), c)
-	for range 100 {
-		report("3")
+	is(2, "2", 2*time.Second)
+	for i := range 100 {
+		report("3", 3*time.Second+time.Duration(i)*time.Millisecond)
 	}
+	report("3", 5*time.Second)
 	if c, at = w.due(); at.Before(begun.Add(firstAgain)) {
 		t.Errorf("repeated after %s", at.Sub(begun))
 	}
 	w.write(t.Context(), c)
-	got := server.all()
-	if len(got) != 1 || got[0].Count != 101 || !strings.Contains(got[0].Message, "02:00:00:00:00:03") || server.requests != 2 {
-		t.Errorf("after %d requests: %+v", server.requests, got)
+	is(103, "3", 5*time.Second)
+	if server.requests != 2 {
+		t.Errorf("%d requests", server.requests)
 	}
-	later := begun.Add(2 * time.Hour)
-	trouble, _ := read(staleEvent(web(1), "4"))
-	w.take(trouble, later)
+	later := 2 * time.Hour
+	report("4", later)
 	if _, at = w.due(); at.Before(begun.Add(2 * firstAgain)) {
 		t.Errorf("repeated once more after %s", at.Sub(begun))
 	}
@@ -94,10 +104,10 @@ func TestTheSameTroubleOfAPodIsOneEventThatCounts(t *testing.T) {
 	clear(server.events)
 	server.mu.Unlock()
 	w.write(t.Context(), c)
-	if got := server.all(); len(got) != 1 || got[0].Count != 1 || !got[0].FirstTimestamp.Equal(stamp(later)) || !got[0].LastTimestamp.Equal(stamp(later)) {
+	if got := server.all(); len(got) != 1 || got[0].Count != 1 || !got[0].FirstTimestamp.Equal(stamp(begun.Add(later))) || !got[0].LastTimestamp.Equal(stamp(begun.Add(later))) {
 		t.Errorf("made anew: %+v", got)
 	}
-	for range 102 {
+	for range 104 {
 		d.outcome(t, Sent)
 	}
 }
@@ -200,16 +210,25 @@ func TestWithoutATokenNothingIsAsked(t *testing.T) {
 }
 
 func TestAServerThatIsAwayIsAskedAgain(t *testing.T) {
-	server := newAPIServer(t)
-	server.answers(func(string) (int, string) { return http.StatusServiceUnavailable, "" })
-	d := newDesk(t, server.address())
-	d.Start()
-	d.Report(staleEvent(web(1), "2"))
-	server.answered(t)
-	d.fault(t, "503")
-	server.answers(nil)
-	d.outcome(t, Sent)
-	d.fault(t, "")
+	for _, code := range []int{http.StatusServiceUnavailable, http.StatusTooManyRequests, http.StatusConflict} {
+		server := newAPIServer(t)
+		server.answers(func(method string) (int, string) {
+			if method != http.MethodPost {
+				t.Errorf("%s of an Event that was never made", method)
+			}
+			return code, ""
+		})
+		d := newDesk(t, server.address())
+		d.pacing.retry = 20 * time.Millisecond
+		d.Start()
+		d.Report(staleEvent(web(1), "2"))
+		server.answered(t)
+		server.answered(t)
+		d.fault(t, strconv.Itoa(code))
+		server.answers(nil)
+		d.outcome(t, Sent)
+		d.fault(t, "")
+	}
 }
 
 func TestANamespaceThatEndsIsNoFault(t *testing.T) {
@@ -225,6 +244,15 @@ func TestANamespaceThatEndsIsNoFault(t *testing.T) {
 	if len(d.faults) != 0 {
 		t.Errorf("fault: %v", <-d.faults)
 	}
+	// It is an answer, too: a fault from before is over.
+	server.answers(func(string) (int, string) { return http.StatusForbidden, "" })
+	d.Report(staleEvent(web(3), "2"))
+	d.outcome(t, Failed)
+	d.fault(t, "403")
+	server.answers(func(string) (int, string) { return http.StatusNotFound, "" })
+	d.Report(staleEvent(web(4), "2"))
+	d.outcome(t, Obsolete)
+	d.fault(t, "")
 }
 
 // Nobody waits for the API server: the engine reports from the way of its work.
@@ -253,6 +281,9 @@ func TestAServerThatHangsHoldsNobodyUp(t *testing.T) {
 		t.Error("Close waits for the API server")
 	}
 	close(release)
+	if len(d.faults) != 0 {
+		t.Errorf("the end is a fault: %v", <-d.faults)
+	}
 }
 
 func TestWhatIsRememberedIsBounded(t *testing.T) {
@@ -266,20 +297,33 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 	if len(w.cases) != maxCases || len(d.outcomes) != maxCases {
 		t.Errorf("%d cases, %d dropped", len(w.cases), len(d.outcomes))
 	}
-	// Those that were told give way.
+	// Those that were told give way, the oldest first.
 	for _, c := range w.cases {
 		w.settle(c, Sent, now)
 	}
+	oldest, _ := read(staleEvent(web(7), "2"))
+	w.cases[caseKey{oldest.pod, StaleNeighborCopy}].last = now.Add(-time.Minute)
 	trouble, _ := read(staleEvent(web(3*maxCases), "2"))
 	w.take(trouble, now)
-	if len(w.cases) != maxCases || w.cases[caseKey{trouble.pod, StaleNeighborCopy}] == nil {
-		t.Errorf("%d cases, and not the new one", len(w.cases))
+	if len(w.cases) != maxCases || w.cases[caseKey{trouble.pod, StaleNeighborCopy}] == nil || w.cases[caseKey{oldest.pod, StaleNeighborCopy}] != nil {
+		t.Errorf("%d cases, and not the new one in the place of the oldest", len(w.cases))
 	}
-	w.take(trouble, now.Add(2*maxAge))
+	w.take(trouble, now.Add(2*time.Hour))
 	trouble.pod.name = "later"
-	w.take(trouble, now.Add(4*maxAge))
+	w.take(trouble, now.Add(4*time.Hour))
 	if len(w.cases) != 2 {
 		t.Errorf("%d cases are remembered for ever", len(w.cases))
+	}
+	// Where there is room, what was told just now is known.
+	for _, c := range w.cases {
+		if c.waiting > 0 {
+			w.settle(c, Sent, now)
+		}
+	}
+	known := caseKey{trouble.pod, StaleNeighborCopy}
+	trouble.pod.name = "next"
+	if w.take(trouble, now.Add(4*time.Hour)); len(w.cases) != 2 || w.cases[known] == nil {
+		t.Errorf("%d cases: one was forgotten too early", len(w.cases))
 	}
 }
 
@@ -309,9 +353,62 @@ func TestATroubledNamespaceKeepsNoOtherWaiting(t *testing.T) {
 		d.outcome(t, Sent)
 		server.answers(refuse)
 		c.due = begun.Add(-2 * patience)
+		w.due() // what was tried is not given up before it is tried once more
 		w.write(t.Context(), c)
 		d.outcome(t, Failed)
+		// Nor is what comes then told before the pause is over.
+		now := time.Now()
+		other.pod.namespace = "school"
+		w.take(other, now)
+		if _, at := w.due(); at.Before(now.Add(pauseAtLeast / 2)) {
+			t.Errorf("%d: asked again after %s", code, at.Sub(now))
+		}
 	}
+}
+
+// Where counting up is refused it is not tried by another Event, unless that may be somebody else's.
+func TestAnEventThatCannotBeCountedUp(t *testing.T) {
+	for code, want := range map[int]int{http.StatusForbidden: 1, http.StatusConflict: 2} {
+		server := newAPIServer(t)
+		d := newDesk(t, server.address())
+		w := newWriter(d.opts, prompt())
+		t.Cleanup(w.client.close)
+		server.answers(func(method string) (int, string) {
+			if method == http.MethodPatch {
+				return code, ""
+			}
+			return 0, ""
+		})
+		trouble, _ := read(staleEvent(web(1), "2"))
+		for range 3 {
+			w.take(trouble, time.Now())
+			for _, c := range w.cases {
+				w.write(t.Context(), c)
+			}
+		}
+		if n := len(server.all()); n != want {
+			t.Errorf("%d: %d Events, want %d", code, n, want)
+		}
+		d.fault(t, strconv.Itoa(code))
+	}
+}
+
+// A trouble that goes on is no new one: it waits since it was first reported.
+func TestATroubleThatIsReportedAgainIsGivenUpInItsTime(t *testing.T) {
+	server := newAPIServer(t)
+	server.answers(func(string) (int, string) { return http.StatusInternalServerError, "" })
+	d := newDesk(t, server.address())
+	w := newWriter(d.opts, prompt())
+	t.Cleanup(w.client.close)
+	trouble, _ := read(staleEvent(web(1), "2"))
+	w.take(trouble, time.Now().Add(-2*patience))
+	w.take(trouble, time.Now())
+	for _, c := range w.cases {
+		w.write(t.Context(), c)
+	}
+	d.outcome(t, Failed)
+	d.outcome(t, Failed)
+	d.fault(t, "500")
 }
 
 // pauseAtLeast is the first pause after a fault less what chance takes of it (backoff's RandomizationFactor).

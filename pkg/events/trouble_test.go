@@ -178,6 +178,13 @@ func TestEachEventHasANameOfItsOwn(t *testing.T) {
 	}
 }
 
+func TestTimesAreAsTheAPIServerKeepsThem(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.FixedZone("there", 3600))
+	if got := stamp(at).Format(time.RFC3339Nano); got != "2026-01-02T02:04:05Z" {
+		t.Errorf("%s", got)
+	}
+}
+
 func FuzzClean(f *testing.F) {
 	f.Add("eth0\n\xff", 40)
 	f.Add(strings.Repeat("€", 20), 10)

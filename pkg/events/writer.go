@@ -202,7 +202,6 @@ func (w *writer) room(now time.Time) bool {
 
 // write tells the API server of one case.
 func (w *writer) write(ctx context.Context, c *openCase) {
-	w.affordable(time.Now())
 	w.credit -= 0.5 + rand.Float64() //nolint:gosec // no secret
 	err := w.send(ctx, c)
 	now := time.Now()
@@ -242,7 +241,7 @@ func (w *writer) send(ctx context.Context, c *openCase) error {
 	if c.event != "" {
 		err := w.client.repeat(ctx, c.key.pod.namespace, c.event, again{Message: c.message, LastTimestamp: stamp(c.last), Count: c.count})
 		var refused *answerError
-		if !errors.As(err, &refused) || refused.ending || refused.code != http.StatusNotFound {
+		if !errors.As(err, &refused) || refused.code != http.StatusNotFound {
 			return err
 		}
 		c.first, c.count, c.event = c.last, c.waiting, ""
