@@ -67,6 +67,7 @@ func TestWhichPodsAreSelected(t *testing.T) {
 		"another namespace":                   {without, record.Identity{Namespace: "kube-systems", Handler: "runsc", NetNSPath: netns}, both},
 		"another namespace, and asks":         {without, record.Identity{Namespace: "rebuild-7", Handler: "runc", NetNSPath: netns, Annotations: wish("true")}, both},
 		"no namespace known":                  {without, record.Identity{Handler: "runsc", NetNSPath: netns}, both},
+		"broken glob":                         {Rules{Handlers: []string{"["}, PodAnnotations: Allow}, record.Identity{Handler: "runsc", NetNSPath: netns}, Choice{}},
 		"zero selector":                       {Rules{}, record.Identity{Handler: "runsc", NetNSPath: netns}, Choice{}},
 		"zero selector, and asks":             {Rules{}, record.Identity{Handler: "runsc", NetNSPath: netns, Annotations: wish("true")}, Choice{}},
 		"annotated by handler, not pinned":    {Rules{Annotate: []string{"runsc"}, PodAnnotations: Allow}, record.Identity{Handler: "runsc", NetNSPath: netns}, Choice{}},
