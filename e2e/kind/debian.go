@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -44,7 +45,7 @@ var machinePackages = [...]struct{ program, pkg string }{
 func installPackages(ctx context.Context, progress io.Writer) error {
 	var missing []string
 	for _, needed := range machinePackages {
-		if _, err := lookPath(needed.program); err != nil {
+		if _, err := lookPath(needed.program); err != nil && !slices.Contains(missing, needed.pkg) {
 			missing = append(missing, needed.pkg)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/neighpin/neighpin/e2e/internal/parts"
@@ -98,7 +99,7 @@ func Distribution(ctx context.Context, progress io.Writer) error {
 func install(ctx context.Context, progress io.Writer, packages []debian) error {
 	var missing []string
 	for _, p := range packages {
-		if _, err := exec.LookPath(p.program); err != nil {
+		if _, err := exec.LookPath(p.program); err != nil && !slices.Contains(missing, p.name) {
 			missing = append(missing, p.name)
 		}
 	}
