@@ -88,7 +88,7 @@ func testBuildStage(t *testing.T, docker *kind.Docker, o product.Options) {
 	if command == nil {
 		t.Fatalf("there is no `RUN go run ... -out /image` in the Dockerfile:\n%s", dockerfile)
 	}
-	sources, output := t.TempDir(), t.TempDir()
+	sources, output := t.TempDir(), filepath.Join(t.TempDir(), "image")
 	if err := kind.BuildContext(t.Context(), docker, o.Checkout, sources); err != nil {
 		t.Fatal(err)
 	}

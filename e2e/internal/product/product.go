@@ -53,10 +53,11 @@ func Build(ctx context.Context, progress io.Writer, o Options) (v1.ImageIndex, e
 			return nil, fmt.Errorf("make a folder: %w", err)
 		}
 		defer os.RemoveAll(scratch)
-		if err := Files(ctx, progress, o, arch, scratch); err != nil {
+		root := filepath.Join(scratch, "root")
+		if err := Files(ctx, progress, o, arch, root); err != nil {
 			return nil, fmt.Errorf("build the image for %s: %w", arch, err)
 		}
-		roots[arch] = os.DirFS(scratch)
+		roots[arch] = os.DirFS(root)
 	}
 	return Pack(o, roots)
 }
@@ -126,7 +127,7 @@ func config(o Options) v1.Config {
 	}
 }
 
-// Files makes the root folder of the image for that architecture in dir, which must be empty.
+// Files makes dir, which must not exist, the root folder of the image for that architecture.
 func Files(ctx context.Context, progress io.Writer, o Options, arch, dir string) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {

@@ -30,7 +30,7 @@ type Options struct {
 	product.Options
 	// Repository is where the image will be, without a tag: "ghcr.io/neighpin/neighpin".
 	Repository string
-	// Out is the folder to fill; it must not exist, or be empty.
+	// Out is the folder to make; it must not exist.
 	Out string
 }
 
@@ -54,8 +54,9 @@ func Make(ctx context.Context, progress io.Writer, o Options) error {
 	if err := belongs(deploy, o.Version); err != nil {
 		return err
 	}
-	if err := empty(o.Out); err != nil {
-		return err
+	// What an earlier release left in it would be taken for a part of this one.
+	if err := errors.Join(os.MkdirAll(filepath.Dir(o.Out), 0o755), os.Mkdir(o.Out, 0o755)); err != nil {
+		return fmt.Errorf("make the folder (remove it first if it is there): %w", err)
 	}
 	m := &maker{Options: o, deploy: deploy, progress: progress}
 	for _, step := range []func(context.Context) error{m.programs, m.chart, m.notes, m.provenance} {
@@ -78,21 +79,6 @@ func belongs(deploy manifests.Deploy, version string) error {
 	return nil
 }
 
-// empty makes the folder. What an earlier release left in it would be taken for a part of this one.
-func empty(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("make the folder: %w", err)
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return fmt.Errorf("make the folder: %w", err)
-	}
-	if len(entries) != 0 {
-		return fmt.Errorf("make the folder %s: there are %d entries in it; remove them first", dir, len(entries))
-	}
-	return nil
-}
-
 // programs makes the archive and the list of modules for each architecture, and of the same files the image.
 func (m *maker) programs(ctx context.Context) error {
 	roots := map[string]fs.FS{}
@@ -103,11 +89,12 @@ func (m *maker) programs(ctx context.Context) error {
 		}
 		defer os.RemoveAll(scratch)
 		fmt.Fprintf(m.progress, "release: building for linux/%s\n", arch)
-		if err := product.Files(ctx, m.progress, m.Options.Options, arch, scratch); err != nil {
+		root := filepath.Join(scratch, "root")
+		if err := product.Files(ctx, m.progress, m.Options.Options, arch, root); err != nil {
 			return fmt.Errorf("build for %s: %w", arch, err)
 		}
-		roots[arch] = os.DirFS(scratch)
-		if err := m.program(arch, scratch); err != nil {
+		roots[arch] = os.DirFS(root)
+		if err := m.program(arch, root); err != nil {
 			return fmt.Errorf("package the program for %s: %w", arch, err)
 		}
 	}

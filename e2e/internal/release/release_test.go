@@ -162,7 +162,7 @@ func TestAVersionOfAnotherReleaseIsRefused(t *testing.T) {
 		t.Errorf("error %v, want one about the file VERSION", err)
 	}
 	err = runMaker(t.Context(), checkout("first"), nil, "make", "-version", version("first"), "-out", made("second"))
-	if err == nil || !strings.Contains(err.Error(), "remove them first") {
+	if err == nil || !strings.Contains(err.Error(), "remove it first") {
 		t.Errorf("a folder in use: error %v, want one that says what to do", err)
 	}
 }

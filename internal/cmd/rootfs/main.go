@@ -39,7 +39,7 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("rootfs", flag.ContinueOnError)
 	arch := flags.String("arch", runtime.GOARCH, "processor `architecture`, as Go calls it")
 	version := flags.String("version", "unknown", "what the program says its `version` is")
-	out := flags.String("out", "", "`folder` to make; it must not exist, or be empty")
+	out := flags.String("out", "", "`folder` to make; it must not exist")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -50,8 +50,9 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := makeEmpty(*out); err != nil {
-		return err
+	// What an earlier run left in it would end up in an image.
+	if err := os.Mkdir(*out, 0o755); err != nil {
+		return fmt.Errorf("make the folder (remove it first if it is there): %w", err)
 	}
 	if err := build(ctx, *arch, *version, filepath.Join(*out, "neighpin")); err != nil {
 		return err
@@ -75,21 +76,6 @@ func sourceDate(seconds string) (time.Time, error) {
 		return time.Time{}, fmt.Errorf("read SOURCE_DATE_EPOCH: %w", err)
 	}
 	return time.Unix(parsed, 0), nil
-}
-
-// makeEmpty makes the folder; what an earlier run left in it would end up in an image.
-func makeEmpty(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("make the folder: %w", err)
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return fmt.Errorf("make the folder: %w", err)
-	}
-	if len(entries) != 0 {
-		return fmt.Errorf("make the folder %s: there are %d entries in it; remove them first", dir, len(entries))
-	}
-	return nil
 }
 
 // build links the program. Paths, the state of the checkout and settings of the user's own stay out of it.
