@@ -12,10 +12,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/neighpin/neighpin/e2e/internal/bench"
@@ -30,6 +28,7 @@ import (
 	"github.com/neighpin/neighpin/e2e/internal/bench/scale"
 	"github.com/neighpin/neighpin/e2e/internal/bench/store"
 	"github.com/neighpin/neighpin/e2e/internal/parts"
+	"github.com/neighpin/neighpin/internal/cmd/command"
 )
 
 // sections are all that there is, in the order in which they run.
@@ -59,18 +58,7 @@ func main() {
 	if err != nil {
 		os.Exit(2)
 	}
-	os.Exit(rig.Main(children, o.inside))
-}
-
-// inside is the command, in its enclosure.
-func (o options) inside() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := o.run(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		return 1
-	}
-	return 0
+	os.Exit(rig.Main(children, func() int { return command.Run("bench", o.run) }))
 }
 
 // options are the command's own.

@@ -12,21 +12,16 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -35,15 +30,11 @@ import (
 
 	"github.com/neighpin/neighpin/e2e/internal/parts"
 	"github.com/neighpin/neighpin/e2e/internal/product"
+	"github.com/neighpin/neighpin/internal/cmd/command"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
-		fmt.Fprintln(os.Stderr, "image:", err)
-		os.Exit(1)
-	}
+	os.Exit(command.Run("image", func(ctx context.Context) error { return run(ctx, os.Args[1:], os.Stdout, os.Stderr) }))
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -66,15 +57,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("read -name: %w", err)
 	}
-	seconds, err := strconv.ParseInt(cmp.Or(os.Getenv("SOURCE_DATE_EPOCH"), "0"), 10, 64)
-	if err != nil {
-		return fmt.Errorf("read SOURCE_DATE_EPOCH: %w", err)
+	if o.Date, err = command.SourceDate(); err != nil {
+		return err
 	}
 	root, err := parts.Root()
 	if err != nil {
 		return err
 	}
-	o.Checkout, o.Architectures, o.Date = filepath.Dir(root), strings.Split(*arches, ","), time.Unix(seconds, 0)
+	o.Checkout, o.Architectures = filepath.Dir(root), strings.Split(*arches, ",")
 	index, err := product.Build(ctx, stderr, o)
 	if err != nil {
 		return err

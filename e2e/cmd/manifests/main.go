@@ -6,22 +6,13 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/neighpin/neighpin/e2e/manifests"
+	"github.com/neighpin/neighpin/internal/cmd/command"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "manifests:", err)
-		os.Exit(1)
-	}
-}
+func main() { os.Exit(command.Run("manifests", run)) }
 
 func run(ctx context.Context) error {
 	deploy, err := manifests.Open(ctx, os.Stderr)

@@ -18,11 +18,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"strconv"
-	"syscall"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/authn/github"
@@ -30,15 +26,11 @@ import (
 	"github.com/neighpin/neighpin/e2e/internal/parts"
 	"github.com/neighpin/neighpin/e2e/internal/product"
 	"github.com/neighpin/neighpin/e2e/internal/release"
+	"github.com/neighpin/neighpin/internal/cmd/command"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stderr); err != nil {
-		fmt.Fprintln(os.Stderr, "release:", err)
-		os.Exit(1)
-	}
+	os.Exit(command.Run("release", func(ctx context.Context) error { return run(ctx, os.Args[1:], os.Stderr) }))
 }
 
 func run(ctx context.Context, args []string, progress io.Writer) error {
@@ -65,11 +57,9 @@ func run(ctx context.Context, args []string, progress io.Writer) error {
 	o.Checkout = filepath.Dir(root)
 	switch args[0] {
 	case "make":
-		seconds, err := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64)
-		if err != nil {
-			return fmt.Errorf("read SOURCE_DATE_EPOCH: %w", err)
+		if o.Date, err = command.SourceDate(); err != nil {
+			return err
 		}
-		o.Date = time.Unix(seconds, 0)
 		return release.Make(ctx, progress, o)
 	case "verify":
 		return release.Verify(o.Out)

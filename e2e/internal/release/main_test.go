@@ -9,15 +9,14 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/neighpin/neighpin/e2e/internal/parts"
 	"github.com/neighpin/neighpin/e2e/internal/setup"
 	"github.com/neighpin/neighpin/e2e/internal/tarball"
+	"github.com/neighpin/neighpin/internal/cmd/command"
 )
 
 const (
@@ -30,21 +29,20 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-		defer stop()
+	var code int
+	failed := command.Run("release", func(ctx context.Context) error {
 		folder, err := os.MkdirTemp("", "neighpin-release-")
 		if err != nil {
-			fmt.Fprintln(os.Stderr, "release:", err)
-			return 1
+			return err
 		}
 		defer os.RemoveAll(folder)
 		if err := prepare(ctx, folder); err != nil {
-			fmt.Fprintln(os.Stderr, "release:", err)
-			return 1
+			return err
 		}
-		return m.Run()
-	}())
+		code = m.Run()
+		return nil
+	})
+	os.Exit(max(failed, code))
 }
 
 // prepare makes the release twice: the second time in another folder, by somebody with other habits, and with an empty build

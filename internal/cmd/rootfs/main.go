@@ -18,21 +18,15 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"runtime"
-	"strconv"
-	"syscall"
 	"time"
+
+	"github.com/neighpin/neighpin/internal/cmd/command"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "rootfs:", err)
-		os.Exit(1)
-	}
+	os.Exit(command.Run("rootfs", func(ctx context.Context) error { return run(ctx, os.Args[1:]) }))
 }
 
 func run(ctx context.Context, args []string) error {
@@ -46,7 +40,7 @@ func run(ctx context.Context, args []string) error {
 	if *out == "" || flags.NArg() != 0 {
 		return errors.New("usage: rootfs [-arch ARCH] [-version VERSION] -out FOLDER")
 	}
-	date, err := sourceDate(os.Getenv("SOURCE_DATE_EPOCH"))
+	date, err := command.SourceDate()
 	if err != nil {
 		return err
 	}
@@ -64,18 +58,6 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	return settle(*out, date)
-}
-
-// sourceDate parses what https://reproducible-builds.org/specs/source-date-epoch defines.
-func sourceDate(seconds string) (time.Time, error) {
-	if seconds == "" {
-		return time.Unix(0, 0), nil
-	}
-	parsed, err := strconv.ParseInt(seconds, 10, 64)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("read SOURCE_DATE_EPOCH: %w", err)
-	}
-	return time.Unix(parsed, 0), nil
 }
 
 // build links the program. Paths, the state of the checkout and settings of the user's own stay out of it.

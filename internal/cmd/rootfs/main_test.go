@@ -69,10 +69,7 @@ func TestModesAndTimesTellNothing(t *testing.T) {
 	if err := os.Chmod(filepath.Join(dir, "licenses"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	date, err := sourceDate("1700000000")
-	if err != nil {
-		t.Fatal(err)
-	}
+	date := time.Unix(1700000000, 0)
 	if err := settle(dir, date); err != nil {
 		t.Fatal(err)
 	}
@@ -81,12 +78,9 @@ func TestModesAndTimesTellNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if info.Mode().Perm() != mode || !info.ModTime().Equal(time.Unix(1700000000, 0)) {
+		if info.Mode().Perm() != mode || !info.ModTime().Equal(date) {
 			t.Errorf("%s has mode %s and time %s", path, info.Mode(), info.ModTime())
 		}
-	}
-	if _, err := sourceDate("today"); err == nil {
-		t.Error("a time that is no number was taken")
 	}
 }
 
