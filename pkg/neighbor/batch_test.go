@@ -16,9 +16,9 @@ import (
 // Of entries that are written in one go some are refused, wherever they stand: each
 // has its own error, and the others stand.
 func TestOneGoInWhichSomeAreRefused(t *testing.T) {
-	_, pod := pair(t)
+	_, pod := nstest.Pair(t)
 	pod.Veth("eth1", nstest.New(t), "lxc1")
-	dualStack(pod)
+	pod.DualStack()
 	pod.Sysctl("net/ipv6/conf/eth1/disable_ipv6", "1")
 	pod.IP("neigh add 10.0.0.2 lladdr "+otherMAC+" dev eth1 nud permanent", "neigh add 10.0.0.3 lladdr "+otherMAC+" dev eth1 nud stale",
 		"neigh add 10.0.0.4 lladdr "+hostMAC+" dev eth1 nud permanent")
@@ -75,8 +75,7 @@ func refusals(t *testing.T, err error) map[netip.Addr]error {
 
 // The kernel lists multicast routes, too, and other families' where there are some.
 func TestRoutesOfOtherFamilies(t *testing.T) {
-	_, pod := pair(t)
-	dualStack(pod)
+	_, pod := nstest.DualStackPair(t)
 	fd := multicastRoute(t, pod)
 	defer unix.Close(fd)
 	if pod.Output("mroute", "show", "table", "all") == "" {

@@ -27,7 +27,7 @@ func BenchmarkPin(b *testing.B) {
 		make func(testing.TB) (host, pod *nstest.NS)
 		open bool
 	}{
-		{"peer", paired, false}, {"peer/open", paired, true}, {"port/open", bridgedWithGateway, true},
+		{"peer", nstest.DualStackPair, false}, {"peer/open", nstest.DualStackPair, true}, {"port/open", bridgedWithGateway, true},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			_, pod := c.make(b)
@@ -72,12 +72,6 @@ func BenchmarkPin(b *testing.B) {
 	}
 }
 
-func paired(tb testing.TB) (host, pod *nstest.NS) {
-	host, pod = pair(tb)
-	dualStack(pod)
-	return host, pod
-}
-
 func bridgedWithGateway(tb testing.TB) (host, pod *nstest.NS) {
 	host, pod = bridged(tb)
 	host.IP("addr add 10.0.0.1/24 dev cni0", "addr add fd00::1/64 dev cni0 nodad")
@@ -101,8 +95,7 @@ func median(d []time.Duration) time.Duration {
 // A sandbox may bring any number of routes. What Resolve keeps in memory does
 // not grow with them.
 func TestManyRoutesTakeTimeAndNoMemory(t *testing.T) {
-	_, pod := pair(t)
-	dualStack(pod)
+	_, pod := nstest.DualStackPair(t)
 	const count, gateways = 100_000, 2_000
 	fillRoutes(pod, count, gateways)
 	tb := openTable(t, pod.NS)

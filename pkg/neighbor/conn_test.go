@@ -18,8 +18,7 @@ import (
 )
 
 func TestContextEndsARequest(t *testing.T) {
-	_, pod := pair(t)
-	dualStack(pod)
+	_, pod := nstest.DualStackPair(t)
 	tb := openTable(t, pod.NS)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -37,8 +36,7 @@ func TestContextEndsARequest(t *testing.T) {
 }
 
 func TestManyAtOnceOnOneTable(t *testing.T) {
-	_, pod := pair(t)
-	dualStack(pod)
+	_, pod := nstest.DualStackPair(t)
 	tb := openTable(t, pod.NS)
 	var all sync.WaitGroup
 	for range 8 {
@@ -64,8 +62,7 @@ func TestManyAtOnceOnOneTable(t *testing.T) {
 // The namespace changes all the while: dumps are interrupted, and each is
 // started over until it is whole.
 func TestResolveWhileRoutesChange(t *testing.T) {
-	_, pod := pair(t)
-	dualStack(pod)
+	_, pod := nstest.DualStackPair(t)
 	var batch []string
 	for i := range 2000 {
 		batch = append(batch, fmt.Sprintf("-6 route add 2001:db8::%x/128 via fd00::1", i))
@@ -152,7 +149,7 @@ func TestNamespaceDiesWithTheLastSocket(t *testing.T) {
 }
 
 func TestKernelsOwnWordsAreInTheError(t *testing.T) {
-	_, pod := pair(t)
+	_, pod := nstest.Pair(t)
 	tb := openTable(t, pod.NS)
 	pod.Sysctl("net/ipv6/conf/eth0/disable_ipv6", "1")
 	err := tb.Pin(t.Context(), []Neighbor{{Dst: mustAddr("fd00::1"), Dev: "eth0", LLAddr: hostMAC}})

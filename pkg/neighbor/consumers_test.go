@@ -93,7 +93,7 @@ func TestPinsAreWhatRuntimesAccept(t *testing.T) {
 			"-4 route add 192.0.2.0/24 via inet6 fe80::1 dev eth0"}, false, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, pod := pair(t)
+			_, pod := nstest.Pair(t)
 			for _, line := range c.pod {
 				pod.Output(fields(line)...)
 			}
@@ -138,7 +138,7 @@ func TestPinsAreWhatRuntimesAccept(t *testing.T) {
 // gateway ends the pod's start.
 func peerPod(t *testing.T, list []netlink.Neigh) {
 	t.Helper()
-	_, vm := pair(t)
+	_, vm := nstest.Pair(t)
 	handle, err := netlink.NewHandleAt(netns.NsHandle(vm.FD()))
 	if err != nil {
 		t.Fatal(err)
@@ -159,7 +159,7 @@ func peerPod(t *testing.T, list []netlink.Neigh) {
 
 // The rule is not blind: entries that others may make are refused by it.
 func TestRuleOfKatasPolicyRefuses(t *testing.T) {
-	_, pod := pair(t)
+	_, pod := nstest.Pair(t)
 	pod.IP("addr add 10.0.0.2/24 dev eth0",
 		"neigh add 10.0.0.7 lladdr "+hostMAC+" dev eth0 nud permanent extern_learn",
 		"neigh add 10.0.0.8 lladdr "+hostMAC+" dev eth0 nud permanent router",

@@ -86,7 +86,7 @@ func TestLinksOfEveryKind(t *testing.T) {
 // A link that resolves nothing is left alone, and what it carries goes on
 // (netkit's layer 3 looks the same: IFF_NOARP, one address on both sides).
 func TestTrafficOfALinkThatResolvesNothing(t *testing.T) {
-	host, pod := pair(t)
+	host, pod := nstest.Pair(t)
 	host.IP("link set lxc0 down", "link set lxc0 address "+pod.MAC("eth0"), "link set lxc0 arp off up",
 		"addr add 10.0.0.1/24 dev lxc0")
 	pod.IP("link set eth0 arp off", "addr add 10.0.0.2/24 dev eth0", "route add default via 10.0.0.1")
@@ -106,7 +106,7 @@ func TestTrafficOfALinkThatResolvesNothing(t *testing.T) {
 func TestDefaultRouteFromARouterAdvertisement(t *testing.T) {
 	for name, lladdr := range map[string]string{"that names another link-layer address": otherMAC, "that names none": ""} {
 		t.Run(name, func(t *testing.T) {
-			host, pod := pair(t)
+			host, pod := nstest.Pair(t)
 			pod.Sysctl("net/ipv6/conf/eth0/accept_ra", "2")
 			pod.IP("addr add fd00::2/64 dev eth0 nodad")
 			host.IP("addr flush dev lxc0", "addr add fe80::aa/64 dev lxc0 nodad")

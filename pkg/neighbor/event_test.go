@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/neighpin/neighpin/internal/nstest"
 	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 )
 
@@ -32,14 +33,14 @@ func FuzzEvent(f *testing.F) {
 // down.
 func heard(tb testing.TB) (notices []rtnetlink.Notice) {
 	tb.Helper()
-	host, pod := pair(tb)
+	host, pod := nstest.Pair(tb)
 	w, err := watchHost(host.NS)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	defer w.Close()
 	host.IP("link add name br0 type bridge", "link set lxc0 master br0")
-	dualStack(pod)
+	pod.DualStack()
 	pod.IP("neigh add 10.0.0.1 lladdr " + hostMAC + " dev eth0 nud permanent")
 	host.IP("link set lxc0 nomaster")
 	pod.IP("link del eth0")

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/neighpin/neighpin/internal/nstest"
 	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 )
 
@@ -36,8 +37,7 @@ func TestEntriesOfOthersAreListedAndNeverWritten(t *testing.T) {
 			[]string{gw4 + "peer NONE", gw6 + "peer NONE"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, pod := pair(t)
-			dualStack(pod)
+			_, pod := nstest.DualStackPair(t)
 			pod.IP(c.entries...)
 			before := entries(pod)
 			tb := openTable(t, pod.NS)
@@ -78,8 +78,7 @@ func TestNamespaceThatIsTakenWhileItIsResolved(t *testing.T) {
 			[]string{gw4 + "peer NONE", gw6 + "peer PERMANENT"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, pod := pair(t)
-			dualStack(pod)
+			_, pod := nstest.DualStackPair(t)
 			pod.IP("neigh replace 10.0.0.1 lladdr " + hostMAC + " dev eth0 nud permanent")
 			tb := openTable(t, pod.NS)
 			first := resolve(t, tb)
@@ -99,8 +98,7 @@ func TestNamespaceThatIsTakenWhileItIsResolved(t *testing.T) {
 }
 
 func TestOursIsWhatTheRecordSaysOrTheMarkAndTheTruth(t *testing.T) {
-	host, pod := pair(t)
-	dualStack(pod)
+	host, pod := nstest.DualStackPair(t)
 	tb := openTable(t, pod.NS)
 	owned := resolve(t, tb).Neighbors
 	pin(t, tb, owned)
@@ -135,8 +133,7 @@ func TestPinReplacesWhatIsNotPermanent(t *testing.T) {
 	for _, state := range []string{"probe", "stale", "delay", "reachable", "noarp"} {
 		for _, mac := range []string{hostMAC, otherMAC} {
 			t.Run(state+" "+mac, func(t *testing.T) {
-				_, pod := pair(t)
-				dualStack(pod)
+				_, pod := nstest.DualStackPair(t)
 				pod.IP("neigh add 10.0.0.1 lladdr "+mac+" dev eth0 nud "+state, "neigh add fd00::1 lladdr "+mac+" dev eth0 nud "+state)
 				tb := openTable(t, pod.NS)
 				pin(t, tb, resolve(t, tb).Neighbors)
@@ -146,8 +143,7 @@ func TestPinReplacesWhatIsNotPermanent(t *testing.T) {
 		}
 	}
 	t.Run("failed", func(t *testing.T) {
-		_, pod := pair(t)
-		dualStack(pod)
+		_, pod := nstest.DualStackPair(t)
 		pod.IP("neigh add 10.0.0.1 dev eth0 use nud none") // nobody answers
 		tb := openTable(t, pod.NS)
 		res := resolve(t, tb)
@@ -162,8 +158,7 @@ func TestPinReplacesWhatIsNotPermanent(t *testing.T) {
 // The kernel makes an entry for the router of an advertisement, and leaves it
 // without a state until it is used.
 func TestPinWhereAnEntryHasNoStateYet(t *testing.T) {
-	_, pod := pair(t)
-	dualStack(pod)
+	_, pod := nstest.DualStackPair(t)
 	pod.IP("neigh add 10.0.0.1 dev eth0 nud none", "neigh add fd00::1 dev eth0 nud none")
 	if out, err := pod.TryIP("neigh add 10.0.0.1 dev eth0 nud none"); err == nil {
 		t.Fatalf("there is no entry: %s", out)
@@ -176,8 +171,7 @@ func TestPinWhereAnEntryHasNoStateYet(t *testing.T) {
 
 // The namespace's owner may be at work still, as AWS's CNI between route and entry.
 func TestEntryThatAppearsBetweenResolveAndPin(t *testing.T) {
-	_, pod := pair(t)
-	dualStack(pod)
+	_, pod := nstest.DualStackPair(t)
 	tb := openTable(t, pod.NS)
 	res := resolve(t, tb)
 	pod.IP("neigh add 10.0.0.1 lladdr "+otherMAC+" dev eth0 nud permanent",
@@ -191,8 +185,7 @@ func TestEntryThatAppearsBetweenResolveAndPin(t *testing.T) {
 }
 
 func TestReleaseTakesOnlyWhatIsOurs(t *testing.T) {
-	_, pod := pair(t)
-	dualStack(pod)
+	_, pod := nstest.DualStackPair(t)
 	pod.IP("route add 192.0.2.0/24 via 10.0.0.3", "route add 198.51.100.0/24 via 10.0.0.4", "route add 203.0.113.0/24 via 10.0.0.5",
 		"neigh add 10.0.0.9 lladdr "+otherMAC+" dev eth0 nud permanent")
 	tb := openTable(t, pod.NS)
@@ -220,8 +213,7 @@ func TestReleaseTakesOnlyWhatIsOurs(t *testing.T) {
 }
 
 func TestPinNamesEachEntryThatFails(t *testing.T) {
-	_, pod := pair(t)
-	dualStack(pod)
+	_, pod := nstest.DualStackPair(t)
 	tb := openTable(t, pod.NS)
 	good := resolve(t, tb).Neighbors
 	dst := good[0].Dst
@@ -246,8 +238,7 @@ func TestPinNamesEachEntryThatFails(t *testing.T) {
 }
 
 func TestVerifyShowsWantedAndGot(t *testing.T) {
-	_, pod := pair(t)
-	dualStack(pod)
+	_, pod := nstest.DualStackPair(t)
 	tb := openTable(t, pod.NS)
 	want := resolve(t, tb).Neighbors
 	diffs, err := tb.Verify(t.Context(), want)

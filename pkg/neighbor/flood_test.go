@@ -34,8 +34,7 @@ func flood(pod *nstest.NS, routes, gateways int) {
 // limit is told.
 func TestTenThousandGateways(t *testing.T) {
 	const routes, gateways, limit = 20_000, 10_000, 16
-	_, pod := pair(t)
-	dualStack(pod)
+	_, pod := nstest.DualStackPair(t)
 	flood(pod, routes, gateways)
 	tb := openTable(t, pod.NS)
 	res, err := tb.Resolve(t.Context(), Query{Limit: limit})

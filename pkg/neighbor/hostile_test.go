@@ -19,7 +19,7 @@ import (
 // twoLinks makes a pod with a gateway on each of two links.
 func twoLinks(t *testing.T) (host, pod *nstest.NS) {
 	t.Helper()
-	host, pod = pair(t)
+	host, pod = nstest.Pair(t)
 	pod.Veth("eth1", host, "lxc1")
 	host.IP("link set lxc1 address " + hostMAC2)
 	pod.IP("addr add 10.0.0.2/24 dev eth0", "route add default via 10.0.0.1",
@@ -172,8 +172,7 @@ func TestLinkThatIsTornDownWhileItIsRead(t *testing.T) {
 // The same at the moments that are hard to meet: between the routes and the link,
 // and between the link and the entry.
 func TestLinkThatIsGoneAtEachStep(t *testing.T) {
-	_, pod := pair(t)
-	dualStack(pod)
+	_, pod := nstest.DualStackPair(t)
 	tb := openTable(t, pod.NS)
 	index := linkIndex(t, tb, "eth0")
 	l, err := tb.conn.Link(t.Context(), index, rtnetlink.NSIDNone)

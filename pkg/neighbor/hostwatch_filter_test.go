@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/neighpin/neighpin/internal/nstest"
 )
 
 // told are the lines about entries that were heard until a mark.
@@ -95,7 +97,7 @@ func TestOnlyEntriesThatMatterAreHeard(t *testing.T) {
 
 // The most that fits is IPv6; the kernel has room for two such programs at once.
 func TestTheLongestFilterIsTaken(t *testing.T) {
-	host, pod := pair(t)
+	host, pod := nstest.Pair(t)
 	w := watchAll(t, host)
 	var minded []netip.Addr
 	for i := range MaxEntries {
@@ -119,7 +121,7 @@ func TestTheLongestFilterIsTaken(t *testing.T) {
 // Nothing of what stays chosen is missed while the choice changes.
 func TestNothingIsMissedWhileTheChoiceChanges(t *testing.T) {
 	const count = 2000
-	host, pod := pair(t)
+	host, pod := nstest.Pair(t)
 	w := watchAll(t, host)
 	kept := mustAddr("10.0.0.9")
 	lists := [][]netip.Addr{{kept}, {mustAddr("10.0.0.8"), mustAddr("fd00::1"), kept}, {mustAddr("fd00::2"), kept, mustAddr("10.0.0.7")}}

@@ -240,7 +240,7 @@ func TestOwnNumberIsTheHosts(t *testing.T) {
 // empty, so that a reader who trusts the first word of a loss misses what comes
 // next.
 func TestHostWatchSaysWhenItLostSomething(t *testing.T) {
-	host, pod := pair(t)
+	host, pod := nstest.Pair(t)
 	w := watchAll(t, host)
 	batch := make([]string, 0, 40_000)
 	for i := range cap(batch) {
@@ -263,7 +263,7 @@ func TestHostWatchSaysWhenItLostSomething(t *testing.T) {
 
 // 20,000 changes at once, as a busy node or a hostile pod makes them, fit.
 func TestHostWatchHolds20000Changes(t *testing.T) {
-	host, pod := pair(t)
+	host, pod := nstest.Pair(t)
 	w := watchAll(t, host)
 	const count = 20_000
 	batch := make([]string, 0, count)
@@ -350,7 +350,7 @@ func FuzzHostEvent(f *testing.F) {
 // BenchmarkHostWatch measures how long it takes from the change of an entry in a
 // pod, the request included, until Receive has returned the event.
 func BenchmarkHostWatch(b *testing.B) {
-	host, pod := pair(b)
+	host, pod := nstest.Pair(b)
 	w, err := watchHost(host.NS)
 	if err != nil {
 		b.Fatal(err)

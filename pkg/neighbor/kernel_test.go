@@ -15,21 +15,7 @@ import (
 	"github.com/neighpin/neighpin/pkg/netns"
 )
 
-// Addresses of the host's ends in the tests. The pod's own are the kernel's.
-const (
-	hostMAC  = "02:00:00:00:00:01"
-	hostMAC2 = "02:00:00:00:00:02"
-	otherMAC = "02:00:00:00:00:99"
-)
-
-// pair makes a pod with one link to the host, as most CNI plugins do.
-func pair(t testing.TB) (host, pod *nstest.NS) {
-	t.Helper()
-	host, pod = nstest.New(t), nstest.New(t)
-	pod.Veth("eth0", host, "lxc0")
-	host.IP("link set lxc0 address " + hostMAC)
-	return host, pod
-}
+const hostMAC, hostMAC2, otherMAC = nstest.HostMAC, nstest.HostMAC2, nstest.OtherMAC
 
 func openTable(t testing.TB, ns *netns.NS) *Table {
 	t.Helper()

@@ -34,8 +34,7 @@ func rename(ns *nstest.NS, link string, names int) {
 func TestLinkWithHundredsOfNames(t *testing.T) {
 	for _, names := range []int{70, 200, 450} {
 		t.Run(fmt.Sprint(names), func(t *testing.T) {
-			_, pod := pair(t)
-			dualStack(pod)
+			_, pod := nstest.DualStackPair(t)
 			rename(pod, "eth0", names)
 			res := resolve(t, openTable(t, pod.NS))
 			expect(t, res, gw4+"peer NONE", gw6+"peer NONE")
@@ -73,7 +72,7 @@ func TestRouteByWayOfManyGateways(t *testing.T) {
 	first4, first6 := mustAddr("10.0.8.1"), mustAddr("fd00::8:1")
 	for _, gateways := range []int{200, 290, 500, 900, 1100} {
 		t.Run(fmt.Sprint(gateways), func(t *testing.T) {
-			_, pod := pair(t)
+			_, pod := nstest.Pair(t)
 			pod.IP("addr add 10.0.0.2/16 dev eth0", "addr add fd00::2/64 dev eth0", "route add 198.18.0.0/15 via 10.0.0.1", "route add 2001:db8::/32 via fd00::1")
 			spread(t, pod, netip.MustParsePrefix("192.0.2.0/24"), first4, gateways)
 			spread(t, pod, netip.MustParsePrefix("100::/64"), first6, gateways)
@@ -96,8 +95,7 @@ func TestRouteThatTheKernelCannotList(t *testing.T) {
 		"IPv6": {"100::/64", "fd00::8:1", "-6 route del 100::/64"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, pod := pair(t)
-			dualStack(pod)
+			_, pod := nstest.DualStackPair(t)
 			pod.IP("addr add 10.0.3.2/16 dev eth0")
 			spread(t, pod, netip.MustParsePrefix(c.dst), mustAddr(c.first), 2200)
 			tb := openTable(t, pod.NS)
@@ -117,8 +115,7 @@ func TestRouteThatTheKernelCannotList(t *testing.T) {
 // Routes fill many parts of a dump, of both sizes that there are.
 func TestRoutesThatFillManyParts(t *testing.T) {
 	const routes = 3000
-	_, pod := pair(t)
-	dualStack(pod)
+	_, pod := nstest.DualStackPair(t)
 	flood(pod, routes, routes)
 	tb := openTable(t, pod.NS)
 	for range 2 {

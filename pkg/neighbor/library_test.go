@@ -20,7 +20,7 @@ import (
 // Another reader of the same messages finds the same gateways, in all that it
 // can read: it knows no nexthop objects.
 func TestGatewaysAgreeWithAnotherReader(t *testing.T) {
-	host, pod := pair(t)
+	host, pod := nstest.Pair(t)
 	pod.Veth("eth1", host, "lxc1")
 	for _, line := range nexthopObjects { // with net.ipv4.nexthop_compat_mode=1 the routes spell them out
 		pod.Output(fields(line)...)

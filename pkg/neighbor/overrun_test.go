@@ -55,7 +55,7 @@ func tableOf(t *testing.T, pod *nstest.NS, fd int) *Table {
 // The answers to requests of one exchange have no room in the socket's queue.
 func TestAnswersThatOverrunTheQueue(t *testing.T) {
 	const gateways = 40
-	_, pod := pair(t)
+	_, pod := nstest.Pair(t)
 	manyGateways(pod, gateways)
 	for i := range gateways {
 		if i%3 == 0 {
@@ -78,8 +78,7 @@ func TestAnswersThatOverrunTheQueue(t *testing.T) {
 // A process in the sandbox fills the queue of a socket that is not connected to the
 // kernel yet. The kernel's answers have no room, and what is there is nobody's.
 func TestMessagesFromBeforeTheConnection(t *testing.T) {
-	_, pod := pair(t)
-	dualStack(pod)
+	_, pod := nstest.DualStackPair(t)
 	tb := tableOf(t, pod, stuffed(t, pod.NS))
 	res := resolve(t, tb)
 	expect(t, res, gw4+"peer NONE", gw6+"peer NONE")

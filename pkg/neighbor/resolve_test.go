@@ -139,7 +139,7 @@ func TestGatewaysAreFoundInEveryRoute(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			host, pod := pair(t)
+			host, pod := nstest.Pair(t)
 			pod.Veth("eth1", host, "lxc1")
 			host.IP("link set lxc1 address " + hostMAC2)
 			for name, value := range c.sysctl {
@@ -198,7 +198,7 @@ var (
 )
 
 func TestLimitKeepsDefaultRoutesAndSaysSo(t *testing.T) {
-	_, pod := pair(t)
+	_, pod := nstest.Pair(t)
 	setup := []string{"addr add 10.0.0.2/16 dev eth0", "addr add fd00::2/64 dev eth0"}
 	for i := range 500 {
 		setup = append(setup, fmt.Sprintf("route add 198.18.%d.%d/32 via 10.0.%d.%d table 7", i/250, i%250+1, i/250+1, i%250+1))
@@ -227,7 +227,7 @@ func TestLimitKeepsDefaultRoutesAndSaysSo(t *testing.T) {
 }
 
 func TestHandedOver(t *testing.T) {
-	_, pod := pair(t)
+	_, pod := nstest.Pair(t)
 	tb := openTable(t, pod.NS)
 	setup := []string{
 		"addr add 10.0.0.2/24 dev eth0", "route add default via 10.0.0.1",

@@ -21,8 +21,7 @@ func ends(t *testing.T, tb *Table, q Query) map[string]int {
 // A program takes the pod's link into a namespace of its own, of which nobody
 // else knows.
 func TestReviewOfALinkThatWasMovedAway(t *testing.T) {
-	host, pod := pair(t)
-	dualStack(pod)
+	host, pod := nstest.DualStackPair(t)
 	tb := tableFor(t, pod, host)
 	pinned := resolve(t, tb).Neighbors
 	pin(t, tb, pinned)
@@ -67,8 +66,7 @@ func TestReviewOfALinkOfABridgeThatWasMovedAway(t *testing.T) {
 // An other end in a namespace that is not the host's is not remembered: its
 // number would be taken for one of the host's links.
 func TestEndsAreThoseOfTheHost(t *testing.T) {
-	host, pod := pair(t)
-	dualStack(pod)
+	host, pod := nstest.DualStackPair(t)
 	elsewhere := nstest.New(t)
 	tb := tableFor(t, pod, host)
 	if got := ends(t, tb, Query{}); len(got) != 1 {

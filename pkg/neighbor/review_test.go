@@ -37,8 +37,7 @@ func taken(t testing.TB, host, pod *nstest.NS) (*Table, []Neighbor) {
 // The runtime's copy is as true as what the host says now, although the sandbox
 // has neither routes nor IPv4 entries any more.
 func TestReviewAfterTheHandOver(t *testing.T) {
-	host, pod := pair(t)
-	dualStack(pod)
+	host, pod := nstest.DualStackPair(t)
 	tb, pinned := taken(t, host, pod)
 	before := entries(pod)
 	expect(t, review(t, tb, Query{Known: pinned}), gw4+"peer NONE", gw6+"peer PERMANENT")
@@ -64,8 +63,7 @@ func TestReviewAfterTheHandOver(t *testing.T) {
 // What a process wrote and did not live to record is known by the mark; what somebody
 // else left is not.
 func TestReviewFindsEntriesOfOursThatNoRecordTellsOf(t *testing.T) {
-	host, pod := pair(t)
-	dualStack(pod)
+	host, pod := nstest.DualStackPair(t)
 	tb, pinned := taken(t, host, pod)
 	pod.IP("neigh replace fd00::1 lladdr " + otherMAC + " dev eth0 nud permanent protocol 177")
 	expectOutdated(t, review(t, tb, Query{Known: pinned}), "fd00::1 eth0 "+otherMAC+" inet6 PERMANENT")
@@ -116,8 +114,7 @@ func TestReviewOfWhatTheHostDoesNotKnow(t *testing.T) {
 
 // What the pod does with its links while the runtime holds the copy.
 func TestReviewOfAPodThatChangesItsLinks(t *testing.T) {
-	host, pod := pair(t)
-	dualStack(pod)
+	host, pod := nstest.DualStackPair(t)
 	tb, pinned := taken(t, host, pod)
 	own := nstest.New(t)
 	pod.IP("link set eth0 down", "link set eth0 name old0")

@@ -98,7 +98,7 @@ func TestEntriesWhileThePodRuns(t *testing.T) {
 			entry: lie, want: "10.0.0.1 eth0 - Unowned"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			host, pod := pair(t)
+			host, pod := nstest.Pair(t)
 			if c.beyond {
 				host.IP("link add name cni0 type bridge", "link set cni0 up", "link set lxc0 master cni0")
 			}
@@ -131,7 +131,7 @@ func TestOtherEndElsewhereWhileThePodRuns(t *testing.T) {
 	pod.Veth("eth9", host, "x0") // so that the host has a number
 	pod.Veth("eth0", third, "lxc0")
 	third.IP("link set lxc0 address " + hostMAC)
-	dualStack(pod)
+	pod.DualStack()
 	tb := tableFor(t, pod, host)
 
 	// When CNI has just finished there is nobody else who could have (azure-vnet, transparent-vlan).
@@ -154,7 +154,7 @@ func TestOtherEndElsewhereWhileThePodRuns(t *testing.T) {
 }
 
 func TestQuestionsForWhatTheHostDoesNotKnow(t *testing.T) {
-	host, pod := pair(t)
+	host, pod := nstest.Pair(t)
 	host.IP("link add name cni0 type bridge", "link set cni0 up", "link set lxc0 master cni0")
 	pod.Sysctl("net/ipv6/conf/eth0/addr_gen_mode", "1") // no link-local address of the kernel's own
 	pod.IP("link set eth0 down", "link set eth0 up", "addr flush dev eth0",

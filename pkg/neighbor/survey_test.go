@@ -22,18 +22,11 @@ const (
 	gw6 = "fd00::1 eth0 " + hostMAC + " inet6 "
 )
 
-// dualStack gives a pod's eth0 addresses and default routes of both families.
-// Without nodad the kernel would choose ::1 as the source for a moment.
-func dualStack(pod *nstest.NS) {
-	pod.IP("addr add 10.0.0.2/24 dev eth0", "route add default via 10.0.0.1",
-		"addr add fd00::2/64 dev eth0 nodad", "route add default via fd00::1")
-}
-
 // bridged makes a pod whose other end is a port of the bridge cni0.
 func bridged(t testing.TB) (host, pod *nstest.NS) {
-	host, pod = pair(t)
+	host, pod = nstest.Pair(t)
 	host.IP("link add name cni0 type bridge", "link set cni0 up", "link set lxc0 master cni0")
-	dualStack(pod)
+	pod.DualStack()
 	return host, pod
 }
 
@@ -87,9 +80,9 @@ func reach(t testing.TB, ns *nstest.NS, dst string) {
 }
 
 func TestPeerIsReachedByItsPin(t *testing.T) {
-	host, pod := pair(t)
+	host, pod := nstest.Pair(t)
 	host.IP("addr add 10.0.0.1/24 dev lxc0", "addr add fd00::1/64 dev lxc0 nodad")
-	dualStack(pod)
+	pod.DualStack()
 	tb := openTable(t, pod.NS)
 	pin(t, tb, resolve(t, tb).Neighbors)
 	reach(t, pod, "10.0.0.1")
@@ -132,7 +125,7 @@ func TestPeerInAThirdNamespace(t *testing.T) {
 	pod.Veth("eth0", third, "lxc0")
 	third.IP("link set lxc0 address "+hostMAC, "link add name br0 type bridge", "link set br0 up",
 		"link set lxc0 master br0", "addr add 10.0.0.1/24 dev br0")
-	dualStack(pod)
+	pod.DualStack()
 	expect(t, resolve(t, openTable(t, pod.NS)), gw4+"port NONE", "fd00::1 eth0 - RouterBeyondBridge")
 	third.IP("link set lxc0 nomaster")
 	expect(t, resolve(t, openTable(t, pod.NS)), gw4+"peer NONE", gw6+"peer NONE")
@@ -149,7 +142,7 @@ func TestNoTruth(t *testing.T) {
 	t.Run("the other end is in the sandbox", func(t *testing.T) {
 		pod := nstest.New(t)
 		pod.Veth("eth0", pod, "eth1")
-		dualStack(pod)
+		pod.DualStack()
 		tb := openTable(t, pod.NS)
 		expect(t, resolve(t, tb), "10.0.0.1 eth0 - PeerInSandbox", "fd00::1 eth0 - PeerInSandbox")
 		// Nothing to be learned there either, by a probe or from before.
@@ -162,13 +155,13 @@ func TestNoTruth(t *testing.T) {
 		host.Veth("up0", nstest.New(t), "far0")
 		host.IP(fmt.Sprintf("link add link up0 name eth0 netns %s type macvlan mode bridge", pod.Ref()))
 		pod.IP("link set eth0 up")
-		dualStack(pod)
+		pod.DualStack()
 		expect(t, resolve(t, openTable(t, pod.NS)), "10.0.0.1 eth0 - UnsupportedLink", "fd00::1 eth0 - UnsupportedLink")
 	})
 	t.Run("a bridge of the pod's own", func(t *testing.T) {
-		_, pod := pair(t)
+		_, pod := nstest.Pair(t)
 		pod.IP("link set eth0 name up0", "link add name eth0 type bridge", "link set up0 master eth0", "link set eth0 up")
-		dualStack(pod)
+		pod.DualStack()
 		expect(t, resolve(t, openTable(t, pod.NS)), "10.0.0.1 eth0 - UnsupportedLink", "fd00::1 eth0 - UnsupportedLink")
 	})
 }
@@ -176,7 +169,7 @@ func TestNoTruth(t *testing.T) {
 // What no test can bring about on demand: the other end disappears between two
 // looks. The kernel's own answers to the looks that then fail are real.
 func TestPeerGone(t *testing.T) {
-	host, pod := pair(t)
+	host, pod := nstest.Pair(t)
 	host.IP("link add name br0 type bridge", "link set br0 up")
 	tb := openTable(t, pod.NS)
 	eth0 := func() rtnetlink.Link {

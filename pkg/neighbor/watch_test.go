@@ -37,8 +37,7 @@ func TestWatchReportsWhatHappens(t *testing.T) {
 // What gVisor does: it removes every address, with which the kernel drops the
 // IPv4 entries of the link. That order tells a hand-over from a flush.
 func TestHandOverShowsTheAddressFirst(t *testing.T) {
-	_, pod := pair(t)
-	dualStack(pod)
+	_, pod := nstest.DualStackPair(t)
 	tb := openTable(t, pod.NS)
 	pin(t, tb, resolve(t, tb).Neighbors)
 	w := watch(t, pod)
@@ -50,8 +49,7 @@ func TestHandOverShowsTheAddressFirst(t *testing.T) {
 
 // What Cilium's CNI does last: it sets eth0's address, even to the same value.
 func TestOwnAddressSetFlushesThePinsAndIsSeen(t *testing.T) {
-	_, pod := pair(t)
-	dualStack(pod)
+	_, pod := nstest.DualStackPair(t)
 	tb := openTable(t, pod.NS)
 	owned := resolve(t, tb).Neighbors
 	pin(t, tb, owned)
@@ -81,8 +79,7 @@ func TestEveryLossIsSeen(t *testing.T) {
 		{"removed", func(pod *nstest.NS) { pod.IP("neigh del fd00::1 dev eth0") }, "NeighborRemoved eth0 inet6 fd00::1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, pod := pair(t)
-			dualStack(pod)
+			_, pod := nstest.DualStackPair(t)
 			tb := openTable(t, pod.NS)
 			owned := resolve(t, tb).Neighbors
 			pin(t, tb, owned)
@@ -98,7 +95,7 @@ func TestEveryLossIsSeen(t *testing.T) {
 }
 
 func TestWatchSaysWhenItLostSomething(t *testing.T) {
-	_, pod := pair(t)
+	_, pod := nstest.Pair(t)
 	w := watch(t, pod)
 	// More than the buffer holds, while nobody receives.
 	batch := make([]string, 0, 4000)

@@ -20,7 +20,7 @@ import (
 // Answers to requests whose caller went away, and parts of dumps that nobody reads
 // to their end, are not taken for answers to what is asked next.
 func TestAnswersToEarlierRequests(t *testing.T) {
-	_, pod := pair(t)
+	_, pod := nstest.DualStackPair(t)
 	flood(pod, 2000, 2000)
 	pod.IP("neigh add 10.0.0.1 lladdr " + otherMAC + " dev eth0 nud permanent")
 	c := dial(t, pod.NS)
@@ -61,7 +61,7 @@ func TestAnswersToEarlierRequests(t *testing.T) {
 
 // A long dump ends with its caller's context, and with the Table.
 func TestLongDumpThatNobodyWaitsFor(t *testing.T) {
-	_, pod := pair(t)
+	_, pod := nstest.DualStackPair(t)
 	flood(pod, 2000, 10)
 	for name, ending := range map[string]struct {
 		end  func(c *Conn, cancel func())
@@ -93,7 +93,7 @@ func TestLongDumpThatNobodyWaitsFor(t *testing.T) {
 
 // A dump that is given up halfway must not spoil what comes after it.
 func TestDumpThatIsGivenUp(t *testing.T) {
-	_, pod := pair(t)
+	_, pod := nstest.DualStackPair(t)
 	batch := make([]string, 0, 3000) // more than one datagram
 	for i := range cap(batch) {
 		batch = append(batch, fmt.Sprintf("route add 198.18.%d.%d/32 via 10.0.0.3", i/250, i%250+1))
@@ -173,7 +173,7 @@ func flood(pod *nstest.NS, routes, gateways int) {
 
 // Routes fill many parts of a dump, of both sizes that there are.
 func TestRoutesThatFillManyParts(t *testing.T) {
-	_, pod := pair(t)
+	_, pod := nstest.DualStackPair(t)
 	flood(pod, 3000, 3000)
 	c := dial(t, pod.NS)
 	for range 2 {
@@ -204,7 +204,7 @@ func TestRoutesOfOtherFamiliesArePassedOver(t *testing.T) {
 func TestDumpOfALinkWithHundredsOfNames(t *testing.T) {
 	for _, names := range []int{70, 200, 450} {
 		t.Run(fmt.Sprint(names), func(t *testing.T) {
-			_, pod := pair(t)
+			_, pod := nstest.DualStackPair(t)
 			rename(pod, "eth0", names)
 			c := dial(t, pod.NS)
 			for range 3 {

@@ -15,22 +15,7 @@ import (
 
 func TestMain(m *testing.M) { nstest.Main(m) }
 
-const (
-	hostMAC  = "02:00:00:00:00:01"
-	hostMAC2 = "02:00:00:00:00:02"
-	otherMAC = "02:00:00:00:00:99"
-)
-
-// pair makes a pod with one link to the host and addresses of both families.
-func pair(t testing.TB) (host, pod *nstest.NS) {
-	t.Helper()
-	host, pod = nstest.New(t), nstest.New(t)
-	pod.Veth("eth0", host, "lxc0")
-	host.IP("link set lxc0 address " + hostMAC)
-	pod.IP("addr add 10.0.0.2/24 dev eth0", "route add default via 10.0.0.1",
-		"addr add fd00::2/64 dev eth0 nodad", "route add default via fd00::1")
-	return host, pod
-}
+const hostMAC, hostMAC2, otherMAC = nstest.HostMAC, nstest.HostMAC2, nstest.OtherMAC
 
 func dial(t testing.TB, ns *netns.NS) (c *Conn) {
 	t.Helper()

@@ -7,11 +7,13 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/neighpin/neighpin/internal/nstest"
 )
 
 // So it does of links. VLAN links, which not every kernel has, are made here.
 func TestLinksAgreeWithAnotherReader(t *testing.T) {
-	host, pod := pair(t)
+	host, pod := nstest.DualStackPair(t)
 	pod.Veth("eth1", host, "lxc1")
 	host.IP("link add name br0 type bridge", "link set lxc1 master br0", "link set br0 up", "link set lxc1 arp off",
 		"link add link lxc0 name mv0 type macvlan mode source", "link set mv0 type macvlan macaddr add "+hostMAC2)

@@ -18,7 +18,7 @@ import (
 // A process in the sandbox with NET_ADMIN may send to our sockets. Only what
 // the kernel says counts.
 func TestMessagesOfASandboxAreNotListenedTo(t *testing.T) {
-	_, pod := pair(t)
+	_, pod := nstest.DualStackPair(t)
 	c := dial(t, pod.NS)
 	l := listenTo(t, pod, func() (*Listener, error) { return Listen(1<<20, unix.RTNLGRP_NEIGH) })
 	forged := entryRequest(unix.RTM_DELNEIGH, 0, Key{mustAddr("10.0.0.1"), linkIndex(t, c, "eth0")}).append(nil, c.number+1)
@@ -102,7 +102,7 @@ func until(t *testing.T, l *Listener, what string, ok func(Notice) bool) {
 // kernel tells of it is as long as it can be. The host misses nothing for it, and the
 // pod's own listener one message at most.
 func TestNoticeOfALinkWithAllNamesThatCanBe(t *testing.T) {
-	host, pod := pair(t)
+	host, pod := nstest.DualStackPair(t)
 	lines := make([]string, 600)
 	for i := range lines {
 		lines[i] = fmt.Sprintf("link property add dev eth0 altname a%s%03d", strings.Repeat("x", 120), i)

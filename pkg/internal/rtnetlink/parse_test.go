@@ -22,7 +22,7 @@ import (
 // everything that a namespace with all kinds of links and routes answers.
 func records(tb testing.TB, r *request) (bodies [][]byte) {
 	tb.Helper()
-	host, pod := pair(tb)
+	host, pod := nstest.DualStackPair(tb)
 	pod.Veth("eth1", host, "lxc1")
 	host.IP("link add name br0 type bridge", "link set lxc1 master br0", "link set br0 up")
 	host.IP("link add link lxc0 name mv0 type macvlan mode source", "link set mv0 type macvlan macaddr add "+hostMAC2)

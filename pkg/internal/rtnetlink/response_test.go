@@ -39,7 +39,7 @@ func answer(tb testing.TB, c *Conn, requests ...*request) (datagrams [][]byte) {
 // Whatever stands in a datagram, taking it apart ends, stays within it, and a
 // refusal is the kernel's number with words that can be printed.
 func FuzzResponse(f *testing.F) {
-	_, pod := pair(f)
+	_, pod := nstest.DualStackPair(f)
 	c := dial(f, pod.NS)
 	pod.Sysctl("net/ipv6/conf/lo/disable_ipv6", "1")
 	for _, requests := range [][]*request{
