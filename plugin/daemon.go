@@ -93,10 +93,10 @@ type daemon struct {
 // run serves until the context ends, which is no error.
 func (d *daemon) run(ctx context.Context, conf config.Config) error {
 	d.log.WithFields(logrus.Fields{
-		"version": version, "handlers": conf.Handlers, "annotate": conf.Annotate, "podAnnotations": conf.PodAnnotations, "excludeNamespaces": conf.ExcludeNamespaces,
+		"version": programVersion(), "handlers": conf.Handlers, "annotate": conf.Annotate, "podAnnotations": conf.PodAnnotations, "excludeNamespaces": conf.ExcludeNamespaces,
 		"stateDir": conf.StateDir, "netnsDirs": conf.NetNSDirs,
 	}).Info("neighpin starts")
-	d.metrics = metrics.New(version, eventlog.New(d.log), d.state)
+	d.metrics = metrics.New(programVersion(), eventlog.New(d.log), d.state)
 	d.connector = nri.New(nri.Options{
 		Socket: conf.NRISocket, Name: conf.PluginName, Index: conf.PluginIndex,
 		Configure: d.configure, Log: d.log, Observe: d.metrics.Hook, Registered: d.metrics.Registration, FailRequest: conf.Enforce,

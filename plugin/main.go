@@ -18,9 +18,6 @@ import (
 	"github.com/neighpin/neighpin/hooks/nri"
 )
 
-// version is set by the linker.
-var version = "devel"
-
 // The exit codes, documented in docs/cli.md.
 const (
 	exitOK        = 0

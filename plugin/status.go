@@ -27,7 +27,7 @@ func (d *daemon) snapshot(conf config.Config) status.Status {
 func (d *daemon) outline(conf config.Config) status.Status {
 	connection, engine := d.connector.State(), d.engine.Overview()
 	told := status.Status{
-		Version: version, Node: nodeName(conf), StartedAt: d.started.UTC(), Config: d.follower.Status(),
+		Version: programVersion(), Node: nodeName(conf), StartedAt: d.started.UTC(), Config: d.follower.Status(),
 		NRI: nriStatus(connection, conf),
 		Store: status.Store{
 			Connected: engine.StoreConnected, Socket: conf.ContainerdSocket, Error: text(engine.StoreError),

@@ -6,9 +6,32 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 )
+
+// version is set by the linker (-X main.version); programVersion is what everything says.
+var version string
+
+// programVersion is the version that the linker was told, as for every release, else the one that the Go command knows.
+func programVersion() string {
+	info, _ := debug.ReadBuildInfo() // nil without modules
+	return versionOf(version, info)
+}
+
+// versionOf takes the Go command's word where the linker was told nothing: the module's version for `go install …@v0.1.0`, and for a build
+// in a checkout one that ends in the commit (cmd/go, since 1.24), unless it was not to look there (-buildvcs=false).
+func versionOf(linked string, info *debug.BuildInfo) string {
+	const unknown = "(devel)" // to the Go command
+	switch {
+	case linked != "":
+		return linked
+	case info != nil && info.Main.Version != "" && info.Main.Version != unknown:
+		return info.Main.Version
+	}
+	return "devel"
+}
 
 // BuildInfo is what "neighpin version" prints.
 type BuildInfo struct {
@@ -18,7 +41,7 @@ type BuildInfo struct {
 }
 
 func buildInfo() BuildInfo {
-	return BuildInfo{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	return BuildInfo{Version: programVersion(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 }
 
 func (a *app) versionCommand() *cobra.Command {
