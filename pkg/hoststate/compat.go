@@ -47,11 +47,9 @@ const (
 	arpDstIP
 )
 
+// matchARP reads whatever it knows also where there is more: a rule is found by its addresses.
 func (p *parser) matchARP(info []byte) bool {
 	used, inverted := info[48], info[49]
-	if used&^(arpOpcode|arpHType|arpPType|arpSrcIP|arpDstIP) != 0 {
-		return false
-	}
 	for _, o := range []struct {
 		bit  byte
 		name string
@@ -66,8 +64,9 @@ func (p *parser) matchARP(info []byte) bool {
 			p.option(inverted&o.bit != 0, o.name, written)
 		}
 	}
-	return p.address(used&arpSrcIP != 0, inverted&arpSrcIP != 0, "--arp-ip-src", info[8:12], info[12:16]) &&
-		p.address(used&arpDstIP != 0, inverted&arpDstIP != 0, "--arp-ip-dst", info[16:20], info[20:24])
+	from := p.address(used&arpSrcIP != 0, inverted&arpSrcIP != 0, "--arp-ip-src", info[8:12], info[12:16])
+	to := p.address(used&arpDstIP != 0, inverted&arpDstIP != 0, "--arp-ip-dst", info[16:20], info[20:24])
+	return from && to && used&^(arpOpcode|arpHType|arpPType|arpSrcIP|arpDstIP) == 0
 }
 
 // address writes an address with its mask.
@@ -94,20 +93,18 @@ const (
 	ipProtocol = 0x08
 )
 
+// matchIP is matchARP for both families: a port, say, stands beside the address.
 func (p *parser) matchIP(info []byte, family string, size int) bool {
 	flags := info[4*size:] // tos or class, protocol, used, inverted
 	protocol, used, inverted := flags[1], flags[2], flags[3]
-	if used&^(ipSource|ipDest|ipProtocol) != 0 {
-		return false
-	}
 	part := func(i int) []byte { return info[i*size : (i+1)*size] }
 	// Addresses and masks in turn: source, destination, their masks.
-	ok := p.address(used&ipSource != 0, inverted&ipSource != 0, "--"+family+"-src", part(0), part(2)) &&
-		p.address(used&ipDest != 0, inverted&ipDest != 0, "--"+family+"-dst", part(1), part(3))
+	from := p.address(used&ipSource != 0, inverted&ipSource != 0, "--"+family+"-src", part(0), part(2))
+	to := p.address(used&ipDest != 0, inverted&ipDest != 0, "--"+family+"-dst", part(1), part(3))
 	if used&ipProtocol != 0 {
 		p.option(inverted&ipProtocol != 0, "--"+family+"-proto", strconv.Itoa(int(protocol)))
 	}
-	return ok
+	return from && to && used&^(ipSource|ipDest|ipProtocol) == 0
 }
 
 // Of ebtables' verdicts, which are negative, with flags of a target in the bits

@@ -61,23 +61,26 @@ func TestRulesOfEbtablesArePutBackWordByWord(t *testing.T) {
 	}
 }
 
-// A rule of which a word is not understood is never removed, whatever else it says.
+// A rule of which a word is not understood is found by its address, like any other, and never removed, whatever else it says.
 func TestRulesWithOtherWordsAreKept(t *testing.T) {
+	const to, dnat = "-p IPv4 --ip-dst " + podIP + " ", " -j dnat --to-dst " + dead
 	n := newNode(t)
 	_, addresses := n.pod("veth5", podIP)
-	const to, dnat = "-p IPv4 --ip-dst " + podIP + " ", " -j dnat --to-dst " + dead
-	for name, line := range map[string]string{
-		"a port":                        to + "--ip-proto 17 --ip-sport 53" + dnat,
-		"a class of service":            to + "--ip-tos 0x10" + dnat,
-		"a port, IPv6":                  "-p IPv6 --ip6-dst fd01::5 --ip6-proto 6 --ip6-dport 53" + dnat,
-		"a mask that is no prefix's":    "-p IPv4 --ip-src 10.0.0.5/255.0.0.255 --ip-dst " + podIP + dnat,
-		"a mask of MAC addresses":       to + "-s 02:00:00:00:00:05/ff:ff:ff:00:00:00" + dnat,
-		"frames to all":                 to + "-d Broadcast" + dnat,
-		"a sender in ARP":               "-p ARP --arp-mac-src 02:00:00:00:00:05 --arp-ip-dst " + podIP + " -j arpreply --arpreply-mac " + dead,
-		"gratuitous ARP":                "-p ARP --arp-gratuitous --arp-ip-dst " + podIP + " -j arpreply --arpreply-mac " + dead,
-		"a kind of packet":              to + "--pkttype-type broadcast" + dnat,
-		"a mark":                        to + "--mark 7" + dnat,
-		"a rate":                        to + "--limit 1/s" + dnat,
+	n.kept(addresses, 1, map[string]string{
+		"a port":                     to + "--ip-proto 17 --ip-sport 53" + dnat,
+		"a class of service":         to + "--ip-tos 0x10" + dnat,
+		"a port, IPv6":               "-p IPv6 --ip6-dst fd01::5 --ip6-proto 6 --ip6-dport 53" + dnat,
+		"a mask that is no prefix's": "-p IPv4 --ip-src 10.0.0.5/255.0.0.255 --ip-dst " + podIP + dnat,
+		"a mask of MAC addresses":    to + "-s 02:00:00:00:00:05/ff:ff:ff:00:00:00" + dnat,
+		"frames to all":              to + "-d Broadcast" + dnat,
+		"a sender in ARP":            "-p ARP --arp-mac-src 02:00:00:00:00:05 --arp-ip-dst " + podIP + " -j arpreply --arpreply-mac " + dead,
+		"gratuitous ARP":             "-p ARP --arp-gratuitous --arp-ip-dst " + podIP + " -j arpreply --arpreply-mac " + dead,
+		"a kind of packet":           to + "--pkttype-type broadcast" + dnat,
+		"a mark":                     to + "--mark 7" + dnat,
+		"a rate":                     to + "--limit 1/s" + dnat,
+	})
+	// These are for no address of the pod's, or lead to no MAC address, as far as they are understood.
+	n.kept(addresses, 0, map[string]string{
 		"a set of addresses":            "--among-src 02:00:00:00:00:05=10.1.0.5" + dnat,
 		"a VLAN":                        "-p 802_1Q --vlan-id 7" + dnat,
 		"the redirection to the bridge": to + "-j redirect",
@@ -85,22 +88,32 @@ func TestRulesWithOtherWordsAreKept(t *testing.T) {
 		"a line in the log":             to + "-j log",
 		"nobody's MAC address":          to + "-j dnat --to-dst ff:ff:ff:ff:ff:ff",
 		"a chain of its own":            to + "-j ours",
-	} {
+	})
+}
+
+// kept expects of each rule, alone on the host, that so many finds are for the addresses, and that it stays.
+func (n node) kept(addresses []Address, found int, lines map[string]string) {
+	n.t.Helper()
+	for name, line := range lines {
 		if strings.HasSuffix(line, "-j ours") {
 			n.ebtables("-t nat -N ours")
 		}
 		n.ebtables("-t nat -A PREROUTING " + line)
 		if r := n.only(); len(r.unknown) == 0 || !strings.Contains(r.String(), "not understood") {
-			t.Errorf("%s: understood as %s", name, r)
+			n.t.Errorf("%s: understood as %s", name, r)
 		}
 		before := n.dump()
-		for _, f := range n.clean(addresses) {
+		finds := n.clean(addresses)
+		if len(finds) != found {
+			n.t.Errorf("%s: finds %+v, want %d", name, finds, found)
+		}
+		for _, f := range finds {
 			if f.Removed || f.Keeps == "" || f.Restore != "" {
-				t.Errorf("%s: %+v", name, f)
+				n.t.Errorf("%s: %+v", name, f)
 			}
 		}
 		if after := n.dump(); after != before {
-			t.Errorf("%s: clean changed\n%s\nto\n%s", name, before, after)
+			n.t.Errorf("%s: clean changed\n%s\nto\n%s", name, before, after)
 		}
 		n.ebtables("-t nat -F")
 	}
