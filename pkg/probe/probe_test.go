@@ -10,7 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,8 +21,12 @@ import (
 	"github.com/neighpin/neighpin/pkg/neighbor"
 )
 
-// short is for cases in which somebody does not answer.
-var short = Options{Timeout: 150 * time.Millisecond}
+var (
+	// short is for cases in which nobody answers.
+	short = Options{Timeout: 150 * time.Millisecond}
+	// patient is for cases in which everybody answers, which takes a machine that is busy a while.
+	patient = Options{Timeout: 10 * time.Second}
+)
 
 func probeFor(t testing.TB, ns *nstest.NS, asks []neighbor.Ask, o Options) []string {
 	t.Helper()
@@ -79,8 +83,8 @@ func TestProbeHearsTheRouter(t *testing.T) {
 	s.router(routerMAC)
 	pod := s.pod()
 	start := time.Now()
-	expectAnswers(t, probeFor(t, pod, asksOf(pod), Options{}), bothAgree...)
-	if took := time.Since(start); took > time.Second/2 {
+	expectAnswers(t, probeFor(t, pod, asksOf(pod), patient), bothAgree...)
+	if took := time.Since(start); took >= patient.Timeout {
 		t.Errorf("it took %v, as if nobody had answered", took)
 	}
 	expectEntries(t, pod, "") // the kernel took no part
@@ -89,16 +93,44 @@ func TestProbeHearsTheRouter(t *testing.T) {
 func TestProbeGivesUpAfterTheTimeout(t *testing.T) {
 	s := newStretch(t)
 	pod := s.pod()
-	var asked atomic.Int32
-	react(t, s.station(), func(int, []byte) [][]byte { asked.Add(1); return nil })
 	start := time.Now()
 	expectAnswers(t, probeFor(t, pod, asksOf(pod), short), nobody...)
-	if took := time.Since(start); took < short.Timeout || took > 10*short.Timeout {
+	if took := time.Since(start); took < short.Timeout {
 		t.Errorf("it took %v", took)
 	}
-	// At 0, 10, 30, 70 and 150 ms, of which the last may be at the end.
-	if n := asked.Load(); n < 2*2 || n > 2*5 {
-		t.Errorf("%d questions", n)
+}
+
+func TestQuestionsThatNobodyAnswersBecomeRarer(t *testing.T) {
+	s := newStretch(t)
+	pod := s.pod()
+	asked := make(chan struct{}, 100)
+	react(t, s.station(), func(int, []byte) [][]byte { asked <- struct{}{}; return nil })
+	r, err := newRound(pod.NS, asksOf(pod), short)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	start := r.inquiries[0].next
+	var at []int64 // milliseconds
+	for now := start; !now.IsZero(); {
+		wake, err := r.advance(now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !wake.IsZero() {
+			at = append(at, now.Sub(start).Milliseconds())
+		}
+		now = wake
+	}
+	if want := []int64{0, 10, 30, 70}; !slices.Equal(at, want) {
+		t.Errorf("asked at %v ms, want %v", at, want)
+	}
+	for range 2 * len(at) {
+		select {
+		case <-asked:
+		case <-time.After(patient.Timeout):
+			t.Fatal("a question is on no wire")
+		}
 	}
 }
 
@@ -108,7 +140,7 @@ func TestTwoRoutersDoNotAgree(t *testing.T) {
 	s.router(otherMAC)
 	pod := s.pod()
 	both := " " + otherMAC + " " + routerMAC
-	expectAnswers(t, probeFor(t, pod, asksOf(pod), Options{}), gateway4+both, gateway6+both)
+	expectAnswers(t, probeFor(t, pod, asksOf(pod), patient), gateway4+both, gateway6+both)
 }
 
 // Every way to claim the gateway beside its router is noticed, and nothing else
@@ -168,10 +200,10 @@ func TestProbeAndASpoofer(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newStretch(t)
-			s.router(routerMAC)
-			react(t, s.station(), c.spoof)
+			// One station is both: of two, the router's kernel may be done long before this process comes to run.
+			react(t, s.station(), func(n int, q []byte) [][]byte { return append(c.spoof(n, q), reply(q, routerMAC)) })
 			pod := s.pod()
-			expectAnswers(t, probeFor(t, pod, asksOf(pod), Options{}), c.want...)
+			expectAnswers(t, probeFor(t, pod, asksOf(pod), patient), c.want...)
 		})
 	}
 }
@@ -209,7 +241,7 @@ func TestProbeWantsTwoAnswersToTwoQuestions(t *testing.T) {
 			s := newStretch(t)
 			react(t, s.station(), spoof)
 			pod := s.pod()
-			expectAnswers(t, probeFor(t, pod, asksOf(pod), short), gateway4+" "+routerMAC, gateway6+" "+routerMAC)
+			expectAnswers(t, probeFor(t, pod, asksOf(pod), Options{}), gateway4+" "+routerMAC, gateway6+" "+routerMAC)
 		})
 	}
 }
@@ -221,7 +253,7 @@ func TestTheAddressInsideThePacketCounts(t *testing.T) {
 		return [][]byte{changed(reply(q, routerMAC), func(f []byte) { copy(f[6:], macOf(otherMAC)) })}
 	})
 	pod := s.pod()
-	expectAnswers(t, probeFor(t, pod, asksOf(pod), Options{}), bothAgree...)
+	expectAnswers(t, probeFor(t, pod, asksOf(pod), patient), bothAgree...)
 }
 
 // What Probe is for: a permanent entry makes the kernel deaf to the router's new
@@ -234,15 +266,15 @@ func TestProbeSeesANewAddressPastAPinAndWithoutAddresses(t *testing.T) {
 	asks := asksOf(pod)
 	pins := []string{gateway4 + " dev eth0 lladdr " + otherMAC + " PERMANENT", gateway6 + " dev eth0 lladdr " + otherMAC + " PERMANENT"}
 	pod.IP("neigh replace "+gateway4+" lladdr "+otherMAC+" dev eth0 nud permanent", "neigh replace "+gateway6+" lladdr "+otherMAC+" dev eth0 nud permanent")
-	expectAnswers(t, probeFor(t, pod, asks, Options{}), gateway4+" "+otherMAC+" agreed", gateway6+" "+otherMAC+" agreed")
+	expectAnswers(t, probeFor(t, pod, asks, patient), gateway4+" "+otherMAC+" agreed", gateway6+" "+otherMAC+" agreed")
 	router.IP("link set eth0 address " + routerMAC)
-	expectAnswers(t, probeFor(t, pod, asks, Options{}), bothAgree...)
+	expectAnswers(t, probeFor(t, pod, asks, patient), bothAgree...)
 	expectEntries(t, pod, pins[0]+"\n"+pins[1]+"\n")
 	pod.IP("addr flush dev eth0")
 	if left := pod.Output("addr", "show", "dev", "eth0"); strings.Contains(left, "inet") {
 		t.Fatal(left)
 	}
-	expectAnswers(t, probeFor(t, pod, asks, Options{}), bothAgree...)
+	expectAnswers(t, probeFor(t, pod, asks, patient), bothAgree...)
 	expectEntries(t, pod, pins[1]+"\n") // the kernel drops IPv4's with the last address
 }
 
@@ -254,7 +286,7 @@ func TestProbeWithoutAnOwnAddress(t *testing.T) {
 	pod := s.station()
 	asks := asksOf(pod)
 	asks[0].Src, asks[1].Src = netip.Addr{}, netip.Addr{}
-	expectAnswers(t, probeFor(t, pod, asks, Options{}), bothAgree[0], gateway6)
+	expectAnswers(t, probeFor(t, pod, asks, patient), bothAgree[0], gateway6)
 }
 
 func TestProbeOfLinksThatDoNotWork(t *testing.T) {
@@ -264,7 +296,7 @@ func TestProbeOfLinksThatDoNotWork(t *testing.T) {
 	asks := asksOf(pod)
 	missing := asks[0]
 	missing.Dev = "eth9"
-	expectAnswers(t, probeFor(t, pod, []neighbor.Ask{missing, asks[0]}, short), gateway4, bothAgree[0])
+	expectAnswers(t, probeFor(t, pod, []neighbor.Ask{missing, asks[0]}, patient), gateway4, bothAgree[0])
 	pod.IP("link set eth0 down")
 	expectAnswers(t, probeFor(t, pod, asks, short), nobody...)
 	pod.IP("link set eth0 up")
@@ -279,15 +311,22 @@ func TestProbeOutlivesTheSandbox(t *testing.T) {
 	s := newStretch(t)
 	pod := s.pod()
 	asks := asksOf(pod)
-	var once atomic.Bool
+	var once sync.Once
+	ended := make(chan struct{})
 	react(t, s.station(), func(int, []byte) [][]byte {
-		if once.CompareAndSwap(false, true) {
+		once.Do(func() {
 			s.bridge.IP("link del port1")
 			_ = pod.Close()
-		}
+			close(ended)
+		})
 		return nil
 	})
 	expectAnswers(t, probeFor(t, pod, asks, short), nobody...)
+	select {
+	case <-ended:
+	case <-time.After(patient.Timeout):
+		t.Fatal("nobody was asked")
+	}
 	if _, err := Gateways(t.Context(), pod.NS, asks, short); !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("a namespace that is closed: %v", err)
 	}
