@@ -2,7 +2,10 @@
 
 package nstest
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+)
 
 // MAC addresses that tests give to links of the host, or to nobody. A pod's own are the kernel's.
 const (
@@ -34,4 +37,16 @@ func (n *NS) DualStack() {
 	n.tb.Helper()
 	n.IP("addr add 10.0.0.2/24 dev eth0", "route add default via 10.0.0.1",
 		"addr add fd00::2/64 dev eth0 nodad", "route add default via fd00::1")
+}
+
+// Flood gives the namespace routes to networks of their own by way of that many gateways, all on eth0.
+func (n *NS) Flood(routes, gateways int) {
+	n.tb.Helper()
+	n.IP("address add 172.16.0.2/12 dev eth0")
+	var lines []string
+	for i := range routes {
+		g := i%gateways + 256
+		lines = append(lines, fmt.Sprintf("route add 100.%d.%d.%d/32 via 172.16.%d.%d", i>>16, i>>8&255, i&255, g>>8, g&255))
+	}
+	n.IP(lines...)
 }

@@ -4,7 +4,6 @@ package neighbor
 
 import (
 	"encoding/binary"
-	"fmt"
 	"runtime"
 	"slices"
 	"strings"
@@ -17,25 +16,13 @@ import (
 	"github.com/neighpin/neighpin/pkg/internal/rtnetlink"
 )
 
-// flood gives a pod routes to networks of their own by way of that many gateways,
-// all on eth0.
-func flood(pod *nstest.NS, routes, gateways int) {
-	pod.IP("address add 172.16.0.2/12 dev eth0")
-	var lines []string
-	for i := range routes {
-		g := i%gateways + 256
-		lines = append(lines, fmt.Sprintf("route add 100.%d.%d.%d/32 via 172.16.%d.%d", i>>16, i>>8&255, i&255, g>>8, g&255))
-	}
-	pod.IP(lines...)
-}
-
 // A pod with NET_ADMIN fills its table with routes by way of ten thousand
 // gateways: the work is bounded, the default gateways are not lost, and the
 // limit is told.
 func TestTenThousandGateways(t *testing.T) {
 	const routes, gateways, limit = 20_000, 10_000, 16
 	_, pod := nstest.DualStackPair(t)
-	flood(pod, routes, gateways)
+	pod.Flood(routes, gateways)
 	tb := openTable(t, pod.NS)
 	res, err := tb.Resolve(t.Context(), Query{Limit: limit})
 	if err != nil {

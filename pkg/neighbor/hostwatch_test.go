@@ -305,28 +305,7 @@ func TestWatchHostOfThisProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error)
-	go func() {
-		for {
-			if _, err := w.Receive(); err != nil {
-				ended <- err
-				return
-			}
-		}
-	}()
-	for range 2 {
-		if err := w.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	select {
-	case err := <-ended:
-		if !errors.Is(err, os.ErrClosed) {
-			t.Errorf("error %v", err)
-		}
-	case <-time.After(10 * time.Second):
-		t.Error("Receive still waits")
-	}
+	closes(t, w)
 	if _, err := w.Receive(); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("Receive after Close: %v", err)
 	}

@@ -116,7 +116,7 @@ func TestRouteThatTheKernelCannotList(t *testing.T) {
 func TestRoutesThatFillManyParts(t *testing.T) {
 	const routes = 3000
 	_, pod := nstest.DualStackPair(t)
-	flood(pod, routes, routes)
+	pod.Flood(routes, routes)
 	tb := openTable(t, pod.NS)
 	for range 2 {
 		list, dropped, err := tb.gateways(t.Context(), 2*routes)

@@ -120,11 +120,13 @@ func TestWatchSaysWhenItLostSomething(t *testing.T) {
 	})
 }
 
-func TestCloseEndsReceive(t *testing.T) {
-	w, err := Watch(nstest.New(t).NS)
-	if err != nil {
-		t.Fatal(err)
-	}
+// closes closes twice, and expects that to end a Receive that waits.
+func closes[E any](t *testing.T, w interface {
+	Receive() ([]E, error)
+	Close() error
+},
+) {
+	t.Helper()
 	ended := make(chan error)
 	go func() {
 		for {
@@ -147,6 +149,14 @@ func TestCloseEndsReceive(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("Receive still waits")
 	}
+}
+
+func TestCloseEndsReceive(t *testing.T) {
+	w, err := Watch(nstest.New(t).NS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closes(t, w)
 }
 
 // watcher receives in a goroutine of its own, so that a test can give up.

@@ -130,25 +130,7 @@ func (b *bed) observe(o *Observer, id string) {
 // send puts frames on the pod's link.
 func (b *bed) send(frames ...[]byte) {
 	b.tb.Helper()
-	if err := b.pod.Do(func() error {
-		l, err := net.InterfaceByName("eth0")
-		if err != nil {
-			return err
-		}
-		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		for _, frame := range frames {
-			if err := unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: l.Index}); err != nil {
-				return err
-			}
-		}
-		return nil
-	}); err != nil {
-		b.tb.Fatal(err)
-	}
+	b.pod.Send("eth0", frames...)
 }
 
 // want checks what was counted. A frame that was sent over a veth has come to the

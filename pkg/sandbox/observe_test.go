@@ -4,13 +4,10 @@ package sandbox
 
 import (
 	"errors"
-	"net"
 	"net/netip"
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/pkg/observe"
 	"github.com/neighpin/neighpin/pkg/record"
@@ -41,20 +38,7 @@ func (p *pod) ask(dst string) {
 	target := netip.MustParseAddr(dst).As4()
 	frame := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 1, 10, 88, 0, 2, 0, 0, 0, 0, 0, 0}
 	frame = append(frame, target[:]...)
-	if err := p.Do(func() error {
-		l, err := net.InterfaceByName("eth0")
-		if err != nil {
-			return err
-		}
-		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		return unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: l.Index})
-	}); err != nil {
-		p.node.t.Fatal(err)
-	}
+	p.Send("eth0", frame)
 }
 
 // counted waits until the status says how much was counted for the one pod.

@@ -21,7 +21,7 @@ import (
 // to their end, are not taken for answers to what is asked next.
 func TestAnswersToEarlierRequests(t *testing.T) {
 	_, pod := nstest.DualStackPair(t)
-	flood(pod, 2000, 2000)
+	pod.Flood(2000, 2000)
 	pod.IP("neigh add 10.0.0.1 lladdr " + otherMAC + " dev eth0 nud permanent")
 	c := dial(t, pod.NS)
 	index, stop := linkIndex(t, c, "eth0"), errors.New("enough")
@@ -62,7 +62,7 @@ func TestAnswersToEarlierRequests(t *testing.T) {
 // A long dump ends with its caller's context, and with the Table.
 func TestLongDumpThatNobodyWaitsFor(t *testing.T) {
 	_, pod := nstest.DualStackPair(t)
-	flood(pod, 2000, 10)
+	pod.Flood(2000, 10)
 	for name, ending := range map[string]struct {
 		end  func(c *Conn, cancel func())
 		want error
@@ -159,22 +159,10 @@ func TestDumpThatTheKernelRefuses(t *testing.T) {
 	}
 }
 
-// flood gives a pod routes to networks of their own by way of that many gateways,
-// all on eth0.
-func flood(pod *nstest.NS, routes, gateways int) {
-	pod.IP("address add 172.16.0.2/12 dev eth0")
-	var lines []string
-	for i := range routes {
-		g := i%gateways + 256
-		lines = append(lines, fmt.Sprintf("route add 100.%d.%d.%d/32 via 172.16.%d.%d", i>>16, i>>8&255, i&255, g>>8, g&255))
-	}
-	pod.IP(lines...)
-}
-
 // Routes fill many parts of a dump, of both sizes that there are.
 func TestRoutesThatFillManyParts(t *testing.T) {
 	_, pod := nstest.DualStackPair(t)
-	flood(pod, 3000, 3000)
+	pod.Flood(3000, 3000)
 	c := dial(t, pod.NS)
 	for range 2 {
 		if n := routes(t, c); n != 3002 {
