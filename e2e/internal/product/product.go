@@ -133,9 +133,10 @@ func Files(ctx context.Context, progress io.Writer, o Options, arch, dir string)
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "go", "run", "./internal/cmd/rootfs", "-arch", arch, "-version", o.Version, "-out", dir)
+	cmd := exec.CommandContext(ctx, "go", "run", "-trimpath", "./internal/cmd/rootfs", "-arch", arch, "-version", o.Version, "-out", dir)
 	cmd.Dir = o.Checkout
-	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "SOURCE_DATE_EPOCH="+strconv.FormatInt(o.Date.Unix(), 10))
+	// Built as the program is that it builds, it shares what is compiled of the standard library.
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOAMD64=v1", "GOARM64=v8.0", "GOFLAGS=", "GOWORK=off", "SOURCE_DATE_EPOCH="+strconv.FormatInt(o.Date.Unix(), 10))
 	cmd.Stdout, cmd.Stderr = progress, progress
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("make the image's files: %w", err)

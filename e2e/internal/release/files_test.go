@@ -29,6 +29,7 @@ import (
 )
 
 func TestTheListOfModulesIsThatOfGoVersion(t *testing.T) {
+	t.Parallel()
 	for _, arch := range product.Architectures() {
 		t.Run(arch, func(t *testing.T) {
 			content, path := program(t, arch)
@@ -121,6 +122,7 @@ func bill(t *testing.T, arch string) *cdx.BOM {
 }
 
 func TestChecksumsAreOfEveryFile(t *testing.T) {
+	t.Parallel()
 	sha256sum := func(dir string) error {
 		cmd := exec.CommandContext(t.Context(), "sha256sum", "--check", "--strict", "--quiet", release.SumsFile)
 		cmd.Dir = dir
@@ -162,6 +164,7 @@ func copied(t *testing.T) string {
 }
 
 func TestTheRegistryGetsTheImageOfTheChecksums(t *testing.T) {
+	t.Parallel()
 	server := httptest.NewServer(registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))))
 	defer server.Close()
 	o := release.Options{Options: product.Options{Version: version("first")}, Repository: strings.TrimPrefix(server.URL, "http://") + "/neighpin"}

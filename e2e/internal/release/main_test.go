@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/neighpin/neighpin/e2e/internal/parts"
@@ -74,12 +75,14 @@ func prepare(ctx context.Context, folder string) error {
 			return err
 		}
 	}
+	// Both at once: the first compiles little, and uses one processor at a time.
+	errs := make(chan error, 2)
 	for name, env := range map[string][]string{"first": nil, "second": habits} {
-		if err := runMaker(ctx, checkout(name), env, "make", "-version", version(name), "-revision", revision, "-out", made(name)); err != nil {
-			return err
-		}
+		go func() {
+			errs <- runMaker(ctx, checkout(name), env, "make", "-version", version(name), "-revision", revision, "-out", made(name))
+		}()
 	}
-	return nil
+	return errors.Join(<-errs, <-errs)
 }
 
 // checkout is where the release of that name is built: the folders differ in length, which paths in a program would show.
@@ -135,9 +138,20 @@ func runMaker(ctx context.Context, checkout string, env []string, args ...string
 	return nil
 }
 
+// archives are what unpacked has read, each once: with the race detector that takes seconds.
+var archives = struct {
+	sync.Mutex
+	files map[string]map[string][]byte
+}{files: map[string]map[string][]byte{}}
+
 // unpacked are the files of the program's archive for an architecture, by their path in it.
 func unpacked(t *testing.T, arch string) map[string][]byte {
 	t.Helper()
+	archives.Lock()
+	defer archives.Unlock()
+	if files, ok := archives.files[arch]; ok {
+		return files
+	}
 	file, err := os.Open(filepath.Join(made("first"), "neighpin-"+version("first")+"-linux-"+arch+".tar.gz"))
 	if err != nil {
 		t.Fatal(err)
@@ -155,6 +169,7 @@ func unpacked(t *testing.T, arch string) map[string][]byte {
 	for _, entry := range entries {
 		files[entry.Header.Name] = entry.Data
 	}
+	archives.files[arch] = files
 	return files
 }
 

@@ -22,6 +22,7 @@ import (
 )
 
 func TestTwoBuildsInDifferentPlacesAreTheSame(t *testing.T) {
+	t.Parallel()
 	v := version("first")
 	want := []string{
 		"NOTES.md", "PROVENANCE.md", "SHA256SUMS", "image.sha256", "install.yaml", "neighpin-" + strings.TrimPrefix(v, "v") + ".tgz",
@@ -45,6 +46,7 @@ func TestTwoBuildsInDifferentPlacesAreTheSame(t *testing.T) {
 
 // The program for the other architecture runs under qemu's user mode.
 func TestEachArchitectureHasAStaticProgramThatRuns(t *testing.T) {
+	t.Parallel()
 	for arch, c := range map[string]struct {
 		machine  elf.Machine
 		emulator string
@@ -82,6 +84,7 @@ func TestEachArchitectureHasAStaticProgramThatRuns(t *testing.T) {
 }
 
 func TestArchiveImageAndMakeBuildHoldOneProgram(t *testing.T) {
+	t.Parallel()
 	file, err := os.Open(filepath.Join(made("first"), "neighpin-"+version("first")+"-image.tar"))
 	if err != nil {
 		t.Fatal(err)
