@@ -60,6 +60,7 @@ func (e *Engine) compare(s *sandbox, b basis, cause urgency) (basis, error) {
 		err = errors.Join(otherAt(c.before.NetNS, c.table.Cookie()), c.table.Close())
 	}
 	if err != nil {
+		err = c.failure(err)
 		e.failed(s, err)
 		return b, err
 	}
@@ -78,7 +79,7 @@ func (e *Engine) compare(s *sandbox, b basis, cause urgency) (basis, error) {
 		return b, nil // stopping, which is none of the sandbox's doing
 	}
 	if err != nil {
-		err = fmt.Errorf(compareFailed+"%w", err)
+		err = c.failure(err)
 	}
 	switch {
 	case !c.untouched:

@@ -4,6 +4,7 @@ package sandbox
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +16,20 @@ import (
 // compareFailed begins what is said of a comparison that failed: the next that
 // succeeds ends it.
 const compareFailed = "compare with what is true now: "
+
+// failure is the error of a comparison, behind what went wrong before: no comparison makes that good.
+func (c *comparison) failure(err error) error {
+	if lasting := lastingError(c.before); lasting != "" {
+		return fmt.Errorf("%s; "+compareFailed+"%w", lasting, err)
+	}
+	return fmt.Errorf(compareFailed+"%w", err)
+}
+
+// lastingError is a record's error without what a comparison that failed added.
+func lastingError(r record.Record) string {
+	before, _, _ := strings.Cut(r.Error, compareFailed)
+	return strings.TrimSuffix(before, "; ")
+}
 
 // review compares what a runtime copied with what is true now. The copy is out of
 // reach: what differs is recorded as stale and reported. Neighbors then has what
@@ -35,9 +50,7 @@ func (c *comparison) review(ctx context.Context) error {
 	}
 	c.links, c.sought = now.Basis, now.Sought
 	c.sandbox.update(func(r *record.Record) { r.LeadTo(now.Ends) })
-	if strings.HasPrefix(c.before.Error, compareFailed) {
-		c.after.Error = ""
-	}
+	c.after.Error = lastingError(c.before)
 	c.after.Neighbors, c.after.Stale = nil, nil
 	c.after.Skipped = slices.DeleteFunc(slices.Clone(c.before.Skipped), func(s neighbor.Skipped) bool {
 		return slices.ContainsFunc(copied, func(n neighbor.Neighbor) bool { return n.Gateway() == s.Gateway() })

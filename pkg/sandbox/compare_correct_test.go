@@ -5,6 +5,8 @@ package sandbox
 import (
 	"strings"
 	"testing"
+
+	"github.com/neighpin/neighpin/internal/nstest"
 )
 
 // A process that ended between two of its writes, or before it recorded them, leaves an entry of which the record does not
@@ -54,4 +56,28 @@ func TestErrorOfAComparisonIsOverWithTheNext(t *testing.T) {
 		}
 		n.engine.Close()
 	}
+}
+
+// And it takes nothing with it: what went wrong when the sandbox started is no better for a comparison that failed and one that did not.
+func TestErrorOfAStartOutlivesThatOfAComparison(t *testing.T) {
+	n := newNode(t)
+	p := n.taken()
+	n.engine.Close()
+	rec, err := n.engine.records.Load(podID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec.Error = "what happened when it started"
+	if err := n.engine.records.Save(rec); err != nil {
+		t.Fatal(err)
+	}
+	nstest.New(t).MountAt(p.rec.NetNSPath) // another one, in its place
+	n.start()
+	n.eventually("a comparison to fail", func() bool {
+		return strings.HasPrefix(n.record().Error, rec.Error+"; "+compareFailed+"namespace ")
+	})
+	if err := nstest.Unmount(p.rec.NetNSPath); err != nil {
+		t.Fatal(err)
+	}
+	n.eventually("the error of the start to be all", func() bool { return n.record().Error == rec.Error })
 }
