@@ -17,7 +17,11 @@ import (
 	"github.com/neighpin/neighpin/internal/config"
 )
 
-const ownName = "neighpin"
+const (
+	ownName = "neighpin"
+	// installed is what `go install` calls the program, after its folder.
+	installed = "plugin"
+)
 
 // pluginFile is how a runtime names the plugins that it launches itself.
 var pluginFile = regexp.MustCompile(`^[0-9]{2}-`)
@@ -39,7 +43,7 @@ func runtimeOptions(c config.Runtime, name string) oci.Options {
 // empty if it was called by its own, or as a plugin that the runtime launches.
 func standsFor(program string) string {
 	name := filepath.Base(program)
-	if name == ownName || pluginFile.MatchString(name) {
+	if name == ownName || name == installed || pluginFile.MatchString(name) {
 		return ""
 	}
 	return name

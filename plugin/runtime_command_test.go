@@ -179,7 +179,7 @@ func TestWithoutAConfigurationNothingStarts(t *testing.T) {
 // What the binary is by the name that it is called by.
 func TestNames(t *testing.T) {
 	for program, want := range map[string]string{
-		"neighpin": "", "/usr/bin/neighpin": "", "./neighpin": "", "/opt/nri/plugins/10-neighpin": "", "10-other": "",
+		"neighpin": "", "/usr/bin/neighpin": "", "./neighpin": "", "/opt/nri/plugins/10-neighpin": "", "10-other": "", "/root/go/bin/plugin": "",
 		"/usr/local/bin/neighpin-runsc": "neighpin-runsc", "runc": "runc",
 	} {
 		if got := standsFor(program); got != want {
