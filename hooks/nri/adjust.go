@@ -92,7 +92,7 @@ func (a *adjusting) mountLiveFile() {
 	}
 	if i := slices.IndexFunc(a.container.GetMounts(), inTheWay); i >= 0 {
 		m := a.container.GetMounts()[i]
-		if path.Clean(m.GetDestination()) != LiveFileMount || m.GetSource() != folder { // else another neighpin's
+		if m.GetDestination() != LiveFileMount || m.GetSource() != folder { // else another neighpin's
 			a.log().WithField("mount", m.GetDestination()).Errorf("container has a mount of its own that leaves no room for %s: it does not see the live file; the annotation %s is not affected",
 				LiveFileMount, annotation.Key)
 		}

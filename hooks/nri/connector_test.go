@@ -4,6 +4,8 @@ package nri
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"path/filepath"
 	"testing"
@@ -46,5 +48,16 @@ func TestConnectionThatWasGivenUpIsNotMade(t *testing.T) {
 	}
 	if conn, err := c.dial(path); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("dialled %v, %v", conn, err)
+	}
+}
+
+// Who notices first is a matter of chance, and no reason to say it again.
+func TestAnEndOfTheConnectionIsOneReasonHoweverItShows(t *testing.T) {
+	shown := reason(fmt.Errorf("register with NRI: %w", errors.Join(errHungUp, io.EOF)))
+	if other := reason(fmt.Errorf("take over sandboxes from NRI: %w", errHungUp)); shown != other {
+		t.Errorf("%q and %q", shown, other)
+	}
+	if other := reason(errStartTimeout); other == shown {
+		t.Errorf("%q, too", other)
 	}
 }

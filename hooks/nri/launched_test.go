@@ -4,6 +4,7 @@ package nri
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"strconv"
@@ -72,53 +73,87 @@ func launch(t *testing.T) (descriptor int, mux multiplex.Mux, registered <-chan 
 	return pair[1], mux, l.registered
 }
 
-// A plugin that the runtime starts itself is given a connection, a name and a
-// configuration; it can make no other connection, so that it ends with that one.
-func TestAPluginThatTheRuntimeLaunchedEndsWithItsConnection(t *testing.T) {
-	descriptor, mux, registered := launch(t)
+// launchedPlugin is a connector that was given a connection, a name and an index.
+type launchedPlugin struct {
+	*Connector
+	side  multiplex.Mux // the runtime's
+	calls api.PluginService
+	given string // configuration
+	end   context.CancelFunc
+	ended chan error
+}
+
+// newLaunched runs a plugin and configures it, as the runtime that launched it does.
+func newLaunched(t *testing.T) *launchedPlugin {
+	t.Helper()
+	descriptor, side, registered := launch(t)
 	t.Setenv(api.PluginSocketEnvVar, strconv.Itoa(descriptor))
 	t.Setenv(api.PluginNameEnvVar, "launched")
 	t.Setenv(api.PluginIdxEnvVar, "07")
 	engine := newEngine(t, t.TempDir())
-	defer engine.Close()
+	t.Cleanup(engine.Close)
 	logger, _ := logtest.NewNullLogger()
-	var given string
-	c := New(Options{
+	p := &launchedPlugin{side: side, ended: make(chan error, 1)}
+	p.Connector = New(Options{
 		Socket: "/nonexistent", Name: "neighpin", Index: "10", Log: logger,
-		Configure: func(config string) (*sandbox.Engine, error) { given = config; return engine, nil },
+		Configure: func(config string) (*sandbox.Engine, error) { p.given = config; return engine, nil },
 		Observe:   func(string, time.Duration, error) {},
 	})
-	ended := make(chan error, 1)
-	go func() { ended <- c.Run(t.Context()) }()
+	ctx, cancel := context.WithCancel(t.Context())
+	p.end = cancel
+	go func() { p.ended <- p.Run(ctx) }()
 	if got := <-registered; got.GetPluginName() != "launched" || got.GetPluginIdx() != "07" {
 		t.Errorf("registered as %s-%s", got.GetPluginIdx(), got.GetPluginName())
 	}
-	conn, err := mux.Open(multiplex.PluginServiceConn)
+	conn, err := side.Open(multiplex.PluginServiceConn)
 	if err != nil {
 		t.Fatal(err)
 	}
 	client := ttrpc.NewClient(conn)
-	defer client.Close()
-	plugin := api.NewPluginClient(client)
-	if _, err := plugin.Configure(t.Context(), &api.ConfigureRequest{Config: "enforce: true", RuntimeName: "containerd", RuntimeVersion: "v2.4.2", RequestTimeout: 2000}); err != nil {
+	t.Cleanup(func() { _ = client.Close() })
+	p.calls = api.NewPluginClient(client)
+	request := &api.ConfigureRequest{Config: "enforce: true", RuntimeName: "containerd", RuntimeVersion: "v2.4.2", RequestTimeout: 2000}
+	if _, err := p.calls.Configure(t.Context(), request); err != nil {
 		t.Fatal(err)
 	}
+	nstest.Eventually(t, "the connection", func() bool { return p.State().Connected })
+	return p
+}
+
+// awaitEnd returns what Run does.
+func (p *launchedPlugin) awaitEnd(t *testing.T) error {
+	t.Helper()
+	select {
+	case err := <-p.ended:
+		return err
+	case <-time.After(10 * time.Second):
+		t.Fatal("it goes on")
+		return nil
+	}
+}
+
+// It can make no other connection.
+func TestAPluginThatTheRuntimeLaunchedEndsWithItsConnection(t *testing.T) {
+	p := newLaunched(t)
 	for range 2 { // no runtime does that, and it would be no reason to fall
-		if _, err := plugin.Synchronize(t.Context(), &api.SynchronizeRequest{}); err != nil {
+		if _, err := p.calls.Synchronize(t.Context(), &api.SynchronizeRequest{}); err != nil {
 			t.Error(err)
 		}
 	}
-	nstest.Eventually(t, "the connection to be set up", func() bool { state := c.State(); return state.Connected && state.Synchronized })
-	if given != "enforce: true" {
-		t.Errorf("configured by %q", given)
+	nstest.Eventually(t, "the sandboxes to be taken over", func() bool { return p.State().Synchronized })
+	if p.given != "enforce: true" {
+		t.Errorf("configured by %q", p.given)
 	}
-	_ = mux.Close()
-	select {
-	case err := <-ended:
-		if err == nil || !strings.Contains(err.Error(), "the runtime that launched this plugin") {
-			t.Errorf("Run: %v", err)
-		}
-	case <-time.After(10 * time.Second):
-		t.Fatal("it goes on without its connection")
+	_ = p.side.Close()
+	if err := p.awaitEnd(t); err == nil || !strings.Contains(err.Error(), "the runtime that launched this plugin") {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+func TestAPluginEndsWhileItWaitsToBeSynchronized(t *testing.T) {
+	p := newLaunched(t)
+	p.end()
+	if err := p.awaitEnd(t); !errors.Is(err, context.Canceled) {
+		t.Errorf("Run: %v", err)
 	}
 }

@@ -80,6 +80,7 @@ func TestAnAnswerThatComesTooLateCostsNoConnection(t *testing.T) {
 				}
 			}}, t.TempDir())
 			p.awaitSynchronized(t, rt)
+			nstest.Eventually(t, "the registration to be told", func() bool { good, _ := p.registrations(); return good == 1 })
 			_, pod := newPod(t, "runsc", nil)
 			adaptation.SetPluginRequestTimeout(100 * time.Millisecond)
 			err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod})

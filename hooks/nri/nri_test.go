@@ -149,6 +149,16 @@ func TestTwoPluginsDoNotQuarrel(t *testing.T) {
 	}
 }
 
+func TestAPluginThatEndsHangsUp(t *testing.T) {
+	rt := newRuntime(t)
+	p := newPlugin(t, rt.socket, t.TempDir())
+	p.awaitSynchronized(t, rt)
+	_, pod := newPod(t, "runsc", nil)
+	rt.begin(pod)
+	p.stop()
+	nstest.Eventually(t, "the runtime to go on without it", func() bool { return len(rt.createContainer(pod, nil)) == 0 })
+}
+
 func TestConnectsAgainWhenTheRuntimeComesBack(t *testing.T) {
 	rt := newRuntime(t)
 	rt.stop()

@@ -130,6 +130,7 @@ func TestWhichGatewaysTheAnnotationMayAnswerFor(t *testing.T) {
 		then string // what happens once the first container is there
 		dev  string
 		want string
+		says string
 	}{
 		"both ends are in the pod": {pod: func(ns *nstest.NS) {
 			ns.IP("link add eth0 type veth peer name peer0", "link set eth0 up", "link set peer0 up",
@@ -142,7 +143,7 @@ func TestWhichGatewaysTheAnnotationMayAnswerFor(t *testing.T) {
 		"on another link": {pod: segment(t), dev: "eth1"},
 		"a program has put an entry there": {
 			pod: segment(t), then: "neigh replace 10.88.0.1 dev eth0 lladdr 02:00:00:00:66:66 nud permanent",
-			dev: "eth0", want: "10.88.0.1 dev eth0 lladdr 02:00:00:00:66:66 PERMANENT",
+			dev: "eth0", want: "10.88.0.1 dev eth0 lladdr 02:00:00:00:66:66 PERMANENT", says: "Unowned",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -162,7 +163,7 @@ func TestWhichGatewaysTheAnnotationMayAnswerFor(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, said := b.hook(creating(newBundle(t, path, map[string]string{annotation.Key: value}), 0))
-			if shown := ns.Output("neigh", "show", "nud", "permanent"); (shown == "") != (tc.want == "") || !strings.HasPrefix(shown, tc.want) {
+			if shown := ns.Output("neigh", "show", "nud", "permanent"); (shown == "") != (tc.want == "") || !strings.HasPrefix(shown, tc.want) || !strings.Contains(said, tc.says) {
 				t.Errorf("%q, want %q; said %q", shown, tc.want, said)
 			}
 		})

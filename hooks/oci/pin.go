@@ -109,7 +109,7 @@ func (w *worker) pin(ctx context.Context, s subject, apply *annotation.Annotatio
 	found = applied(found, apply)
 	written, err := table.Write(ctx, found)
 	rec := w.record(s, table.Cookie(), written)
-	if !recorded || len(written.New) > 0 || !slices.EqualFunc(old.Neighbors, written.Neighbors, neighbor.Neighbor.Same) {
+	if !recorded || !slices.EqualFunc(old.Neighbors, written.Neighbors, neighbor.Neighbor.Same) {
 		w.save(rec)
 	}
 	missing := slices.DeleteFunc(slices.Clone(written.Skipped), func(s neighbor.Skipped) bool { return !s.Reason.NoTruth() })

@@ -77,11 +77,14 @@ func TestARuntimeThatCannotBeIsNamed(t *testing.T) {
 			t.Errorf("%s: %q, %v, want %q", name, path, err, tc.says)
 		}
 	}
-	// The same size is not the same program, even if it begins alike.
-	program[len(program)-1]++
-	other := file(t, filepath.Join(dir, "other"), string(program), 0o700)
-	if got, err := lookUp(other, nil); err != nil || got != other {
-		t.Errorf("%q, %v", got, err)
+	// The same size is not the same program, wherever it differs.
+	for _, at := range []int{0, len(program) - 1} {
+		program[at]++
+		other := file(t, filepath.Join(dir, "other"), string(program), 0o700)
+		program[at]--
+		if got, err := lookUp(other, nil); err != nil || got != other {
+			t.Errorf("%q, %v", got, err)
+		}
 	}
 	for _, name := range []string{"neighpin", "neighpin-", "runc"} {
 		if path, err := (Options{Name: name}).runtime(nil); err == nil || !strings.Contains(err.Error(), "runtimes") {

@@ -6,9 +6,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/neighpin/neighpin/pkg/annotation"
 	"github.com/neighpin/neighpin/pkg/neighbor"
+	"github.com/neighpin/neighpin/pkg/record"
 )
 
 // The wrapper and the hook serve one container, and a gateway has come in between.
@@ -46,6 +48,29 @@ func TestAContainerIsAdmittedWhereARuntimeHasTakenThePinnedAddresses(t *testing.
 	_, annotations := readConfig(t, bundle)
 	if a, err := annotation.Parse(annotations[annotation.Key]); err != nil || len(a.Neighbors) != 2 {
 		t.Errorf("annotation %+v, %v", a, err)
+	}
+}
+
+// That it is neighpin's only the record made by hand tells; so it goes when nothing
+// speaks for it any more, where somebody else's entry would stay and be handed on.
+func TestWhatWasPinnedByHandIsKnownForNeighpins(t *testing.T) {
+	ns := newSegment(t)
+	b := newBed(t)
+	path := ns.Mount()
+	a := annotation.Annotation{Cookie: 1, CapturedAt: time.Now(), Neighbors: []annotation.Entry{
+		{Dst: addr(t, "10.88.0.1"), Dev: "eth0", LLAddr: "02:00:00:00:00:01", Source: "peer"},
+	}}
+	value, err := a.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.hook(strings.Replace(creating(newBundle(t, path, map[string]string{annotation.Key: value}), 0), "abc", "-", 1))
+	if rec, err := b.record(record.ByHandID(ns.Cookie())); err != nil || len(rec.Owned()) != 1 {
+		t.Fatalf("record %+v, %v", rec, err)
+	}
+	b.begin(cmdCreate, newBundle(t, path, map[string]string{containerdType: "sandbox"}), "abc")
+	if rec, err := b.record("abc"); err != nil || len(rec.Neighbors) != 0 || permanent(ns) != 0 {
+		t.Errorf("%d entries, record %+v, %v", permanent(ns), rec, err)
 	}
 }
 

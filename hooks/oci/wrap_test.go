@@ -255,6 +255,15 @@ func TestEnforceLetsPassWhatHasNothingToPin(t *testing.T) {
 	if rec, err := b.record("abc"); err != nil || rec.Timing.Verdict != record.Nothing {
 		t.Errorf("record %+v, %v", rec, err)
 	}
+	// A gateway that nobody asks for is none to refuse for.
+	quiet, _ := newPod(t)
+	quiet.IP("link set eth0 arp off")
+	if got := b.begin(cmdCreate, newBundle(t, quiet.Mount(), nil), "def"); !ran(got) {
+		t.Errorf("%+v, said %v", got, b.messages())
+	}
+	if rec, err := b.record("def"); err != nil || len(rec.Skipped) == 0 {
+		t.Errorf("record %+v, %v", rec, err)
+	}
 }
 
 func TestMessagesGoToStandardErrorWithoutALog(t *testing.T) {

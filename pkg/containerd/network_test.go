@@ -151,7 +151,8 @@ func TestWhichConfigurationsGiveOneNetwork(t *testing.T) {
 		`{"cni":{"maxConfNum":1}}`: true,
 		`{"cni":{"maxConfNum":0}}`: false, // no limit
 		`{"cni":{"maxConfNum":2}}`: false,
-		`{"stateDir":"/run/c"}`:    false,
+		`{"cni":{"maxConfNum":2},"containerd":{"runtimes":{"a":{"cniMaxConfNum":1}}}}`: false,
+		`{"stateDir":"/run/c"}`: false,
 		`{"cni":{"maxConfNum":1},"containerd":{"runtimes":{"a":{"cniMaxConfNum":1},"b":{}}}}`:                  true,
 		`{"cni":{"maxConfNum":1},"containerd":{"runtimes":{"a":{"cniMaxConfNum":1},"b":{"cniMaxConfNum":2}}}}`: false,
 	} {
