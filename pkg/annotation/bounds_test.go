@@ -16,6 +16,7 @@ func TestEachBoundIsWhereTheDocumentHasIt(t *testing.T) {
 		replace("eth0", `a\u007f`):                                     false,
 		replace("2026-11-22T00:18:00.5Z", "9999-12-31T23:59:59Z"):      true,
 		replace("2026-11-22T00:18:00.5Z", "9999-12-31T23:59:59-01:00"): false,
+		replace("2026-11-22T00:18:00.5Z", "0001-01-01T00:00:00.5Z"):    true,
 		replace("4711", "99999999999999999999"):                        false,
 		replace("58:00:01", "58:00:0f"):                                true,
 		replace("58:00:01", "58:00:0g"):                                false,
