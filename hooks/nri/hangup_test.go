@@ -24,19 +24,22 @@ func (r registrar) UpdateContainers(context.Context, *api.UpdateContainersReques
 	return &api.UpdateContainersResponse{}, nil
 }
 
-// acceptRegistrationAndHangUp answers RegisterPlugin and closes the connection
-// before Configure, the moment in which the stub's own Start hangs.
-func acceptRegistrationAndHangUp(conn net.Conn) {
+// acceptRegistrationAndHangUp closes the connection after the registration.
+func acceptRegistrationAndHangUp(conn net.Conn) { acceptRegistration(conn)() }
+
+// acceptRegistration answers RegisterPlugin, and no Configure follows: the moment in
+// which the stub's own Start hangs. What it returns closes the connection.
+func acceptRegistration(conn net.Conn) (hangUp func()) {
 	answered := &answerConn{Conn: conn, registered: make(chan struct{}), answered: make(chan struct{})}
 	mux := multiplex.Multiplex(answered)
-	defer func() { _ = mux.Close() }()
+	closeMux := func() { _ = mux.Close() }
 	listener, err := mux.Listen(multiplex.RuntimeServiceConn)
 	if err != nil {
-		return
+		return closeMux
 	}
 	server, err := ttrpc.NewServer()
 	if err != nil {
-		return
+		return closeMux
 	}
 	api.RegisterRuntimeService(server, registrar{answered.registered})
 	served := make(chan struct{})
@@ -45,9 +48,11 @@ func acceptRegistrationAndHangUp(conn net.Conn) {
 		_ = server.Serve(context.Background(), listener)
 	}()
 	<-answered.answered
-	_ = mux.Close()
-	_ = server.Close()
-	<-served
+	return func() {
+		closeMux()
+		_ = server.Close()
+		<-served
+	}
 }
 
 // answerConn tells when something has been written after the registration came,

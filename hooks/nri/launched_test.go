@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -155,5 +156,39 @@ func TestAPluginEndsWhileItWaitsToBeSynchronized(t *testing.T) {
 	p.end()
 	if err := p.awaitEnd(t); !errors.Is(err, context.Canceled) {
 		t.Errorf("Run: %v", err)
+	}
+}
+
+// The stub cannot be told; it is woken by a configuration of neighpin's own, which is
+// not taken for the runtime's.
+func TestAPluginEndsWhileItWaitsToBeConfigured(t *testing.T) {
+	listener, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	p := &launchedPlugin{ended: make(chan error, 1), given: "nothing"}
+	logger, _ := logtest.NewNullLogger()
+	p.Connector = New(Options{
+		Socket: listener.Addr().String(), Name: "neighpin", Index: "10", Log: logger,
+		Configure: func(config string) (*sandbox.Engine, error) { p.given = config; return nil, errors.New("too late") },
+		Observe:   func(string, time.Duration, error) {},
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() { p.ended <- p.Run(ctx) }()
+	conn, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hangUp := acceptRegistration(conn)
+	defer hangUp()
+	began := time.Now()
+	cancel()
+	if err := p.awaitEnd(t); !errors.Is(err, context.Canceled) || p.given != "nothing" {
+		t.Errorf("Run: %v; configured by %q", err, p.given)
+	}
+	if took := time.Since(began); took > startTimeout/2 {
+		t.Errorf("it took %v", took)
 	}
 }
