@@ -143,7 +143,9 @@ func TestLiveFileIsMountedReadOnly(t *testing.T) {
 	p := newPlugin(t, rt.socket, stateDir)
 	p.awaitSynchronized(t, rt)
 	pod := newWorker(t, rt)
-	adjusted, err := rt.tryCreate(pod, &api.Container{Mounts: []*api.Mount{{Destination: "/"}, {Destination: "/run", Type: "tmpfs"}}})
+	adjusted, err := rt.tryCreate(pod, &api.Container{Mounts: []*api.Mount{
+		{Destination: "/"}, {Destination: "/run", Type: "tmpfs"}, {Destination: LiveFileMount + "-of-others"},
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}

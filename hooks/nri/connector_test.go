@@ -9,6 +9,8 @@ import (
 	"net"
 	"path/filepath"
 	"testing"
+
+	"github.com/neighpin/neighpin/pkg/sandbox"
 )
 
 // The runtime goes away while Synchronize is being handled, which ends only after
@@ -59,5 +61,16 @@ func TestAnEndOfTheConnectionIsOneReasonHoweverItShows(t *testing.T) {
 	}
 	if other := reason(errStartTimeout); other == shown {
 		t.Errorf("%q, too", other)
+	}
+}
+
+func TestARegistrationThatWasGivenUpTakesNoConfiguration(t *testing.T) {
+	h := &handlers{configure: func(string) (*sandbox.Engine, error) {
+		t.Error("configured")
+		return nil, errHungUp
+	}}
+	h.abort(errStartTimeout)
+	if _, err := h.Configure(t.Context(), "", "containerd", "v2.4.2"); !errors.Is(err, errStartTimeout) {
+		t.Errorf("error %v", err)
 	}
 }
