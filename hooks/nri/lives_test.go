@@ -98,3 +98,13 @@ func TestAnAnswerThatComesTooLateCostsNoConnection(t *testing.T) {
 		})
 	}
 }
+
+func TestThePluginIsReadyOnceItHasTakenOverWhatIsThere(t *testing.T) {
+	ns, pod := newPod(t, "runsc", nil)
+	h := serving(t, t.TempDir())
+	var entries string
+	h.onSync = func() { entries = ns.Output("neigh", "show", "nud", "permanent") }
+	if _, err := h.Synchronize(t.Context(), []*api.PodSandbox{pod}, nil); err != nil || !strings.Contains(entries, "10.88.0.1 dev eth0 ") {
+		t.Errorf("entries when it said that it was ready: %q, %v", entries, err)
+	}
+}

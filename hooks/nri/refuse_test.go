@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/containerd/nri/pkg/api"
+	"github.com/sirupsen/logrus"
 
 	"github.com/neighpin/neighpin/internal/nstest"
 	"github.com/neighpin/neighpin/pkg/containerd"
@@ -83,6 +84,9 @@ func TestRefusedContainersWhereTheRuntimeLeaks(t *testing.T) {
 	pod := beyondBridge(t)
 	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
 		t.Fatalf("RunPodSandbox: %v", err)
+	}
+	if p.said(logrus.WarnLevel) != 1 {
+		t.Errorf("it is to be told once that the containers will be refused instead:\n%s", p.messages())
 	}
 	_, err := rt.tryCreate(pod, &api.Container{})
 	if err == nil || !strings.Contains(err.Error(), "10.88.0.77") || !strings.Contains(err.Error(), "delete the pod") {
