@@ -24,6 +24,9 @@ func TestAHistoryStaysShortAndKeepsItsBeginning(t *testing.T) {
 		if i == 0 {
 			given = rec
 		}
+		if len(rec.History) > maxHistory {
+			t.Fatalf("%d moments after %d turns", len(rec.History), i+1)
+		}
 	}
 	if len(rec.History) != maxHistory || len(given.History) != 1 || given.History[0].Text != "turn 0" {
 		t.Fatalf("%d moments, %+v handed out", len(rec.History), given.History)
@@ -67,6 +70,9 @@ func TestWhatIsNotedIsNotInWhatWasHandedOutBefore(t *testing.T) {
 	given[1] = rec
 	rec.Note(KindRepinned, "once")
 	given[2] = rec
+	if rec.Note(KindFailed, "once"); len(rec.History) != 3 {
+		t.Errorf("of another kind: %+v", rec.History)
+	}
 	other := given[0]
 	other.Note(KindFailed, "something else")
 	if given[1].History[1].Times != 0 || given[1].History[1].What != KindRepinned || given[2].History[1].Times != 2 {
