@@ -43,6 +43,14 @@ func TestAHistoryStaysShortAndKeepsItsBeginning(t *testing.T) {
 	if last := rec.History[len(rec.History)-1].Text; len(last) > maxMoment || !utf8.ValidString(last) || !strings.HasSuffix(last, "...") {
 		t.Errorf("%d bytes of text, valid %t: %q", len(last), utf8.ValidString(last), last)
 	}
+	rec.Note(KindFailed, "%s", strings.Repeat("é", 200)) // of which half a character would be left
+	if last := rec.History[len(rec.History)-1].Text; !utf8.ValidString(last) {
+		t.Errorf("half a character: %q", last)
+	}
+	rec.Note(KindFailed, "%s", "a\xffb")
+	if last := rec.History[len(rec.History)-1].Text; last != "a?b" {
+		t.Errorf("as JSON will not have it: %q", last)
+	}
 	rec.Note(KindFailed, "%s", strings.Repeat("x", maxMoment))
 	if last := rec.History[len(rec.History)-1].Text; len(last) != maxMoment || strings.HasSuffix(last, ".") {
 		t.Errorf("a text that just fits: %q", last)
