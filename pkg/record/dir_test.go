@@ -274,12 +274,13 @@ func TestWhatIsNoRecordIsNotTaken(t *testing.T) {
 			t.Errorf("%s: not set aside: %v", name, err)
 		}
 	}
-	elsewhere := filepath.Join(t.TempDir(), "a.json")
+	outside, others := opened(t)
+	save(t, others, sample("a"))
+	elsewhere := filepath.Join(outside, "sandboxes", "a.json")
 	text, err := os.ReadFile(filepath.Join("testdata", "sandboxes", names(t, "testdata/sandboxes")[0]))
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, elsewhere, string(text))
 	for name, put := range map[string]func(path string) error{
 		"another sandbox's": func(path string) error { return os.WriteFile(path, text, 0o600) },
 		"a link":            func(path string) error { return os.Symlink(elsewhere, path) },
