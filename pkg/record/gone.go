@@ -21,7 +21,7 @@ const goneTimeout = time.Second
 // link its file is all there is to go by.
 // It takes at most a second.
 func (r Record) Gone(ctx context.Context) bool {
-	if r.NetNS.Cookie != 0 && netns.Exists(r.NetNS.Path, r.NetNS.Cookie) {
+	if netns.Exists(r.NetNS.Path, r.NetNS.Cookie) {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, goneTimeout)
