@@ -73,9 +73,9 @@ func gather(ctx context.Context, opts Options) facts {
 	}
 	f.sameMount = sameMounts(f.node)
 	_, f.nriErr = os.Stat(opts.NRISocket)
-	mounts, mountErr := readMounts("/proc/self/mountinfo")
+	mounts, _ := readMounts("/proc/self/mountinfo") // without it nothing is known of what will appear
 	for _, path := range opts.NetNSDirs {
-		f.dirs = append(f.dirs, lookAtDirectory(path, mounts, mountErr))
+		f.dirs = append(f.dirs, lookAtDirectory(path, mounts))
 	}
 	f.link = readLinkPolicy(filepath.Join("/", opts.Root))
 	return f

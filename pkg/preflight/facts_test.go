@@ -80,22 +80,29 @@ func TestNamespacesInADirectoryAreCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	all, err := readMounts("/proc/self/mountinfo")
-	if d := lookAtDirectory(link, all, err); d.holds != 2 || d.err != nil || d.path != link {
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := lookAtDirectory(link, all); d.holds != 2 || d.err != nil || d.path != link {
 		t.Errorf("%+v, want two namespaces", d)
 	}
-	if d := lookAtDirectory(filepath.Join(dir, "cni-3"), all, err); !errors.Is(d.err, unix.ENOTDIR) {
+	if d := lookAtDirectory(filepath.Join(dir, "cni-3"), all); !errors.Is(d.err, unix.ENOTDIR) {
 		t.Errorf("a file: %+v", d)
 	}
 	if err := os.RemoveAll(link); err != nil {
 		t.Fatal(err)
 	}
-	if d := lookAtDirectory(link, all, err); !errors.Is(d.err, fs.ErrNotExist) {
+	if d := lookAtDirectory(link, all); !errors.Is(d.err, fs.ErrNotExist) {
 		t.Errorf("nothing there: %+v", d)
 	}
 	// Without a list of mounts nothing is known of what will appear, and nothing guessed.
-	all, err = readMounts(filepath.Join(link, "mountinfo"))
-	if d := lookAtDirectory(dir, all, err); d.receives != unseen || d.holds != 2 {
-		t.Errorf("without mountinfo: %+v", d)
+	if all, err = readMounts(filepath.Join(link, "mountinfo")); err == nil {
+		t.Error("mounts where there is no mountinfo")
+	}
+	for _, all := range []mounts{all, {}} {
+		if d := lookAtDirectory(dir, all); d.receives != unseen || d.holds != 2 {
+			t.Errorf("without mountinfo: %+v", d)
+		}
 	}
 }
 

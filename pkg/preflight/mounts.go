@@ -63,7 +63,7 @@ func (m mounts) over(path string) (mount, bool) {
 }
 
 // lookAtDirectory sees whether a directory can show namespaces that are yet to come.
-func lookAtDirectory(path string, all mounts, mountErr error) directory {
+func lookAtDirectory(path string, all mounts) directory {
 	d := directory{path: path}
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
@@ -81,7 +81,7 @@ func lookAtDirectory(path string, all mounts, mountErr error) directory {
 			d.holds++
 		}
 	}
-	if m, ok := all.over(real); ok && mountErr == nil {
+	if m, ok := all.over(real); ok {
 		if d.receives = no; m.receives {
 			d.receives = yes
 		}

@@ -187,8 +187,12 @@ func TestTheMountOfAFolderIsTheOneOnTop(t *testing.T) {
 		}
 	}
 	look := func() sight {
+		t.Helper()
 		all, err := readMounts("/proc/self/mountinfo")
-		return lookAtDirectory(below, all, err).receives
+		if err != nil {
+			t.Fatal(err)
+		}
+		return lookAtDirectory(below, all).receives
 	}
 	tmpfs(below, unix.MS_PRIVATE)
 	if got := look(); got != no {
@@ -287,6 +291,17 @@ func TestARealNodeWithoutAnAnswer(t *testing.T) {
 			t.Errorf("%s: %+v, want %s", name, items[name], want)
 		}
 	}
+	// A connection goes on under the name of the socket that it was made by, and listens to nobody else.
+	near, err := net.Dial("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = near.Close() }()
+	far, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = far.Close() }()
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
