@@ -291,6 +291,9 @@ func TestARealNodeWithoutAnAnswer(t *testing.T) {
 			t.Errorf("%s: %+v, want %s", name, items[name], want)
 		}
 	}
+	if found := items["containerd"].Found; !strings.Contains(found, context.DeadlineExceeded.Error()) {
+		t.Errorf("containerd was not asked: %s", found)
+	}
 	// A connection goes on under the name of the socket that it was made by, and listens to nobody else.
 	near, err := net.Dial("unix", socket)
 	if err != nil {
