@@ -49,17 +49,17 @@ func TestTheCollectorFollowsWhatIsInUse(t *testing.T) {
 	for i := range much {
 		much[i] = fmt.Appendf(make([]byte, 0, 1<<20), "%d", i)
 	}
-	until("less beside 64 MiB", func() bool { return percent() == garbageLeast })
-	runtime.KeepAlive(much)
+	little := func() bool { return percent() < garbageLeast*10/9 } // a tenth more may be left as it is
+	until("less beside 64 MiB", little)
+	runtime.KeepAlive(much) // and not beyond
 	c.stop()
-	much = nil
 	var called atomic.Bool
 	for range 2 { // what a collection calls, it calls before what the next one does
 		called.Store(false)
 		runtime.AddCleanup(&struct{ p *atomic.Bool }{}, func(b *atomic.Bool) { b.Store(true) }, &called)
 		until("a collection", called.Load)
 	}
-	if got := percent(); got != garbageLeast {
-		t.Errorf("%d %% after the end, want %d", got, garbageLeast)
+	if !little() {
+		t.Errorf("%d %% after the end, want what it was", percent())
 	}
 }
