@@ -10,14 +10,15 @@ import (
 )
 
 // How much garbage may come to lie beside what is in use before it is collected: some
-// MiB, or a part of what is in use where that is more. Go's own rule is as much as is
+// MiB, or a part of what is in use where that is more. Go's least heap is 4 MiB at 100
+// percent, and grows with that (runtime/mgcpacer.go). Go's own rule is as much as is
 // in use. A daemon that holds little would then collect, all of it, several times
 // while one pod starts, which takes the processor from the pod; one that holds
 // ten thousand sandboxes would keep for itself what a burst at the start took.
 const (
 	garbageRoom  = 8 << 20 // bytes
 	garbageLeast = 40      // percent of what is in use
-	garbageMost  = 400
+	garbageMost  = 200
 )
 
 // garbagePercent is what that comes to, as GOGC has it, with so many bytes in use.
@@ -54,8 +55,7 @@ func (c *collector) arm() {
 	}, c)
 }
 
-// adapt changes what is set where that is off by more than a tenth: to set it stops the
-// program for a moment.
+// adapt changes what is set where that is off by more than a tenth.
 func (c *collector) adapt() {
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}} // at the end of the last collection
 	metrics.Read(live)

@@ -47,7 +47,7 @@ func (s *Store) OneNetwork(ctx context.Context) (bool, error) {
 	if err := node.readCRI(answer.GetInfo()); err != nil {
 		return false, s.explain("ask CRI plugin", err)
 	}
-	// Where the question made the connection, or it was lost meanwhile, the next caller asks again.
-	p.asked, p.one = now, node.OneNetwork
+	// The first connection is made by the question itself. Where it was lost meanwhile the next caller asks again.
+	p.asked, p.one = max(now, 1), node.OneNetwork
 	return p.one, nil
 }

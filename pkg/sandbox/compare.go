@@ -148,7 +148,8 @@ func (c *comparison) judge(ctx context.Context) error {
 	if stack == record.StackKernel || len(c.before.Neighbors)+len(c.before.Stale) == 0 {
 		// A pod that removed its addresses itself, or is coming to its end; or
 		// one of which nothing was captured before its runtime took it.
-		c.untouched = true
+		c.after.Error = lastingError(c.before)
+		c.untouched = c.after.Error == c.before.Error
 		return nil
 	}
 	return c.review(ctx)

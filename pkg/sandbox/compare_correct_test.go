@@ -81,3 +81,20 @@ func TestErrorOfAStartOutlivesThatOfAComparison(t *testing.T) {
 	}
 	n.eventually("the error of the start to be all", func() bool { return n.record().Error == rec.Error })
 }
+
+// It is over with the next comparison also where that has nothing to judge.
+func TestErrorOfAComparisonEndsWhereNothingWasPinned(t *testing.T) {
+	n := newNode(t)
+	n.taken()
+	n.engine.Close()
+	rec, err := n.engine.records.Load(podID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec.Neighbors, rec.Error = nil, compareFailed+"too many open files"
+	if err := n.engine.records.Save(rec); err != nil {
+		t.Fatal(err)
+	}
+	n.start()
+	n.eventually("the error to be over", func() bool { return n.record().ID != "" && n.record().Error == "" })
+}

@@ -39,15 +39,15 @@ type guard struct {
 	calm      int             // how many are, and are not held up
 	holding   *time.Timer     // when they may begin at the latest, at the start; or nil
 	swept     time.Time
-	busy      int                 // workers that compare
-	moved     time.Time           // when one began or ended that last
-	looks     [event + 1]uint64   // comparisons, by what led to them
-	watcher   hostWatcher         // that hears the host; nil while there is none
-	minded    map[netip.Addr]bool // whose entries matter to a sandbox in care, or did; more than neighbor.MaxEntries stand for all
-	readings  hostReadings        // what comparisons share
-	sweeping  *time.Timer         // when everything is to be compared again, or nil
-	untidy    int                 // comparisons since memory was given back
-	tidying   *time.Timer         // when that is done again, or nil
+	busy      int                  // workers that compare
+	moved     time.Time            // when one began or ended that last
+	looks     [takeover + 1]uint64 // comparisons, by what led to them
+	watcher   hostWatcher          // that hears the host; nil while there is none
+	minded    map[netip.Addr]bool  // whose entries matter to a sandbox in care, or did; more than neighbor.MaxEntries stand for all
+	readings  hostReadings         // what comparisons share
+	sweeping  *time.Timer          // when everything is to be compared again, or nil
+	untidy    int                  // comparisons since memory was given back
+	tidying   *time.Timer          // when that is done again, or nil
 
 	askable *sync.Cond // of mu: there is somebody to ask for, or the end
 	unasked []*ward    // to be asked for, in order
@@ -110,8 +110,8 @@ const (
 	idle     urgency = iota
 	slow             // everything is compared from time to time
 	resync           // events were lost, or one concerns many
-	takeover         // what became of it while nobody looked is to be found
 	event            // something happened to it
+	takeover         // what became of it while nobody looked is to be found
 )
 
 // cause is the urgency's name outside.

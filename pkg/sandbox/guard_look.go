@@ -34,18 +34,16 @@ func calmLooks() int { return max(1, min(workers, runtime.GOMAXPROCS(0)-1)) }
 // holdFor bounds what hold does: a runtime that is there has told of its sandboxes by then.
 const holdFor = time.Second
 
-// hold keeps what is not urgent waiting until the runtime has told of its sandboxes, where
+// hold keeps all comparisons waiting until the runtime has told of its sandboxes, where
 // very many were taken over from records: no pod of the node starts until it is answered,
 // and the comparisons would have the processor that reading its message takes. It is for
 // the start, before there are workers.
 func (g *guard) hold() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.patient) <= adoptMany {
-		return
+	if len(g.urgent) > adoptMany {
+		g.holding = time.AfterFunc(holdFor, g.release)
 	}
-	g.calmly = 0
-	g.holding = time.AfterFunc(holdFor, g.release)
 }
 
 // release ends that.
@@ -56,7 +54,7 @@ func (g *guard) release() {
 		return
 	}
 	g.holding.Stop()
-	g.holding, g.calmly = nil, calmLooks()
+	g.holding = nil
 	g.ready.Broadcast()
 }
 

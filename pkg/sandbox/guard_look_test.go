@@ -162,42 +162,59 @@ func TestWhatALookWritesLeadsToNoOther(t *testing.T) {
 
 // Where very many sandboxes were taken over, they are compared when the runtime has told of them, or a while after the start.
 func TestManyThatWereTakenOverWaitForTheRuntime(t *testing.T) {
-	for _, many := range []bool{false, true} {
-		t.Run(fmt.Sprintf("many %t", many), func(t *testing.T) {
-			n := newNode(t)
-			n.engine.Close() // nobody takes them
-			e := &Engine{ctx: t.Context(), roster: newRoster()}
-			g := newGuard(e)
-			e.guard = g
-			defer g.end()
-			all := adoptMany
-			if many {
-				all++
-			}
-			for i := range all {
-				s := newSandbox(record.Identity{ID: fmt.Sprint(i)})
-				s.loaded = true
-				g.take(s)
-			}
-			g.hold()
-			if may := g.calmly > 0; may == many {
-				t.Errorf("of %d some may be compared: %t", all, may)
-			}
-			e.Adopt(t.Context(), nil)
-			if g.calmly != calmLooks() || g.holding != nil {
-				t.Errorf("%d may be compared at once when the runtime has told, want %d", g.calmly, calmLooks())
-			}
-			g.hold()
-			if g.holding == nil {
-				if many {
-					t.Fatal("not held at another start")
-				}
-				return
-			}
-			g.holding.Reset(0)
-			if w, cause := g.next(); w == nil || cause != takeover {
-				t.Errorf("%v for %v after a while", w, cause)
-			}
+	began := func(t *testing.T, sandboxes int) (*Engine, <-chan urgency) {
+		n := newNode(t)
+		n.engine.Close() // nobody takes them
+		e := &Engine{ctx: t.Context(), roster: newRoster()}
+		e.guard = newGuard(e)
+		for i := range sandboxes {
+			s := newSandbox(record.Identity{ID: fmt.Sprint(i)})
+			s.loaded = true
+			e.guard.take(s)
+		}
+		e.guard.hold()
+		first := make(chan urgency, 1)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_, cause := e.guard.next()
+			first <- cause
+		}()
+		t.Cleanup(func() {
+			e.guard.end()
+			<-ended
 		})
+		return e, first
 	}
+	compared := func(t *testing.T, first <-chan urgency) {
+		t.Helper()
+		if cause := <-first; cause != takeover {
+			t.Errorf("compared for %q", cause.cause())
+		}
+	}
+	waits := func(t *testing.T, e *Engine, first <-chan urgency) {
+		t.Helper()
+		e.guard.mu.Lock()
+		holding := e.guard.holding
+		e.guard.mu.Unlock()
+		if holding == nil || len(first) > 0 {
+			t.Fatal("nothing waits")
+		}
+	}
+	t.Run("not so many", func(t *testing.T) {
+		_, first := began(t, adoptMany)
+		compared(t, first)
+	})
+	t.Run("until the runtime has told", func(t *testing.T) {
+		e, first := began(t, adoptMany+1)
+		waits(t, e, first)
+		e.Adopt(t.Context(), nil)
+		compared(t, first)
+	})
+	t.Run("of which it never tells", func(t *testing.T) {
+		e, first := began(t, adoptMany+1)
+		waits(t, e, first)
+		e.guard.holding.Reset(0)
+		compared(t, first)
+	})
 }

@@ -126,6 +126,9 @@ func (g *guard) next() (*ward, urgency) {
 		switch {
 		case g.closed:
 			return nil, idle
+		case g.holding != nil:
+			g.ready.Wait()
+			continue
 		case len(g.urgent) > 0:
 			w, g.urgent = g.urgent[0], g.urgent[1:]
 		case len(g.patient) > 0 && g.calm < g.calmly:
@@ -295,7 +298,7 @@ func (g *guard) count() (messages uint64, looks map[record.Cause]uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	looks = make(map[record.Cause]uint64)
-	for u := slow; u <= event; u++ {
+	for u := slow; u <= takeover; u++ {
 		looks[u.cause()] = g.looks[u]
 	}
 	return g.messages.Load(), looks

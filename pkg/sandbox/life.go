@@ -53,7 +53,7 @@ func (e *Engine) live(ctx context.Context, s *sandbox) {
 		e.noNamespace(ctx, s, err)
 		return
 	}
-	l := &life{engine: e, sandbox: s, nudge: nudge, hurry: make(chan struct{}), held: make(map[neighbor.Gateway]bool), down: make(map[string]bool)}
+	l := &life{engine: e, sandbox: s, nudge: nudge, held: make(map[neighbor.Gateway]bool), down: make(map[string]bool)}
 	defer l.close()
 	err = l.attach(ns)
 	// The sockets keep the namespace alive as well; a descriptor more does not
@@ -128,6 +128,12 @@ func (e *Engine) noNamespace(ctx context.Context, s *sandbox, err error) {
 	}
 }
 
+// batch is what one read of the namespace's events returned.
+type batch struct {
+	at     time.Time
+	events []neighbor.Event
+}
+
 // life is the state of live's goroutine.
 type life struct {
 	engine  *Engine
@@ -135,7 +141,6 @@ type life struct {
 	table   *neighbor.Table
 	watch   *neighbor.Watcher
 	batches chan batch
-	hurry   chan struct{}   // closed when CNI has finished
 	nudge   <-chan struct{} // something outside the namespace concerns it
 
 	asked       bool                           // the runtime had asked, through NRI, before the first look
@@ -184,16 +189,26 @@ func (l *life) close() {
 	}
 }
 
+// pump reads events until the watcher is closed.
+func (l *life) pump() {
+	defer close(l.batches)
+	for {
+		events, err := l.watch.Receive()
+		if err != nil {
+			return
+		}
+		l.batches <- batch{time.Now(), events}
+	}
+}
+
 // run waits for CNI's result, pins at once, and keeps the pins until the
 // sandbox has started.
 func (l *life) run(ctx context.Context) error {
-	err := l.awaitNetwork(ctx)
-	close(l.hurry)
-	if err != nil {
+	if err := l.awaitNetwork(ctx); err != nil {
 		return err
 	}
 	l.asked = l.sandbox.started.isOpen()
-	err = l.firstApply(ctx)
+	err := l.firstApply(ctx)
 	if errors.Is(err, errTaken) {
 		return l.missed(err)
 	}

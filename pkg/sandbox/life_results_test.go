@@ -213,23 +213,3 @@ func (p *pod) takeAs(id string) {
 	})
 	p.IP("address del 10.88.0.2/24 dev eth0", "address del fd00:88::2/64 dev eth0")
 }
-
-// Events come together while CNI is at work, and not a moment longer.
-func TestEventsAreReadAtOnceWhenCNIHasFinished(t *testing.T) {
-	l := &life{hurry: make(chan struct{})}
-	read := make(chan struct{})
-	go func() { // ends with the pause
-		defer close(read)
-		l.gather(time.Hour)
-	}()
-	select {
-	case <-read:
-		t.Fatal("no pause while CNI is at work")
-	default:
-	}
-	close(l.hurry)
-	<-read
-	l.gather(time.Hour)
-	l = &life{hurry: make(chan struct{})}
-	l.gather(time.Millisecond) // also where CNI never finishes
-}

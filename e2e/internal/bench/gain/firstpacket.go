@@ -84,7 +84,7 @@ func runFirstPacket(ctx context.Context, env bench.Env) (result bench.Result, er
 		return result, err
 	}
 	all := contenders()
-	if err := b.rounds(ctx, env, all, env.Rounds(6, 1)); err != nil {
+	if err := b.rounds(ctx, env, all, env.Rounds(10, 1)); err != nil {
 		if folder, failed := b.node.KeepLogs("bench-firstpacket"); failed == nil {
 			err = fmt.Errorf("%w (the logs are kept in %s)", err, folder)
 		}

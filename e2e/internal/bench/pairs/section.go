@@ -13,18 +13,18 @@ import (
 // bar is what the upper end of the confidence interval may be.
 const bar = 1.03
 
-// What a quarter of the pairs of all sorts may take, at least and at most. Between these it is what is left of a whole run's time, with some for the end:
-// a machine that is too busy for all pairs has fewer, which the rows say.
+// What a quarter of the pairs of all sorts may take, at least and at most. Between these it is what is left of a whole run's time, but for what the
+// sections after this one take: a machine that is too busy for all pairs has fewer, which the rows say.
 const (
 	pairsLeast   = 15 * time.Second
 	pairsMost    = 55 * time.Second
 	controlLimit = 4 * time.Second
-	ending       = 10 * time.Second
+	following    = 170 * time.Second
 )
 
 // quarter is the limit at the beginning of the pairs.
 func quarter(env bench.Env) time.Duration {
-	return min(max((time.Until(env.Until)-ending)/sides, pairsLeast), pairsMost)
+	return min(max((time.Until(env.Until)-following)/sides, pairsLeast), pairsMost)
 }
 
 // sorts are the pods that are started. neighpin's default selects gVisor's.
