@@ -232,7 +232,7 @@ func (b *bed) repair(ctx context.Context, s *stage) error {
 
 // idle measures a daemon that has nothing to do.
 func (b *bed) idle(ctx context.Context) (float64, error) {
-	return b.daemon.idle(ctx, time.Duration(b.env.Rounds(5000, 2000))*time.Millisecond)
+	return b.daemon.idle(ctx, time.Duration(b.env.Rounds(10000, 2000))*time.Millisecond)
 }
 
 // restart starts the daemon with a record of every sandbox.
