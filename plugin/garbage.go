@@ -10,9 +10,9 @@ import (
 )
 
 // How much garbage may come to lie beside what is in use before it is collected: some
-// MiB, or a part of what is in use where that is more. Go's least heap is 4 MiB at 100
-// percent, and grows with that (runtime/mgcpacer.go). Go's own rule is as much as is
-// in use. A daemon that holds little would then collect, all of it, several times
+// MiB, but no more than twice what is in use; or a part of that where that is more. Go's
+// own rule is as much as is in use, and its least heap is 4 MiB at 100 percent, more at
+// more (runtime/mgcpacer.go). A daemon that holds little would then collect, all of it, several times
 // while one pod starts, which takes the processor from the pod; one that holds
 // ten thousand sandboxes would keep for itself what a burst at the start took.
 const (

@@ -19,8 +19,8 @@ const (
 	roundStep = 10 * time.Second
 )
 
-// rounds has everything compared at intervals, whatever events have said: one sandbox
-// after the other, evenly over the interval.
+// rounds has everything compared at intervals, whatever events have said: in portions,
+// evenly over the interval.
 func (g *guard) rounds(interval time.Duration) {
 	for g.engine.ctx.Err() == nil {
 		g.mu.Lock()

@@ -126,6 +126,16 @@ func TestARunIsPrintedWrittenAndPutIntoTheDocument(t *testing.T) {
 	if text := string(got); strings.Contains(text, "old") || strings.Count(text, "| ours | 2 | 40 |") != 1 || !strings.HasPrefix(text, "before\n") {
 		t.Errorf("the document is\n%s", text)
 	}
+	const more = blocks + "<!-- bench:begin two -->\n<!-- bench:end two -->\n"
+	if err := os.WriteFile(doc, []byte(more), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := report.UpdateDocument(doc); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(doc); err != nil || !strings.Contains(string(got), "old") || !strings.Contains(string(got), "| ours | 2 | 40 |") {
+		t.Errorf("a run of some sections says of what machine the others are: %v\n%s", err, got)
+	}
 	if svg, err := os.ReadFile(filepath.Join(filepath.Dir(doc), "images", "bench-one.svg")); err != nil || !bytes.Contains(svg, []byte("<svg")) {
 		t.Errorf("the plot: %v", err)
 	}

@@ -15,16 +15,18 @@ import (
 //
 //	<!-- bench:begin NAME --> and <!-- bench:end NAME -->
 //
-// for the name of a section, or "machine". Blocks of sections that did not run stay as they are; a section without a block is
+// for the name of a section, or "machine", which is that of the last run of all sections. Blocks of sections that did not run stay as they are; a section without a block is
 // an error, and nothing is written then.
 func (r Report) UpdateDocument(path string) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("read the document: %w", err)
 	}
-	text, err := replaceBlock(string(data), "machine", r.machineBlock())
-	if err != nil {
-		return err
+	text := string(data)
+	if strings.Count(text, beginBlock) == len(r.Sections)+1 { // all that there are, and the machine's
+		if text, err = replaceBlock(text, "machine", r.machineBlock()); err != nil {
+			return err
+		}
 	}
 	images := filepath.Join(filepath.Dir(path), "images")
 	for _, s := range r.Sections {
@@ -65,9 +67,11 @@ func (r Report) machineBlock() string {
 	return block
 }
 
+const beginBlock = "<!-- bench:begin "
+
 // replaceBlock puts content between the lines that name the block.
 func replaceBlock(text, name, content string) (string, error) {
-	begin, end := "<!-- bench:begin "+name+" -->\n", "<!-- bench:end "+name+" -->"
+	begin, end := beginBlock+name+" -->\n", "<!-- bench:end "+name+" -->"
 	before, rest, found := strings.Cut(text, begin)
 	_, after, closed := strings.Cut(rest, end)
 	if !found || !closed {
