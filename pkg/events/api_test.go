@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net/http"
 	"os"
@@ -85,8 +86,9 @@ func TestWhatAnAnswerMeans(t *testing.T) {
 		`{"details":{"causes":[{"reason":"Other"}]}}`:                                   false,
 		`{}`: false,
 	} {
-		if err, ok := refusal(http.StatusForbidden, []byte(body)).(*answerError); !ok || err.ending != want {
-			t.Errorf("%s: the namespace ends %t", body, err.ending)
+		var refused *answerError
+		if err := refusal(http.StatusForbidden, []byte(body)); !errors.As(err, &refused) || refused.ending != want {
+			t.Errorf("%s: %v; the namespace ends: want %t", body, err, want)
 		}
 	}
 }

@@ -44,8 +44,8 @@ type apiServer struct {
 func newAPIServer(t *testing.T) *apiServer {
 	s := &apiServer{t: t, dir: t.TempDir(), changed: make(chan struct{}, 1000), ended: make(chan struct{}, 1000), token: "first", events: make(map[string]object)}
 	s.http = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
-	s.http.EnableHTTP2 = true // as the real one
-	s.http.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.http.EnableHTTP2 = true                           // as the real one
+	s.http.Config.ErrorLog = log.New(io.Discard, "", 0) //nolint:forbidigo // the server of the tests complains of clients that the tests make
 	s.http.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		switch state {
 		case http.StateNew:
