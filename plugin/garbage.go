@@ -12,9 +12,9 @@ import (
 // How much garbage may come to lie beside what is in use before it is collected: some
 // MiB, but no more than twice what is in use; or a part of that where that is more. Go's
 // own rule is as much as is in use, and its least heap is 4 MiB at 100 percent, more at
-// more (runtime/mgcpacer.go). A daemon that holds little would then collect, all of it, several times
-// while one pod starts, which takes the processor from the pod; one that holds
-// ten thousand sandboxes would keep for itself what a burst at the start took.
+// more (runtime/mgcpacer.go). A daemon that holds little would then collect, all of it,
+// while a few pods start, which takes the processor from them; one that holds ten
+// thousand sandboxes would keep for itself what a burst at the start took.
 const (
 	garbageRoom  = 8 << 20 // bytes
 	garbageLeast = 40      // percent of what is in use

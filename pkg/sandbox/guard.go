@@ -37,7 +37,7 @@ type guard struct {
 	patient   []*ward         // when nothing is urgent
 	calmly    int             // how many of those may be compared at once
 	calm      int             // how many are, and are not held up
-	holding   *time.Timer     // when they may begin at the latest, at the start; or nil
+	holding   *time.Timer     // when comparisons begin at the latest, after the start; or nil
 	swept     time.Time
 	busy      int                  // workers that compare
 	moved     time.Time            // when one began or ended that last
