@@ -56,7 +56,9 @@ func TestAContainerThatCameUnseenEndsTheProof(t *testing.T) {
 	p := newPlugin(t, rt.socket, t.TempDir())
 	p.awaitSynchronized(t, rt)
 	_, pod := newPod(t, "runsc", nil)
-	rt.begin(pod)
+	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
+		t.Fatal(err)
+	}
 	verdict := func() record.Verdict { return p.engine.Status().Sandboxes[0].Timing.Verdict }
 	if got := verdict(); got != record.Pending {
 		t.Fatalf("%s before a container has come", got)
