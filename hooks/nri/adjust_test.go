@@ -62,9 +62,7 @@ func TestAnotherPluginThatSetsTheAnnotationFirstKeepsItAndIsTold(t *testing.T) {
 	p := newPlugin(t, rt.socket, t.TempDir())
 	p.awaitSynchronized(t, rt)
 	_, pod := newPod(t, "runsc", nil)
-	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
-		t.Fatal(err)
-	}
+	rt.runPodSandbox(pod)
 	if got := rt.createContainer(pod, nil)[annotation.Key]; got != foreignValue {
 		t.Errorf("annotation %q, want the other plugin's", got)
 	}
@@ -81,9 +79,7 @@ func TestAnotherPluginThatSetsTheAnnotationLaterFailsTheContainerInNRI(t *testin
 	p.awaitSynchronized(t, rt)
 	newForeign(t, rt, "20", foreignAnnotation())
 	_, pod := newPod(t, "runsc", nil)
-	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
-		t.Fatal(err)
-	}
+	rt.runPodSandbox(pod)
 	_, err := rt.tryCreate(pod, &api.Container{})
 	if err == nil || !strings.Contains(err.Error(), "neighpin") || !strings.Contains(err.Error(), "foreign") {
 		t.Errorf("error %v, want one that names both plugins", err)
@@ -100,9 +96,7 @@ func TestWhatAnotherNeighpinHasMendedIsLeftAlone(t *testing.T) {
 	p := newPlugin(t, rt.socket, stateDir)
 	p.awaitSynchronized(t, rt)
 	_, pod := newPod(t, "runsc", nil)
-	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
-		t.Fatal(err)
-	}
+	rt.runPodSandbox(pod)
 	rt.createContainer(pod, nil)
 	var rec record.Record
 	nstest.Eventually(t, "the record, of which nothing is to come", func() bool {
@@ -131,9 +125,7 @@ func TestWhatAnotherNeighpinHasMendedIsLeftAlone(t *testing.T) {
 func newWorker(t *testing.T, rt *runtime) *api.PodSandbox {
 	t.Helper()
 	_, pod := newPod(t, "runc", map[string]string{selection.PinAnnotation: "true", selection.FileAnnotation: "true"})
-	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
-		t.Fatal(err)
-	}
+	rt.runPodSandbox(pod)
 	return pod
 }
 
@@ -216,9 +208,7 @@ func TestLiveFileThatIsNotGrantedIsToldAndHarmsNobody(t *testing.T) {
 	p.awaitSynchronized(t, rt)
 	// It does not ask to be pinned.
 	_, pod := newPod(t, "runc", map[string]string{selection.FileAnnotation: "true"})
-	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
-		t.Fatal(err)
-	}
+	rt.runPodSandbox(pod)
 	if adjusted, err := rt.tryCreate(pod, &api.Container{}); err != nil || len(adjusted.GetMounts()) != 0 {
 		t.Errorf("adjusted: %v, %v", adjusted, err)
 	}

@@ -197,9 +197,7 @@ func TestEventsOutOfTurn(t *testing.T) {
 	if got := rt.createContainer(pod, nil); len(got) != 0 {
 		t.Errorf("annotations %v of a pod that nobody has told of", got)
 	}
-	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
-		t.Fatal(err)
-	}
+	rt.runPodSandbox(pod)
 	if rt.createContainer(bare, nil)[annotation.Key] == "" {
 		t.Error("no annotation for a container whose pod comes without its namespace")
 	}

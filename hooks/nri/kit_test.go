@@ -345,3 +345,18 @@ func podIn(ns *nstest.NS, handler string, annotations map[string]string) *api.Po
 		Linux: &api.LinuxPodSandbox{Namespaces: []*api.LinuxNamespace{{Type: "pid"}, {Type: "network", Path: ns.Mount()}}},
 	}
 }
+
+// begin starts a sandbox and a container of it.
+func (r *runtime) begin(pod *api.PodSandbox) {
+	r.t.Helper()
+	r.runPodSandbox(pod)
+	r.createContainer(pod, nil)
+}
+
+// runPodSandbox tells of a sandbox that has been created.
+func (r *runtime) runPodSandbox(pod *api.PodSandbox) {
+	r.t.Helper()
+	if err := r.nri.RunPodSandbox(r.t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
+		r.t.Fatal(err)
+	}
+}

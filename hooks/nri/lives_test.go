@@ -15,15 +15,6 @@ import (
 	"github.com/neighpin/neighpin/pkg/record"
 )
 
-// begin starts a sandbox and a container of it.
-func (r *runtime) begin(pod *api.PodSandbox) {
-	r.t.Helper()
-	if err := r.nri.RunPodSandbox(r.t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
-		r.t.Fatal(err)
-	}
-	r.createContainer(pod, nil)
-}
-
 // Nothing is repaired in a sandbox that the runtime stops. What is repaired in
 // another one afterwards shows that there was time for it.
 func TestNothingIsRepairedOnceASandboxIsStopped(t *testing.T) {
@@ -56,9 +47,7 @@ func TestAContainerThatCameUnseenEndsTheProof(t *testing.T) {
 	p := newPlugin(t, rt.socket, t.TempDir())
 	p.awaitSynchronized(t, rt)
 	_, pod := newPod(t, "runsc", nil)
-	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
-		t.Fatal(err)
-	}
+	rt.runPodSandbox(pod)
 	verdict := func() record.Verdict { return p.engine.Status().Sandboxes[0].Timing.Verdict }
 	if got := verdict(); got != record.Pending {
 		t.Fatalf("%s before a container has come", got)

@@ -27,9 +27,7 @@ func TestRunPodSandboxPinsAndCreateContainerAnnotates(t *testing.T) {
 	}
 
 	ns, pod := newPod(t, "runsc", nil)
-	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
-		t.Fatal(err)
-	}
+	rt.runPodSandbox(pod)
 	if got := ns.Output("neigh", "show", "nud", "permanent"); !strings.Contains(got, "10.88.0.1 dev eth0 ") {
 		t.Errorf("entries after RunPodSandbox: %q", got)
 	}
@@ -66,9 +64,7 @@ func TestPodsOfOtherHandlersAreLeftAlone(t *testing.T) {
 	p := newPlugin(t, rt.socket, t.TempDir())
 	p.awaitSynchronized(t, rt)
 	ns, pod := newPod(t, "runc", nil)
-	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
-		t.Fatal(err)
-	}
+	rt.runPodSandbox(pod)
 	if got := rt.createContainer(pod, nil); len(got) != 0 {
 		t.Errorf("adjusted: %v", got)
 	}
@@ -76,9 +72,7 @@ func TestPodsOfOtherHandlersAreLeftAlone(t *testing.T) {
 		t.Errorf("entries: %q", got)
 	}
 	hostPod := &api.PodSandbox{Id: "feed", Name: "agent", Namespace: "kube-system", RuntimeHandler: "runsc"}
-	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: hostPod}); err != nil {
-		t.Fatal(err)
-	}
+	rt.runPodSandbox(hostPod)
 	if got := rt.createContainer(hostPod, nil); len(got) != 0 {
 		t.Errorf("pod on the host's network adjusted: %v", got)
 	}
@@ -92,9 +86,7 @@ func TestKeyThatThePodBringsIsOverwrittenAndTold(t *testing.T) {
 	p := newPlugin(t, rt.socket, t.TempDir())
 	p.awaitSynchronized(t, rt)
 	_, pod := newPod(t, "runsc", nil)
-	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
-		t.Fatal(err)
-	}
+	rt.runPodSandbox(pod)
 	for name, forged := range map[string]string{
 		"forged":     `{"version":1,"cookie":1,"capturedAt":"2026-01-02T03:04:05Z","neighbors":[]}`,
 		"1.5 MB":     strings.Repeat("x", 3<<19), // NRI itself refuses more than 4 MiB in a message, and it is there twice
@@ -137,9 +129,7 @@ func TestTwoPluginsDoNotQuarrel(t *testing.T) {
 	second := newPlugin(t, rt.socket, stateDir)
 	second.awaitSynchronized(t, rt)
 	_, pod := newPod(t, "runsc", nil)
-	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
-		t.Fatal(err)
-	}
+	rt.runPodSandbox(pod)
 	if rt.createContainer(pod, nil)[annotation.Key] == "" {
 		t.Error("no annotation while two plugins serve")
 	}

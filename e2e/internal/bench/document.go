@@ -15,8 +15,8 @@ import (
 //
 //	<!-- bench:begin NAME --> and <!-- bench:end NAME -->
 //
-// for the name of a section, or "machine", which is that of the last run of all sections. Blocks of sections that did not run stay as they are; a section without a block is
-// an error, and nothing is written then.
+// for the name of a section, or "machine", which is that of the last run of all sections. Blocks of sections that did not run stay as
+// they are; a section without a block is an error, and nothing is written then.
 func (r Report) UpdateDocument(path string) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
