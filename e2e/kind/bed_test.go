@@ -156,7 +156,7 @@ func (b *bed) namespaces(t *testing.T) {
 	}
 }
 
-// explain keeps what a person would look at, and logs where it is and the beginning of it.
+// explain keeps what a person would look at, and logs where it is.
 func (b *bed) explain(ctx context.Context, t *testing.T, cache string) {
 	dir, err := os.MkdirTemp(cache, "failed-"+time.Now().Format("20060102-150405-"))
 	if err != nil {
@@ -180,9 +180,6 @@ func (b *bed) explain(ctx context.Context, t *testing.T, cache string) {
 	} {
 		output, err := b.kube.Output(ctx, args...)
 		keep(name, output, err)
-		if name == "pods.txt" {
-			t.Logf("%s:\n%s", name, output)
-		}
 	}
 	if b.own != nil {
 		for _, node := range b.nodes {

@@ -5,7 +5,7 @@ package kind
 import (
 	"errors"
 	"fmt"
-	"slices"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -30,8 +30,9 @@ func testScale(t *testing.T, b *bed) {
 		t.Fatal(err)
 	}
 	var late []pod
+	var inTime []sandbox
 	b.await(t, "neighpin's verdict on all pods", func() (err error) {
-		late, err = b.late(pods)
+		inTime, late, err = b.verdicts(pods)
 		return err
 	})
 	// Where two nodes and fifty sandboxes share two processors, and one of the nodes is the control plane, a pod in some hundred was
@@ -46,7 +47,7 @@ func testScale(t *testing.T, b *bed) {
 	if b.own != nil && b.count(t)-sandboxes < replicas-len(late) {
 		t.Errorf("gVisor's logs tell of %d pinned sandboxes more, want %d", b.count(t)-sandboxes, replicas-len(late))
 	}
-	b.margins(t, pods)
+	margins(t, inTime)
 	b.memory(t, fmt.Sprintf("with %d pods on %d nodes", replicas, len(b.nodes)))
 	start = time.Now()
 	b.kubectl(t, "delete", "deployment", "--namespace", home, "fifty", "--cascade=foreground", "--timeout="+patience.String())
@@ -55,14 +56,13 @@ func testScale(t *testing.T, b *bed) {
 	b.noFiles(t)
 }
 
-// late asks for the records of all the pods at once: those that were late. It is an error while one has no verdict, or another
-// than that, or lacks a gateway.
-func (b *bed) late(pods []pod) ([]pod, error) {
+// verdicts asks for the records of all the pods at once: those of the ones pinned in time, and which were late. It is an error while
+// one has no verdict, or another than these, or lacks a gateway.
+func (b *bed) verdicts(pods []pod) (inTime []sandbox, late []pod, err error) {
 	all, err := b.status()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var late []pod
 	var errs []error
 	for _, p := range pods {
 		record, ok := all[p.Metadata.Namespace+"/"+p.Metadata.Name]
@@ -71,27 +71,21 @@ func (b *bed) late(pods []pod) ([]pod, error) {
 			late = append(late, p)
 		case !ok || record.Timing.Verdict != "inTime" || !record.Annotated || len(record.Neighbors) < len(p.Status.PodIPs):
 			errs = append(errs, fmt.Errorf("%s: want its gateways pinned in time; its record is %+v", p, record))
+		default:
+			inTime = append(inTime, record)
 		}
 	}
-	return late, errors.Join(errs...)
+	return inTime, late, errors.Join(errs...)
 }
 
 // margins tells how near the pods' pins were to being late.
-func (b *bed) margins(t *testing.T, pods []pod) {
+func margins(t *testing.T, inTime []sandbox) {
 	t.Helper()
-	all, err := b.status()
-	if err != nil {
-		t.Fatal(err)
+	least, most := math.Inf(1), 0.0
+	for _, s := range inTime {
+		least, most = min(least, s.Timing.MarginMs), max(most, s.Timing.ResultToPinMs)
 	}
-	var margins, waits []float64
-	for _, p := range pods {
-		timing := all[p.Metadata.Namespace+"/"+p.Metadata.Name].Timing
-		if timing.Verdict != "inTime" {
-			continue
-		}
-		margins, waits = append(margins, timing.MarginMs), append(waits, timing.ResultToPinMs)
-	}
-	t.Logf("smallest margin %.0f ms; from CNI's result to the pins %.0f ms at most, by the last look without it", slices.Min(margins), slices.Max(waits))
+	t.Logf("smallest margin %.0f ms; from CNI's result to the pins %.0f ms at most, by the last look without it", least, most)
 }
 
 // noFiles checks that a node's records are those of the pods that remain, the witness.

@@ -68,7 +68,7 @@ func testPrivileges(t *testing.T, b *bed) {
 	const netBroadcast, netAdmin, sysAdmin = 1 << 11, 1 << 12, 1 << 21
 	want := fmt.Sprintf("%016x", netBroadcast|netAdmin|sysAdmin)
 	for _, node := range b.nodes {
-		status := b.onNode(t, node, "cat /proc/$(pgrep -x neighpin)/status")
+		status := b.onNode(t, node, "cat /proc/"+theDaemon+"/status")
 		for _, line := range []string{"CapPrm:\t" + want, "CapEff:\t" + want, "CapBnd:\t" + want, "CapInh:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"} {
 			if !strings.Contains(status, "\n"+line+"\n") {
 				t.Errorf("neighpin's process on node %s lacks %q in\n%s", node, line, status)

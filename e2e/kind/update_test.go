@@ -208,14 +208,16 @@ func (b *bed) count(t *testing.T) int {
 	return count
 }
 
+// theDaemon is a shell's word for the process of a node's neighpin: the oldest, since a probe of its pod is a neighpin too, for a moment.
+const theDaemon = "$(pgrep -o -x neighpin)"
+
 // memoryScript prints what the daemon's process takes, and what its container is charged with, the probes' processes included.
-const memoryScript = `for pid in $(pgrep -x neighpin); do
-  grep -E '^(VmRSS|VmHWM|RssAnon)' /proc/$pid/status
-  group=$(sed -n 's/^[0-9]*:memory://p' /proc/$pid/cgroup)
-  for file in /sys/fs/cgroup/memory$group/memory.usage_in_bytes /sys/fs/cgroup/memory$group/memory.max_usage_in_bytes \
-      /sys/fs/cgroup$(sed -n 's/^0:://p' /proc/$pid/cgroup)/memory.current /sys/fs/cgroup$(sed -n 's/^0:://p' /proc/$pid/cgroup)/memory.peak; do
-    if [ -e "$file" ]; then echo "${file##*/}: $(($(cat "$file") / 1024)) kB"; fi
-  done
+const memoryScript = `pid=` + theDaemon + `
+grep -E '^(VmRSS|VmHWM|RssAnon)' /proc/$pid/status
+group=$(sed -n 's/^[0-9]*:memory://p' /proc/$pid/cgroup)
+for file in /sys/fs/cgroup/memory$group/memory.usage_in_bytes /sys/fs/cgroup/memory$group/memory.max_usage_in_bytes \
+    /sys/fs/cgroup$(sed -n 's/^0:://p' /proc/$pid/cgroup)/memory.current /sys/fs/cgroup$(sed -n 's/^0:://p' /proc/$pid/cgroup)/memory.peak; do
+  if [ -e "$file" ]; then echo "${file##*/}: $(($(cat "$file") / 1024)) kB"; fi
 done`
 
 // memory logs what the node's neighpins take, where nodes are at hand.

@@ -14,6 +14,11 @@ const (
 	slowTest = `{"Action":"pass","Package":"p","Test":"TestSlow","Elapsed":2.5}` + "\n"
 	failing  = `{"Action":"output","Package":"p","Test":"TestBad","Output":"it broke\n"}` + "\n" +
 		`{"Action":"fail","Package":"p","Test":"TestBad","Elapsed":0.1}` + "\n"
+	spoken = `{"Action":"output","Package":"p","Test":"TestWordy","Output":"    p_test.go:7: pin gateway: no route\n"}` + "\n"
+	wordy  = `{"Action":"output","Package":"p","Test":"TestWordy","Output":"    p_test.go:6: the first of many\n"}` + "\n" + spoken + spoken + spoken +
+		`{"Action":"output","Package":"p","Test":"TestWordy","Output":"        a line below it\n"}` + "\n" +
+		`{"Action":"output","Package":"p","Test":"TestWordy","Output":"    p_test.go:8: more is in /somewhere\n"}` + "\n" +
+		`{"Action":"fail","Package":"p","Test":"TestWordy","Elapsed":0.1}` + "\n"
 	skipping = `{"Action":"output","Package":"p","Test":"TestShy","Output":"no device\n"}` + "\n" +
 		`{"Action":"skip","Package":"p","Test":"TestShy"}` + "\n"
 	leaking = `{"Action":"output","Package":"p","Output":"goroutine left\n"}` + "\n" +
@@ -34,8 +39,10 @@ func TestReport(t *testing.T) {
 		says   []string
 		silent string
 	}{
-		"all pass":             {events: passing + slowTest + end, root: true, says: []string{"TestSlow", "ok    p", "2 tests passed, 0 failed, 0 skipped in 1 packages"}, silent: "TestGood"},
-		"a failure":            {events: passing + failing + end, code: 1, says: []string{"FAIL  p TestBad", "it broke", "1 failed", "failed: p TestBad"}},
+		"all pass":  {events: passing + slowTest + end, root: true, says: []string{"TestSlow", "ok    p", "2 tests passed, 0 failed, 0 skipped in 1 packages"}, silent: "TestGood"},
+		"a failure": {events: passing + failing + end, code: 1, says: []string{"FAIL  p TestBad", "it broke", "1 failed", "failed: p TestBad"}},
+		"a failure's last words": {events: wordy + end, code: 1, says: []string{"first of many", "failed: p TestWordy\n    p_test.go:7: pin gateway: no route\n" +
+			"    p_test.go:7: pin gateway: no route\n    p_test.go:7: pin gateway: no route\n    p_test.go:8: more is in /somewhere\n"}},
 		"a skip, as root":      {events: skipping + end, root: true, code: 1, says: []string{"no device", "none may be skipped: p TestShy"}},
 		"a skip, as a user":    {events: skipping + end, says: []string{"skip  p TestShy", "1 skipped"}},
 		"a leak after all":     {events: passing + leaking, code: 1, says: []string{"goroutine left", "failed: package p"}},

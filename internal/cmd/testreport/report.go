@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -18,6 +20,13 @@ const slow = 1.0
 // figure begins a line of a package's own output, such as its TestMain prints,
 // that is shown also when all is well: something measured.
 const figure = "figure: "
+
+// last is how many of the lines that a failed test logged are told again at the end, and longest of how many bytes each: enough to know
+// what happened from the end of a long log.
+const (
+	last    = 4
+	longest = 400
+)
 
 // event is one line of `go test -json` (go doc test2json, go help buildjson).
 type event struct {
@@ -111,7 +120,7 @@ func (r *report) endTest(n name, e event) {
 		r.replay(n)
 	case "fail":
 		r.failed++
-		r.failures = append(r.failures, full)
+		r.failures = append(r.failures, full+r.lastWords(n))
 		fmt.Fprintf(r.out, "      FAIL  %s %.1f s\n", full, e.Elapsed)
 		r.replay(n)
 	}
@@ -137,6 +146,25 @@ func (r *report) endPackage(n name, e event) {
 		fmt.Fprintf(r.out, "ok    %-66s %7.1f s\n", e.Package, e.Elapsed)
 		r.replayRemarks(n)
 	}
+}
+
+// lastWords are the last lines with a file's name that a test logged, each after a line break: its errors, and where it keeps more.
+func (r *report) lastWords(n name) string {
+	located := regexp.MustCompile(`^\s+\S+\.go:\d+: `)
+	var words []string
+	for _, line := range slices.Backward(r.output[n]) {
+		if !located.MatchString(line) {
+			continue
+		}
+		if line = strings.TrimSpace(line); len(line) > longest {
+			line = strings.ToValidUTF8(line[:longest], "") + " …"
+		}
+		if words = append(words, "\n    "+line); len(words) == last {
+			break
+		}
+	}
+	slices.Reverse(words)
+	return strings.Join(words, "")
 }
 
 // replay prints what was held back, unless it was printed as it came.
