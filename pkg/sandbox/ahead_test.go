@@ -21,31 +21,38 @@ func nriOnly(p *pod) record.Identity {
 
 // containerd 1.7 asks with RunPodSandbox before it starts the sandbox, and has no record in the store.
 func TestRuntimeThatWaitsForTheAnswer(t *testing.T) {
-	n := newNode(t)
-	pod := n.newPod("runsc", typeGVisor).unlisted().cni()
-	n.engine.SandboxStarted(t.Context(), nriOnly(pod))
-	if got := pod.permanent(); strings.Count(got, "PERMANENT") != 2 {
-		t.Fatalf("the answer is given, and the namespace has %q", got)
-	}
-	n.engine.mu.Lock()
-	s := n.engine.sandboxes[podID]
-	n.engine.mu.Unlock()
-	if s == nil || !s.ahead.isOpen() {
-		t.Error("the pins are not known to be ahead of the runtime")
-	}
-	pod.IP("address del 10.88.0.2/24 dev eth0", "address del fd00:88::2/64 dev eth0")
-	if rec := n.awaitVerdict(record.InTime); rec.Runtime != typeGVisor {
-		t.Errorf("runtime %q: it is asked for, as NRI does not tell", rec.Runtime)
-	}
-	if said := n.log.count(record.KindStoreless); said != 1 {
-		t.Errorf("that the store keeps no records is said %d times", said)
-	}
+	fairly(t, func(t *testing.T) bool {
+		n := newNode(t)
+		pod := n.newPod("runsc", typeGVisor).unlisted().cni()
+		began := time.Now()
+		n.engine.SandboxStarted(t.Context(), nriOnly(pod))
+		if time.Since(began) >= nriWait {
+			return false
+		}
+		if got := pod.permanent(); strings.Count(got, "PERMANENT") != 2 {
+			t.Fatalf("the answer is given, and the namespace has %q", got)
+		}
+		n.engine.mu.Lock()
+		s := n.engine.sandboxes[podID]
+		n.engine.mu.Unlock()
+		if s == nil || !s.ahead.isOpen() {
+			t.Error("the pins are not known to be ahead of the runtime")
+		}
+		pod.IP("address del 10.88.0.2/24 dev eth0", "address del fd00:88::2/64 dev eth0")
+		if rec := n.awaitVerdict(record.InTime); rec.Runtime != typeGVisor {
+			t.Errorf("runtime %q: it is asked for, as NRI does not tell", rec.Runtime)
+		}
+		if said := n.log.count(record.KindStoreless); said != 1 {
+			t.Errorf("that the store keeps no records is said %d times", said)
+		}
+		return true
+	})
 }
 
 func TestKernelsStackOnARuntimeWithoutRecords(t *testing.T) {
 	n := newNode(t)
 	pod := n.newPod("runsc", typeRunc).unlisted().cni()
-	n.engine.SandboxStarted(t.Context(), nriOnly(pod))
+	n.started(nriOnly(pod))
 	n.engine.ContainerCreating(t.Context(), podID)
 	n.awaitVerdict(record.InTime)
 }
@@ -63,7 +70,7 @@ func TestSandboxOfTheStoreIsNotSaidToHaveNoRecord(t *testing.T) {
 func TestAdoptedSandboxIsNotSaidToHaveNoRecord(t *testing.T) {
 	n := newNode(t)
 	pod := n.newPod("runsc", typeGVisor).unlisted().cni()
-	n.engine.Adopt(t.Context(), []record.Identity{nriOnly(pod)})
+	n.adopt(nriOnly(pod))
 	if rec := n.record(); rec.Runtime != typeGVisor || len(rec.Neighbors) != 2 {
 		t.Errorf("record %+v", rec)
 	}

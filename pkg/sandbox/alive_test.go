@@ -81,9 +81,7 @@ func TestAnEngineWhoseWorkersAllHangIsStuck(t *testing.T) {
 		n.eventually("the pod to have started", func() bool { return n.recordOf(id).Phase == record.Started })
 	}
 	for i := range workers {
-		if err := n.engine.Alive(); err != nil {
-			t.Fatalf("with %d of %d workers busy: %v", i, workers, err)
-		}
+		n.alive() // with that many of them busy; a machine that stood still for a moment makes it look stuck for another
 		hang(fmt.Sprintf("pod%d", i))
 	}
 	n.stuck("workers")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/neighpin/neighpin/pkg/record"
 	"github.com/neighpin/neighpin/pkg/selection"
@@ -116,16 +117,22 @@ func TestEnforceAdmitsWhatHasNothingToPin(t *testing.T) {
 }
 
 func TestEnforceRefusesARuntimeThatWasQuicker(t *testing.T) {
-	n := enforcing(t)
-	pod := n.newPod("runsc", typeGVisor).listed().cni()
-	n.eventually("the engine to wait for CNI's result", func() bool { return n.store.asked() > 1 })
-	pod.IP("address del 10.88.0.2/24 dev eth0", "address del fd00:88::2/64 dev eth0")
-	pod.ready()
-	n.engine.SandboxStarted(t.Context(), identify(pod.rec))
-	var refused *RefusedError
-	if err := n.engine.AdmitSandbox(t.Context(), podID); !errors.As(err, &refused) {
-		t.Errorf("AdmitSandbox: %v", err)
-	}
+	fairly(t, func(t *testing.T) bool {
+		n := enforcing(t)
+		pod := n.newPod("runsc", typeGVisor).listed().cni()
+		n.eventually("the engine to wait for CNI's result", func() bool { return n.store.asked() > 1 })
+		pod.IP("address del 10.88.0.2/24 dev eth0", "address del fd00:88::2/64 dev eth0")
+		pod.ready()
+		n.engine.SandboxStarted(t.Context(), identify(pod.rec))
+		began := time.Now()
+		err := n.engine.AdmitSandbox(t.Context(), podID)
+		var refused *RefusedError
+		fair := errors.As(err, &refused) || time.Since(began) < nriWait/2 // which is how long it waits for the verdict
+		if fair && refused == nil {
+			t.Errorf("AdmitSandbox: %v", err)
+		}
+		return fair
+	})
 }
 
 // A pod that ran before neighpin did is not stopped by it.

@@ -256,7 +256,7 @@ func TestWithoutStoreNRIPins(t *testing.T) {
 	n.store.fail(errDown)
 	pod := n.newPod("runsc", typeGVisor).cni()
 	n.eventually("the loss to be told", func() bool { return n.log.count(record.KindStore) == 1 })
-	n.engine.SandboxStarted(t.Context(), identify(pod.rec))
+	n.started(identify(pod.rec))
 	// As on containerd 1.7, where NRI comes before the task starts: the pins
 	// stand when the call returns.
 	if strings.Count(pod.permanent(), "PERMANENT") != 2 {
@@ -273,7 +273,7 @@ func TestAdoptRepairsWhatWasMissed(t *testing.T) {
 	n := newNode(t)
 	n.store.fail(errDown)
 	pod := n.newPod("runsc", typeRunc).cni()
-	n.engine.Adopt(t.Context(), []record.Identity{identify(pod.rec)})
+	n.adopt(identify(pod.rec))
 	if strings.Count(pod.permanent(), "PERMANENT") != 2 {
 		t.Fatalf("entries after Synchronize: %q", pod.permanent())
 	}
@@ -288,7 +288,7 @@ func TestAdoptRepairsWhatWasMissed(t *testing.T) {
 	})
 	// A pod with NET_ADMIN: one pin removed, and a gateway of its own invention.
 	pod.IP("neigh del "+gateway4+" dev eth0", "route add 192.0.2.0/24 via 10.88.0.99")
-	n.engine.Adopt(t.Context(), []record.Identity{identify(pod.rec)})
+	n.adopt(identify(pod.rec))
 	if strings.Count(pod.permanent(), "PERMANENT") != 2 {
 		t.Errorf("entries after a second Synchronize: %q", pod.permanent())
 	}

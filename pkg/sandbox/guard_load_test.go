@@ -174,12 +174,31 @@ func TestPodThatRemovesItsPinWithoutEndIsComparedLessAndLessOften(t *testing.T) 
 		return n.engine.guard.wards[s].later != nil
 	})
 	quick, took := count(), time.Since(began)
+	used := time.Now()
 	<-time.After(2 * time.Second)
-	slowly := count() - quick
-	if limit := int(2*time.Second/share/elsewhere) + 2; slowly > limit || quick < 10 {
-		t.Errorf("compared %d times in %s and then %d times in 2 s, want at most %d", quick, took, slowly, limit)
+	slowly, rest := count()-quick, time.Since(used)
+	// Each costs elsewhere at least, and how much more on a slow machine nobody knows: all of the credit may be two.
+	if limit := int(rest/share/elsewhere) + 2; slowly > limit || quick < 2 {
+		t.Errorf("compared %d times in %s and then %d times in %s, want at most %d", quick, took, slowly, rest, limit)
 	}
-	t.Logf("compared %d times in %s and then %d times in 2 s", quick, took, slowly)
+	t.Logf("compared %d times in %s and then %d times in %s", quick, took, slowly, rest)
+}
+
+// isRepairedSoon removes a pod's pin twenty times. One that has to wait for another pod waits each time, and a machine
+// that stands still now and then makes few of them long.
+func (p *pod) isRepairedSoon() {
+	p.node.t.Helper()
+	var took []time.Duration
+	for range 20 {
+		p.IP("neigh del " + gateway4 + " dev eth0")
+		removed := time.Now()
+		p.node.eventually("the other's pin to be back", func() bool { return strings.Contains(p.permanent(), gateway4+" ") })
+		took = append(took, time.Since(removed))
+	}
+	slices.Sort(took)
+	if median := took[len(took)/2]; median > 2*time.Second {
+		p.node.t.Errorf("half of the repairs took %s and more: %s", median, took)
+	}
 }
 
 // And it costs others nothing but what the kernel makes them wait.
@@ -188,14 +207,7 @@ func TestPodThatFlapsItsLinkDelaysNobody(t *testing.T) {
 	pods := n.many(2)
 	hostile, other := pods[0], pods[1]
 	n.during(func(context.Context) { _, _ = hostile.TryIP("link set eth0 down", "link set eth0 up") })
-	for round := range 20 {
-		other.IP("neigh del " + gateway4 + " dev eth0")
-		removed := time.Now()
-		n.eventually("the other's pin to be back", func() bool { return strings.Contains(other.permanent(), gateway4+" ") })
-		if took := time.Since(removed); took > 2*time.Second {
-			t.Errorf("round %d took %s", round, took)
-		}
-	}
+	other.isRepairedSoon()
 }
 
 func TestPaceLetsBurstsThroughAndThenAShare(t *testing.T) {
@@ -364,12 +376,14 @@ func TestStrangerWithTheRightLinkNumberCostsOthersLittle(t *testing.T) {
 	for range 1000 {
 		storm = append(storm, neighbor.HostEvent{Event: neighbor.Event{Kind: neighbor.LinkChanged, Index: links[0]}, NSID: 4711})
 	}
+	began := time.Now()
 	for range 100 {
 		n.engine.guard.heard(storm)
 		n.settled(podID)
 	}
-	if got := count(); got == 0 || got > int(2*credit/strangerCost) {
-		t.Errorf("compared %d times", got)
+	// What is on credit, and what the time that has passed gives.
+	if got, limit := count(), int((2*credit+time.Since(began)/share)/strangerCost); got == 0 || got > limit {
+		t.Errorf("compared %d times, want at most %d", got, limit)
 	}
 	p.IP("neigh del " + gateway4 + " dev eth0")
 	n.eventually("the pin to be back", func() bool { return strings.Contains(p.permanent(), gateway4+" ") })
@@ -387,12 +401,5 @@ func TestFloodOfEventsInOnePodDelaysNobody(t *testing.T) {
 		lines = append(lines, fmt.Sprintf("neigh del 10.88.%d.%d dev eth0", 1+i/250, 1+i%250))
 	}
 	n.during(func(context.Context) { _, _ = hostile.TryIP(lines...) })
-	for round := range 20 {
-		other.IP("neigh del " + gateway4 + " dev eth0")
-		removed := time.Now()
-		n.eventually("the other's pin to be back", func() bool { return strings.Contains(other.permanent(), gateway4+" ") })
-		if took := time.Since(removed); took > 2*time.Second {
-			t.Errorf("round %d took %s", round, took)
-		}
-	}
+	other.isRepairedSoon()
 }

@@ -318,7 +318,9 @@ func TestWayBackThatFailedIsSetLater(t *testing.T) {
 // On a busy node a pod is found only when CNI has finished: its namespace was made before our eyes all the same.
 func TestWayBackOfAPodThatWasFoundLate(t *testing.T) {
 	n := newNodeWith(t, func(n *node) { n.returnPath = true })
-	n.newPod("runsc", typeGVisor).cni().ready() // in no list before
+	p := n.newPod("runsc", typeGVisor).cni()
+	p.rec.Created = time.Now().Add(time.Hour) // it is young, however long this machine takes to find it
+	p.ready()                                 // in no list before
 	n.eventually("the way back", func() bool { return len(n.record().ReturnPath) == 3 })
 }
 

@@ -170,7 +170,7 @@ func TestIDThatIsUsedAgain(t *testing.T) {
 		t.Errorf("annotation %+v, %v; want cookie %d", a, err, pod.Cookie())
 	}
 	n.engine.SandboxRemoved("s1")
-	n.engine.SandboxStarted(t.Context(), lie)
+	n.started(lie)
 	if !strings.Contains(forged.permanent(), gateway4) {
 		t.Errorf("not pinned: %q", forged.permanent())
 	}

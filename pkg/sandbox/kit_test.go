@@ -304,6 +304,41 @@ func (n *node) awaitVerdict(want record.Verdict) record.Record {
 	return rec
 }
 
+// started tells the engine of a sandbox as NRI's RunPodSandbox does, and is answered when the sandbox has been looked at. An
+// answer that took all of NRI's patience is one to a machine that stood still: it is told once more.
+func (n *node) started(id record.Identity) {
+	n.t.Helper()
+	n.eventually("an answer to RunPodSandbox in time", func() bool {
+		began := time.Now()
+		n.engine.SandboxStarted(n.t.Context(), id)
+		return time.Since(began) < nriWait
+	})
+}
+
+// adopt is the same for Synchronize.
+func (n *node) adopt(ids ...record.Identity) {
+	n.t.Helper()
+	n.eventually("an answer to Synchronize in time", func() bool {
+		began := time.Now()
+		n.engine.Adopt(n.t.Context(), ids)
+		return time.Since(began) < nriWait
+	})
+}
+
+// fairly makes attempts at what depends on the short times that NRI leaves, until one was fair: in which the machine did not
+// stand still for that long.
+func fairly(t *testing.T, attempt func(t *testing.T) (fair bool)) {
+	t.Helper()
+	for range 10 {
+		fair := false
+		t.Run("attempt", func(t *testing.T) { fair = attempt(t) })
+		if fair || t.Failed() {
+			return
+		}
+	}
+	t.Error("none of ten attempts had its time")
+}
+
 func (n *node) awaitPinned() {
 	n.t.Helper()
 	n.eventually("the pod to be pinned", func() bool { return n.log.count(record.KindPinned) > 0 })

@@ -73,7 +73,7 @@ func TestABusyStoreIsWaitedForAndNRIIsNot(t *testing.T) {
 	if got := patience(); got < 5*time.Second {
 		t.Errorf("a question is given up after %s; containerd was seen to take longer where everything starts at once", got)
 	}
-	n.engine.SandboxStarted(t.Context(), identify(pod.rec))
+	n.started(identify(pod.rec))
 	if pod.permanent() == "" {
 		t.Error("NRI's word that CNI has finished had to wait for the store's answer")
 	}

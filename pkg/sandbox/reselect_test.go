@@ -34,7 +34,7 @@ func TestANewSelectionCountsForPodsThatStart(t *testing.T) {
 		n.veth(next.NS, "v"+id[len("late-"):])
 		next.IP("address add 10.88.0.4/24 dev eth0", "route add default via "+gateway4)
 		next.listed().ready()
-		n.engine.SandboxStarted(t.Context(), identify(next.rec))
+		n.started(identify(next.rec))
 		if got := next.permanent() != ""; got != want {
 			t.Errorf("%s: pinned %t, want %t", id, got, want)
 		}
