@@ -127,7 +127,7 @@ func (p *launchedPlugin) awaitEnd(t *testing.T) error {
 	select {
 	case err := <-p.ended:
 		return err
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("it goes on")
 		return nil
 	}
@@ -188,7 +188,7 @@ func TestAPluginEndsWhileItWaitsToBeConfigured(t *testing.T) {
 	if err := p.awaitEnd(t); !errors.Is(err, context.Canceled) || p.given != "nothing" {
 		t.Errorf("Run: %v; configured by %q", err, p.given)
 	}
-	if took := time.Since(began); took > startTimeout/2 {
+	if took := time.Since(began); took > startTimeout*9/10 {
 		t.Errorf("it took %v", took)
 	}
 }

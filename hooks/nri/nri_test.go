@@ -113,9 +113,9 @@ func TestSynchronizeTakesOverWhatIsThere(t *testing.T) {
 	rt := newRuntime(t, pod)
 	p := newPlugin(t, rt.socket, t.TempDir())
 	p.awaitSynchronized(t, rt)
-	if got := ns.Output("neigh", "show", "nud", "permanent"); !strings.Contains(got, "10.88.0.1 dev eth0 ") {
-		t.Errorf("entries after Synchronize: %q", got)
-	}
+	nstest.Eventually(t, "the older sandbox to be pinned", func() bool {
+		return strings.Contains(ns.Output("neigh", "show", "nud", "permanent"), "10.88.0.1 dev eth0 ")
+	})
 	if rt.createContainer(pod, nil)[annotation.Key] == "" {
 		t.Error("no annotation for a container of an older sandbox")
 	}
