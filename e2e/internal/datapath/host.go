@@ -56,7 +56,7 @@ func settle(ifName string) error {
 	if err != nil {
 		return fmt.Errorf("find %s: %w", ifName, err)
 	}
-	return await.Within(context.Background(), 10*time.Second, "duplicate address detection on "+ifName, func() error {
+	return await.Within(context.Background(), 30*time.Second, "duplicate address detection on "+ifName, func() error {
 		addresses, err := handle.AddrList(link, netlink.FAMILY_V6)
 		for _, a := range addresses {
 			if a.Flags&unix.IFA_F_TENTATIVE != 0 {

@@ -119,7 +119,7 @@ func awaitDefault(ifName string) error {
 	if err != nil {
 		return fmt.Errorf("find %s: %w", ifName, err)
 	}
-	return await.Within(context.Background(), 5*time.Second, "a default route from an advertisement", func() error {
+	return await.Within(context.Background(), 30*time.Second, "a default route from an advertisement", func() error {
 		routes, err := handle.RouteList(link, netlink.FAMILY_V6)
 		for _, route := range routes {
 			if route.Protocol == unix.RTPROT_RA && route.Gw != nil {

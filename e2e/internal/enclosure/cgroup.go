@@ -28,7 +28,7 @@ func removeCgroups(parent string) error {
 		roots = append(roots, found...)
 	}
 	for _, root := range roots {
-		err := await.Within(context.Background(), 10*time.Second, "the end of "+root, func() error { return removeTree(root) })
+		err := await.Within(context.Background(), time.Minute, "the end of "+root, func() error { return removeTree(root) })
 		if err != nil {
 			return fmt.Errorf("remove cgroup: %w", err)
 		}

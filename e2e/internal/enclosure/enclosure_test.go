@@ -102,7 +102,7 @@ func imprison(t *testing.T, how string) prisoner {
 // gone waits until the cgroup and every process that mentions the inmate's environment is gone.
 func (p prisoner) gone(t *testing.T) {
 	t.Helper()
-	err := await.Within(t.Context(), 10*time.Second, "the end of everything", func() error {
+	err := await.Within(t.Context(), time.Minute, "the end of everything", func() error {
 		if _, err := os.Stat(p.saw["cgroup"]); !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("look for %s, which should be gone: %w", p.saw["cgroup"], errors.Join(err, fs.ErrExist))
 		}

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	criapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
@@ -128,7 +127,7 @@ func (c *Container) Exec(ctx context.Context, args ...string) (string, error) {
 func (c *Container) Command(ctx context.Context, args ...string) (string, error) {
 	const tries = 3
 	for try := 1; ; try++ {
-		stdout, stderr, err := c.Pod.node.runtime.ExecSync(quiet(ctx), c.ID, args, 30*time.Second)
+		stdout, stderr, err := c.Pod.node.runtime.ExecSync(quiet(ctx), c.ID, args, callLimit)
 		if err == nil {
 			return string(stdout), nil
 		}

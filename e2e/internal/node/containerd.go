@@ -114,7 +114,7 @@ func (n *Node) StopContainerd(ctx context.Context) error {
 		errs = append(errs, n.images.Close(quiet(ctx)))
 		n.images = nil
 	}
-	errs = append(errs, n.containerd.stop(ctx, 20*time.Second))
+	errs = append(errs, n.containerd.stop(ctx, stopLimit))
 	n.containerd = nil
 	return errors.Join(errs...)
 }

@@ -12,7 +12,8 @@ import (
 )
 
 // containerdConfig differs from containerd's defaults in its folders, the runtimes, NRI, which 1.7 does not serve by
-// itself, and in what a machine without CAP_SYS_RESOURCE refuses: OOM scores below one's own. runsc gets what a pod or
+// itself, in what a machine without CAP_SYS_RESOURCE refuses: OOM scores below one's own, and in how long shims are waited for: two to five
+// seconds, after which a sandbox counts as dead, are too few on a machine that stands still for seconds at times. runsc gets what a pod or
 // container says under neighpin's own prefix, as an operator may allow who has not thought of forgers.
 //
 // Releases differ in the names: 1.7 has one plugin for all of the CRI, and CNI's folder is bin_dir in 1.7 and 2.0 and
@@ -22,6 +23,11 @@ root = "{{.Dir}}/root"
 state = "{{.Dir}}/state"
 [grpc]
   address = "{{.Socket}}"
+[timeouts]
+  "io.containerd.timeout.shim.load" = "30s"
+  "io.containerd.timeout.shim.cleanup" = "1m"
+  "io.containerd.timeout.shim.shutdown" = "1m"
+  "io.containerd.timeout.task.state" = "1m"
 [plugins."io.containerd.internal.v1.opt"]
   path = "{{.Dir}}/opt"
 [plugins."io.containerd.image-verifier.v1.bindir"]

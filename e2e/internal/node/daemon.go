@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/neighpin/neighpin/e2e/internal/await"
 )
@@ -76,7 +75,7 @@ func (d *Daemon) Stop(ctx context.Context) error {
 	if err := d.process.running(); err != nil {
 		return err
 	}
-	if err := d.process.stop(ctx, 10*time.Second); err != nil {
+	if err := d.process.stop(ctx, stopLimit); err != nil {
 		return err
 	}
 	if code := d.process.exitCode(); code != 0 {
@@ -133,7 +132,7 @@ func (d *Daemon) Log() (string, error) {
 // CLI runs a command of the neighpin binary and returns its output and exit code; an exit code other than 0
 // is an error too.
 func (n *Node) CLI(ctx context.Context, args ...string) (stdout string, code int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
 	var out, complaint bytes.Buffer
 	cmd := exec.CommandContext(ctx, n.programs.Neighpin(), args...)

@@ -44,7 +44,9 @@ const (
 	// Port is where the node listens on all of its addresses.
 	Port = 8080
 
-	startLimit = 30 * time.Second
+	// startLimit and stopLimit are far beyond what starting and stopping take, for machines that stand still for seconds at times.
+	startLimit = 2 * time.Minute
+	stopLimit  = time.Minute
 )
 
 // Gateways of every pod.
