@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/neighpin/neighpin/e2e/internal/await"
 	"github.com/neighpin/neighpin/e2e/internal/descriptors"
 	"github.com/neighpin/neighpin/e2e/internal/enclosure"
 	"github.com/neighpin/neighpin/e2e/internal/node"
@@ -95,14 +96,23 @@ func run(m *testing.M) int {
 		code = max(code, 1)
 	}
 	// klog flushes its log for as long as the process lives.
-	if err := goleak.Find(goleak.IgnoreTopFunction("k8s.io/klog/v2.(*flushDaemon).run.func1")); err != nil {
+	err = await.Within(ctx, patience, "all goroutines to end", func() error {
+		return goleak.Find(goleak.IgnoreTopFunction("k8s.io/klog/v2.(*flushDaemon).run.func1"))
+	})
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "chaos:", err)
 		code = max(code, 1)
 	}
 	bed.network.Close()
-	after, err := descriptors.Open("self")
-	if left := descriptors.Left(before, after); err != nil || len(left) > 0 {
-		fmt.Fprintln(os.Stderr, "chaos: descriptors left open:", left, err)
+	err = await.Within(ctx, patience, "all descriptors to be closed", func() error {
+		after, err := descriptors.Open("self")
+		if left := descriptors.Left(before, after); err == nil && len(left) > 0 {
+			err = fmt.Errorf("left open: %v", left)
+		}
+		return err
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "chaos:", err)
 		code = max(code, 1)
 	}
 	return code

@@ -24,8 +24,8 @@ import (
 )
 
 // patience is how long anything may take until all is as it should be, on a machine with better things to do. A comparison that fails
-// is tried again at intervals that double, up to 25 seconds.
-const patience = 60 * time.Second
+// is tried again at intervals that double, up to 25 seconds; and it is far less than the interval of the slow comparison.
+const patience = 2 * time.Minute
 
 // pinMe is what a pod of runc says to be pinned.
 var pinMe = map[string]string{"neighpin.io/pin": "true"}
@@ -80,7 +80,7 @@ func newWorld(t *testing.T, program string, args ...string) *world {
 	}
 	t.Cleanup(func() {
 		w.kill()
-		if err := bed.RemoveAllPods(context.Background()); err != nil {
+		if err := removeAllPods(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -128,6 +128,11 @@ func (w *world) daemon() *node.Daemon {
 
 // kill ends neighpin with SIGKILL.
 func (w *world) kill() { _ = w.daemon().Kill() }
+
+// removeAllPods tries again where containerd is still busy with a sandbox, as the kubelet does.
+func removeAllPods(ctx context.Context) error {
+	return await.Within(ctx, patience, "the removal of all pods", func() error { return bed.RemoveAllPods(ctx) })
+}
 
 // restart kills neighpin and starts it again.
 func (w *world) restart(ctx context.Context) error {

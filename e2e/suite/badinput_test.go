@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/neighpin/neighpin/e2e/internal/await"
 	"github.com/neighpin/neighpin/e2e/internal/node"
@@ -31,7 +30,7 @@ func said(t *testing.T, d *node.Daemon, text string, times int) {
 		}
 		return found, err
 	}
-	err := await.Within(t.Context(), 15*time.Second, fmt.Sprintf("%q in the log", text), func() error {
+	err := await.Within(t.Context(), patience, fmt.Sprintf("%q in the log", text), func() error {
 		found, err := lines()
 		if err == nil && len(found) < times {
 			err = fmt.Errorf("%d lines", len(found))
@@ -142,7 +141,7 @@ func TestNRISocketHangsUp(t *testing.T) {
 	d := launch(t, node.DaemonOptions{Args: []string{"--nri-socket", path}})
 	tries := func(n int64) {
 		t.Helper()
-		err := await.Within(t.Context(), 30*time.Second, fmt.Sprintf("%d tries to connect", n), func() error {
+		err := await.Within(t.Context(), patience, fmt.Sprintf("%d tries to connect", n), func() error {
 			if now := count.Load(); now < n {
 				return fmt.Errorf("%d tries", now)
 			}

@@ -239,7 +239,7 @@ func operateAny(t *testing.T, args ...string) string {
 // of its own, whose propagation is the argument.
 func contained(t *testing.T, propagation string, args ...string) (string, int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	line := append([]string{"--mount", "--propagation", propagation, "--pid", "--fork", "--mount-proc",
 		"setpriv", "--bounding-set=-all,+sys_admin,+net_admin,+net_broadcast", "--no-new-privs", bed.Programs().Neighpin()}, args...)

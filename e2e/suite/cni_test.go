@@ -74,7 +74,7 @@ func TestACNIThatFailsHalfway(t *testing.T) {
 	if pod, err := bed.RunPod(t.Context(), node.PodSpec{Namespace: "fail", Handler: "runsc"}); err == nil {
 		t.Fatalf("pod %s runs although its CNI failed", pod.ID)
 	}
-	err := await.Within(t.Context(), 10*time.Second, "the end of the failed pod's record", func() error {
+	err := await.Within(t.Context(), patience, "the end of the failed pod's record", func() error {
 		records, err := d.Records()
 		if err == nil && len(records) != 0 {
 			err = fmt.Errorf("there are records of %v", records)

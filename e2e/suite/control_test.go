@@ -27,7 +27,7 @@ func TestControlGVisorAsksForItsGateways(t *testing.T) {
 		{wire.ARPRequest, wire.Asks(pod.HostLink, begin, node.Gateway4)},
 		{wire.Solicitation, wire.Asks(pod.HostLink, begin, node.Gateway6)},
 	} {
-		asked, err := messages.Await(within(t, 5*time.Second), gateway.Query, 1)
+		asked, err := messages.Await(within(t, patience), gateway.Query, 1)
 		if err != nil {
 			t.Fatalf("no %s for the gateway on %s: %v\nall messages:\n%s", gateway.kind, pod.HostLink, err, wire.Format(messages.Messages(wire.Query{})))
 		}

@@ -69,7 +69,7 @@ func closed(ctx context.Context, d *node.Daemon) error {
 	if err != nil {
 		return fmt.Errorf("find the daemon's own namespace: %w", err)
 	}
-	return await.Within(ctx, 15*time.Second, "the daemon's descriptors to be closed", func() error {
+	return await.Within(ctx, patience, "the daemon's descriptors to be closed", func() error {
 		open, err := descriptors.Open(strconv.Itoa(d.PID()))
 		if err != nil {
 			return err
@@ -131,7 +131,7 @@ type told interface {
 // started waits until the daemon's record of the pod says that the sandbox has started and how the pins did.
 func started(ctx context.Context, d told, pod *node.Pod) (node.Sandbox, error) {
 	var sandbox node.Sandbox
-	err := await.Within(ctx, 10*time.Second, "the verdict on pod "+pod.Name, func() error {
+	err := await.Within(ctx, patience, "the verdict on pod "+pod.Name, func() error {
 		var err error
 		if sandbox, err = d.Sandbox(ctx, pod); err != nil {
 			return err

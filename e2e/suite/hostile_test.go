@@ -155,5 +155,5 @@ func TestAnAnnotationOfTenMegabytes(t *testing.T) {
 
 // removeAllPods tries again where containerd is still busy with a sandbox.
 func removeAllPods(ctx context.Context) error {
-	return await.Within(ctx, 30*time.Second, "the removal of all pods", func() error { return bed.RemoveAllPods(ctx) })
+	return await.Within(ctx, patience, "the removal of all pods", func() error { return bed.RemoveAllPods(ctx) })
 }

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -153,8 +152,9 @@ func (l *leftovers) survived(t *testing.T) {
 	}
 }
 
-// reachedByTheOther says whether the live pod, which has learned nothing, gets an answer from the new one.
-func (l *leftovers) reachedByTheOther(t *testing.T) error {
+// reachedByTheOther says whether the live pod, which has learned nothing, gets an answer from the new one. The command is the workload's,
+// connect or try.
+func (l *leftovers) reachedByTheOther(t *testing.T, command string) error {
 	t.Helper()
 	err := datapath.Inside(l.other.NetNS, func() error {
 		return exec.Command("ip", "neighbor", "flush", "to", l.next4.String()).Run()
@@ -162,7 +162,7 @@ func (l *leftovers) reachedByTheOther(t *testing.T) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = l.container.Exec(t.Context(), "connect", l.next4.String()+":9")
+	_, err = l.container.Exec(t.Context(), command, l.next4.String()+":9")
 	return err
 }
 
@@ -211,7 +211,7 @@ func TestHostStateReportedAndCleanedByHand(t *testing.T) {
 				t.Errorf("control: %s is reached although what it answers goes to nobody", target)
 			}
 		}
-		if err := l.reachedByTheOther(t); err == nil {
+		if err := l.reachedByTheOther(t, "try"); err == nil {
 			t.Error("control: the live pod reaches the new one although a rule answers for that")
 		}
 		l.survived(t)
@@ -231,7 +231,7 @@ func TestHostStateReportedAndCleanedByHand(t *testing.T) {
 			t.Errorf("after clean: %+v", report)
 		}
 		r.reaches(t, toGateways()...)
-		if err := l.reachedByTheOther(t); err != nil {
+		if err := l.reachedByTheOther(t, "connect"); err != nil {
 			t.Error(err)
 		}
 		l.survived(t)
@@ -247,7 +247,7 @@ func TestHostStateCleanedAtTheStart(t *testing.T) {
 			row(t, rowSpec{name: "bridge", args: []string{"--host-state", "clean"}, leftovers: true, before: func(t *testing.T, _ *rowRun) { l = plant(t, state) }}, func(t *testing.T, r *rowRun) {
 				l.next(t, r.pod)
 				r.reaches(t, toGateways()...)
-				if err := l.reachedByTheOther(t); err != nil {
+				if err := l.reachedByTheOther(t, "connect"); err != nil {
 					t.Error(err)
 				}
 				r.becomes(t, "the status to have five finds, removed", func() error {
@@ -292,7 +292,7 @@ func (r *rowRun) resolutions() (found []wire.Message) {
 func knock(t *testing.T, pod *node.Pod) {
 	t.Helper()
 	for _, address := range pod.Addresses {
-		connection, err := net.DialTimeout("tcp", netip.AddrPortFrom(address, 9).String(), 3*time.Second)
+		connection, err := net.DialTimeout("tcp", netip.AddrPortFrom(address, 9).String(), patience)
 		if err == nil {
 			connection.Close()
 		}
@@ -389,7 +389,7 @@ func TestWayBackNeverOnABridgeAndGoneWithThePod(t *testing.T) {
 		if err := pod.Remove(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		err = await.Within(t.Context(), 10*time.Second, "nothing to be left of "+said.ID, func() error {
+		err = await.Within(t.Context(), patience, "nothing to be left of "+said.ID, func() error {
 			if now := output(t, "ip", "neighbor", "show", "nud", "permanent"); now != "" {
 				return fmt.Errorf("the host has\n%s", now)
 			}

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/neighpin/neighpin/e2e/internal/await"
 	"github.com/neighpin/neighpin/e2e/internal/node"
@@ -129,7 +128,7 @@ func TestContainerdKilledUnderneath(t *testing.T) {
 		_, err := bed.RunPod(context.WithoutCancel(t.Context()), node.PodSpec{Namespace: "slow", Handler: "runsc"})
 		failed <- err
 	}()
-	err := await.Within(t.Context(), 10*time.Second, "the namespace of the pod that starts", func() error {
+	err := await.Within(t.Context(), patience, "the namespace of the pod that starts", func() error {
 		if len(namespaces(t)) == len(was) {
 			return errors.New("there is none")
 		}
@@ -143,7 +142,7 @@ func TestContainerdKilledUnderneath(t *testing.T) {
 		t.Fatal("the pod runs, although containerd was killed while its CNI worked")
 	}
 	ip(t, "-n", filepath.Base(kernel.NetNS), "neighbor", "delete", node.Gateway4.String(), "dev", "eth0")
-	err = await.Within(t.Context(), 5*time.Second, "the pin to be back without containerd", func() error {
+	err = await.Within(t.Context(), patience, "the pin to be back without containerd", func() error {
 		return checkTrue(kernel, entries(t, filepath.Base(kernel.NetNS)))
 	})
 	if err != nil {

@@ -30,6 +30,9 @@ import (
 // interiorGateways are those of the datapath on which nobody answers for them.
 var interiorGateways = []netip.Addr{netip.MustParseAddr(datapath.CiliumGateway4), netip.MustParseAddr(datapath.CiliumGateway6)}
 
+// brief is for a question that is asked again.
+const brief = 3 * time.Second
+
 // worker is a pod whose program has moved the pod's link into a namespace of its own and runs gVisor there, with a counter in
 // it (cmd/worker).
 type worker struct {
@@ -70,9 +73,9 @@ func runWorker(t *testing.T, name, checkpoints string, flags ...string) *worker 
 	return w
 }
 
-// ask sends one request from the node to the counter, by one of the pod's addresses, over a connection of its own.
-func ask(ctx context.Context, method string, pod netip.Addr) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+// ask sends one request from the node to the counter, by one of the pod's addresses, over a connection of its own, within a limit.
+func ask(ctx context.Context, limit time.Duration, method string, pod netip.Addr) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	// Dialed here: a client of package http leaves its attempts behind.
 	connection, err := (&net.Dialer{}).DialContext(ctx, "tcp", netip.AddrPortFrom(pod, 8080).String())
@@ -103,9 +106,9 @@ func ask(ctx context.Context, method string, pod netip.Addr) (string, error) {
 // serves waits until the counter says, by each of the pod's addresses, that it stands there.
 func (w *worker) serves(t *testing.T, at string) {
 	t.Helper()
-	err := await.Within(t.Context(), 30*time.Second, "the counter of "+w.pod.Name, func() error {
+	err := await.Within(t.Context(), patience, "the counter of "+w.pod.Name, func() error {
 		for _, address := range w.pod.Addresses {
-			if got, err := ask(t.Context(), http.MethodGet, address); err != nil || got != at {
+			if got, err := ask(t.Context(), brief, http.MethodGet, address); err != nil || got != at {
 				return fmt.Errorf("at %s: %q, %w, want %s", address, got, err, at)
 			}
 		}
@@ -120,7 +123,7 @@ func (w *worker) serves(t *testing.T, at string) {
 // counts posts and checks what the counter says then.
 func (w *worker) counts(t *testing.T, want string) {
 	t.Helper()
-	if got, err := ask(t.Context(), http.MethodPost, w.pod.Addresses[0]); err != nil || got != want {
+	if got, err := ask(t.Context(), patience, http.MethodPost, w.pod.Addresses[0]); err != nil || got != want {
 		t.Fatalf("POST to %s: %q, %v, want %s", w.pod.Name, got, err, want)
 	}
 }
@@ -157,7 +160,7 @@ func (w *worker) startsPinned(t *testing.T, command string) {
 	if err := release(); err != nil {
 		t.Fatal(err)
 	}
-	err = await.Within(t.Context(), 30*time.Second, "runsc "+command+" to set up the network", func() error {
+	err = await.Within(t.Context(), patience, "runsc "+command+" to set up the network", func() error {
 		copied, err := node.CopiedBy(filepath.Join(w.logs, command+".log"))
 		if err == nil && !reflect.DeepEqual(copied, want) {
 			err = fmt.Errorf("copied %v, want %v", copied, want)
@@ -172,7 +175,7 @@ func (w *worker) startsPinned(t *testing.T, command string) {
 // held waits until the worker waits, and returns what lets it go on.
 func (w *worker) held(ctx context.Context) (release func() error, err error) {
 	var pipe *os.File
-	err = await.Within(ctx, 30*time.Second, "the worker of "+w.pod.Name+" to be ready for gVisor", func() (err error) {
+	err = await.Within(ctx, patience, "the worker of "+w.pod.Name+" to be ready for gVisor", func() (err error) {
 		// Without a reader this fails.
 		pipe, err = os.OpenFile(w.pipe, os.O_WRONLY|unix.O_NONBLOCK, 0)
 		return err
@@ -276,7 +279,7 @@ func TestControlInteriorNamespaceWithoutPins(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = await.Within(t.Context(), 30*time.Second, "runsc to be at work", func() error {
+	err = await.Within(t.Context(), patience, "runsc to be at work", func() error {
 		copied, err := node.CopiedBy(filepath.Join(w.logs, "run.log"))
 		if len(copied) != 0 {
 			t.Errorf("runsc copied %v", copied)
@@ -287,9 +290,9 @@ func TestControlInteriorNamespaceWithoutPins(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Until it listens nobody answers; each try makes gVisor answer, which it can do by way of its gateway only.
-	tries := within(t, 20*time.Second)
+	tries := within(t, patience)
 	err = await.Condition(tries, "a question for the gateway", func() error {
-		if got, err := ask(tries, http.MethodGet, w.pod.Addresses[0]); err == nil {
+		if got, err := ask(tries, brief, http.MethodGet, w.pod.Addresses[0]); err == nil {
 			t.Fatalf("the counter answers %q, although nobody answers for the gateway", got)
 		}
 		if asked := messages.Messages(wire.Asks(w.pod.HostLink, w.begin, interiorGateways[0])); len(asked) == 0 {

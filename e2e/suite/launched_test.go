@@ -4,7 +4,6 @@ package suite
 
 import (
 	"testing"
-	"time"
 
 	"github.com/neighpin/neighpin/e2e/internal/await"
 	"github.com/neighpin/neighpin/e2e/internal/node"
@@ -20,7 +19,7 @@ func TestLaunchedByContainerdFromItsPluginFolder(t *testing.T) {
 		func(o *node.Options) { o.Plugins = map[string]string{"10-neighpin": config} },
 		func(o *node.Options) { o.Plugins = nil })
 	launched := bed.Said(dir)
-	err := await.Within(t.Context(), 15*time.Second, "the launched daemon's status", func() error {
+	err := await.Within(t.Context(), patience, "the launched daemon's status", func() error {
 		_, _, err := bed.CLI(t.Context(), "status", "--ready", "--state-dir", dir)
 		return err
 	})

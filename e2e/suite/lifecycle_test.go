@@ -8,7 +8,6 @@ import (
 	"os"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/neighpin/neighpin/e2e/internal/await"
 	"github.com/neighpin/neighpin/e2e/internal/descriptors"
@@ -18,7 +17,7 @@ import (
 
 // gone waits for the end of a namespace and of whatever holds it.
 func gone(ctx context.Context, id int) error {
-	return await.Within(ctx, 15*time.Second, fmt.Sprintf("the end of namespace %d", id), func() error {
+	return await.Within(ctx, patience, fmt.Sprintf("the end of namespace %d", id), func() error {
 		exists, err := nsid.Exists(id)
 		if err == nil && exists {
 			err = fmt.Errorf("it exists")
@@ -67,7 +66,7 @@ func TestRemovedPodsLeaveNothing(t *testing.T) {
 	}
 
 	settled(t, d, comeAndGo(t))
-	err = await.Within(t.Context(), 15*time.Second, "the daemon's descriptors to be as before", func() error {
+	err = await.Within(t.Context(), patience, "the daemon's descriptors to be as before", func() error {
 		now, err := descriptors.Open(strconv.Itoa(d.PID()))
 		if err == nil && len(now) > len(before) {
 			err = fmt.Errorf("it has %d: %v\nbefore the pods there were %d: %v", len(now), now, len(before), before)
@@ -115,7 +114,7 @@ func settled(t *testing.T, d *node.Daemon, ids []int) {
 			t.Error(err)
 		}
 	}
-	err := await.Within(t.Context(), 15*time.Second, "the end of all records", func() error {
+	err := await.Within(t.Context(), patience, "the end of all records", func() error {
 		records, err := d.Records()
 		if err == nil && len(records) != 0 {
 			err = fmt.Errorf("there are records of %v", records)
@@ -149,7 +148,7 @@ func TestPodsRemovedWhileNobodyWatched(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := startDaemon(t)
-	err = await.Within(t.Context(), 15*time.Second, "the end of the record", func() error {
+	err = await.Within(t.Context(), patience, "the end of the record", func() error {
 		records, err := second.Records()
 		if err == nil && len(records) != 0 {
 			err = fmt.Errorf("there are records of %v", records)

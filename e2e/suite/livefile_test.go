@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/neighpin/neighpin/e2e/internal/await"
 	"github.com/neighpin/neighpin/e2e/internal/node"
@@ -78,7 +77,7 @@ func TestContainersSeeTheLiveFileAndCannotChangeIt(t *testing.T) {
 	if err := pod.Remove(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	err = await.Within(t.Context(), 10*time.Second, "the live file to go with its pod", func() error {
+	err = await.Within(t.Context(), patience, "the live file to go with its pod", func() error {
 		if _, err := os.Lstat(folders[0]); !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("it is there (%w)", err)
 		}

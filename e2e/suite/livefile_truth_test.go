@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"testing"
-	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -39,7 +38,7 @@ func awaitLive(t *testing.T, container *node.Container, gateways []netip.Addr, m
 	for _, gateway := range gateways {
 		expected[gateway.String()] = mac
 	}
-	err := await.Within(t.Context(), 10*time.Second, fmt.Sprintf("the live file in pod %s to have both gateways at %s", container.Pod.Name, mac), func() error {
+	err := await.Within(t.Context(), patience, fmt.Sprintf("the live file in pod %s to have both gateways at %s", container.Pod.Name, mac), func() error {
 		text, err := liveText(container)
 		if err != nil {
 			return err

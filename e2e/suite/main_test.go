@@ -12,12 +12,17 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/neighpin/neighpin/e2e/internal/await"
 	"github.com/neighpin/neighpin/e2e/internal/descriptors"
 	"github.com/neighpin/neighpin/e2e/internal/enclosure"
 	"github.com/neighpin/neighpin/e2e/internal/node"
 	"github.com/neighpin/neighpin/e2e/internal/setup"
 	"github.com/neighpin/neighpin/e2e/internal/wire"
 )
+
+// patience is how long anything that neighpin hears of may take to be done, on a machine with better things to do and with pauses of several
+// seconds. It is far below the interval of the slow comparison, which would do in the end what was not heard of.
+const patience = time.Minute
 
 // bed is the node that all tests of this package share, one containerd started once, and what they measured.
 var bed struct {
@@ -73,13 +78,22 @@ func run(m *testing.M) int {
 		code = max(code, 1)
 	}
 	// klog flushes its log for as long as the process lives.
-	if err := goleak.Find(goleak.IgnoreTopFunction("k8s.io/klog/v2.(*flushDaemon).run.func1")); err != nil {
+	err = await.Within(ctx, patience, "all goroutines to end", func() error {
+		return goleak.Find(goleak.IgnoreTopFunction("k8s.io/klog/v2.(*flushDaemon).run.func1"))
+	})
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "suite:", err)
 		code = max(code, 1)
 	}
-	after, err := descriptors.Open("self")
-	if left := descriptors.Left(before, after); err != nil || len(left) > 0 {
-		fmt.Fprintln(os.Stderr, "suite: descriptors left open:", left, err)
+	err = await.Within(ctx, patience, "all descriptors to be closed", func() error {
+		after, err := descriptors.Open("self")
+		if left := descriptors.Left(before, after); err == nil && len(left) > 0 {
+			err = fmt.Errorf("left open: %v", left)
+		}
+		return err
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "suite:", err)
 		code = max(code, 1)
 	}
 	return code

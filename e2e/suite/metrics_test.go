@@ -8,8 +8,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/neighpin/neighpin/e2e/internal/await"
 	"github.com/neighpin/neighpin/e2e/internal/node"
 )
 
@@ -18,7 +18,7 @@ const metricsAddress = "127.0.0.1:9717"
 
 // metric reads one metric, by its name with its labels.
 func metric(name string) (value float64, err error) {
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
 	response, err := client.Get("http://" + metricsAddress + "/metrics")
 	if err != nil {
 		return 0, err
@@ -40,7 +40,7 @@ func metric(name string) (value float64, err error) {
 // counted waits until a metric has at least the value.
 func (r *rowRun) counted(t *testing.T, name string, least float64) {
 	t.Helper()
-	r.eventually(t, 10*time.Second, name, func() error {
+	r.eventually(t, name, func() error {
 		value, err := metric(name)
 		if err == nil && value < least {
 			err = fmt.Errorf("it is %g, want at least %g", value, least)
@@ -65,8 +65,16 @@ func TestMetricsCountAPodsStart(t *testing.T) {
 		`neighpin_nri_synchronized`:                                                    1,
 		`neighpin_nri_hook_duration_seconds_count{hook="CreateContainer",result="ok"}`: 1,
 	} {
-		if got, err := metric(name); err != nil || got != want {
-			t.Errorf("%s is %g, want %g: %v", name, got, want, err)
+		// It is told after the record is changed, which the status tells of.
+		err := await.Within(t.Context(), patience, name, func() error {
+			got, err := metric(name)
+			if err == nil && got != want {
+				err = fmt.Errorf("it is %g, want %g", got, want)
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -42,7 +41,7 @@ func ingress(pod *node.Pod) ([]link.AttachedProgram, error) {
 // watched waits until the pod is observed.
 func (r *rowRun) watched(t *testing.T) {
 	t.Helper()
-	r.eventually(t, 5*time.Second, "the pod to be observed", func() error {
+	r.eventually(t, "the pod to be observed", func() error {
 		if r.sandbox.Observed == nil {
 			return fmt.Errorf("it is not")
 		}
@@ -69,7 +68,7 @@ func TestRowObserved(t *testing.T) {
 		if err := r.d.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		err := await.Within(t.Context(), 5*time.Second, "the program to go with neighpin", func() error {
+		err := await.Within(t.Context(), patience, "the program to go with neighpin", func() error {
 			programs, err := ingress(r.pod)
 			if err == nil && len(programs) != 0 {
 				err = fmt.Errorf("programs %v", programs)
@@ -90,7 +89,7 @@ func TestRowObservedControl(t *testing.T) {
 		r.unpinned(t, "RouterBeyondBridge")
 		r.watched(t)
 		r.reaches(t, node.Targets()...)
-		r.eventually(t, 5*time.Second, "the pod's questions to be counted", func() error {
+		r.eventually(t, "the pod's questions to be counted", func() error {
 			if o := r.sandbox.Observed; o == nil || o.Gateways != 0 || o.Others == 0 {
 				return fmt.Errorf("observed %+v", o)
 			}
@@ -115,7 +114,7 @@ func TestRowObservedBesideCilium(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.answered4(t, "10.96.0.78") // whether ours is in front again by then or not
-		r.eventually(t, 10*time.Second, "ours to be in front again", func() error {
+		r.eventually(t, "ours to be in front again", func() error {
 			now, err := ingress(r.pod)
 			if err == nil && (len(now) != 3 || now[0].ID != before[0].ID) {
 				err = fmt.Errorf("programs %v", now)
@@ -147,7 +146,7 @@ func (r *rowRun) answered4(t *testing.T, dst string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = await.Within(t.Context(), 5*time.Second, "an answer for "+dst, func() error {
+	err = await.Within(t.Context(), patience, "an answer for "+dst, func() error {
 		return datapath.Inside(r.pod.NetNS, func() error {
 			out, err := exec.Command("ip", "neigh", "show", dst).CombinedOutput()
 			if err == nil && !strings.Contains(string(out), mac) {
@@ -164,7 +163,7 @@ func (r *rowRun) answered4(t *testing.T, dst string) {
 // asks waits until at least so many questions for anything but gateways have been counted, and none for them.
 func (r *rowRun) asks(t *testing.T, least uint64) {
 	t.Helper()
-	r.eventually(t, 5*time.Second, "the question to be counted", func() error {
+	r.eventually(t, "the question to be counted", func() error {
 		if o := r.sandbox.Observed; o == nil || o.Others < least || o.Gateways != 0 {
 			return fmt.Errorf("observed %+v, want %d", o, least)
 		}

@@ -123,7 +123,7 @@ func TestWrapperOnADatapathWhereNobodyAnswers(t *testing.T) {
 // ordinary does to a pod what is done to pods: exit codes, output and signals come through, and other containers run.
 func ordinary(t *testing.T, pod *node.Pod, container *node.Container) {
 	t.Helper()
-	ctx := within(t, 60*time.Second)
+	ctx := within(t, 2*patience)
 	if out, err := container.Exec(ctx, "frobnicate"); err == nil || !strings.Contains(err.Error(), "exited with 2") && !strings.Contains(err.Error(), "exit code 2") {
 		t.Errorf("a program that exits with 2: %q, %v", out, err)
 	}
@@ -135,7 +135,7 @@ func ordinary(t *testing.T, pod *node.Pod, container *node.Container) {
 		t.Error(err)
 	}
 	// The workload ends at SIGTERM with 0; killed, it would not.
-	if err := second.Terminate(ctx, 20*time.Second); err != nil {
+	if err := second.Terminate(ctx, patience); err != nil {
 		t.Error(err)
 	}
 	if code, err := second.ExitCode(ctx); err != nil || code != 0 {

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/neighpin/neighpin/e2e/internal/await"
 	"github.com/neighpin/neighpin/e2e/internal/node"
@@ -44,7 +43,7 @@ func configMap(t *testing.T, dir, text string) (file string) {
 // configured waits until the status says that of the configuration.
 func configured(t *testing.T, d *node.Daemon, ok bool, says string) {
 	t.Helper()
-	err := await.Within(t.Context(), 20*time.Second, "the configuration to be read", func() error {
+	err := await.Within(t.Context(), patience, "the configuration to be read", func() error {
 		status, err := d.Status(t.Context())
 		if err == nil && (status.Config.OK != ok || !strings.Contains(status.Config.Error+strings.Join(status.Config.NeedsRestart, " "), says)) {
 			err = fmt.Errorf("it is %+v", status.Config)
@@ -142,7 +141,7 @@ func TestMetricsPortIsTaken(t *testing.T) {
 	if err := holder.Close(); err != nil {
 		t.Fatal(err)
 	}
-	err = await.Within(t.Context(), 15*time.Second, "the metrics", func() error {
+	err = await.Within(t.Context(), patience, "the metrics", func() error {
 		_, err := metric("neighpin_nri_connected")
 		return err
 	})
@@ -157,7 +156,7 @@ func TestNonsenseAtTheStartEndsTheDaemon(t *testing.T) {
 	keepLogs(t)
 	file := configMap(t, t.TempDir(), "handler: [runsc]\n")
 	d := launch(t, node.DaemonOptions{Args: []string{"--config", file}})
-	err := await.Within(t.Context(), 15*time.Second, "the daemon to end", func() error {
+	err := await.Within(t.Context(), patience, "the daemon to end", func() error {
 		if d.Running() == nil {
 			return errors.New("it runs")
 		}

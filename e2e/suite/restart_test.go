@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/neighpin/neighpin/e2e/internal/await"
 	"github.com/neighpin/neighpin/e2e/internal/node"
@@ -98,7 +97,7 @@ func TestASecondTakesOverUnderAStreamOfPods(t *testing.T) {
 	long := runPod(t, node.PodSpec{Handler: "runsc"})
 	finish := stream(t, 3, node.PodSpec{Handler: "runsc"}, func(ctx context.Context, pod *node.Pod, container *node.Container) error {
 		// Which of the two is asked for its status changes meanwhile; both write the same record.
-		err := await.Within(ctx, 10*time.Second, "the verdict in the record of pod "+pod.Name, func() error {
+		err := await.Within(ctx, patience, "the verdict in the record of pod "+pod.Name, func() error {
 			sandbox, err := first.Record(pod)
 			if err != nil {
 				return err
@@ -122,7 +121,7 @@ func TestASecondTakesOverUnderAStreamOfPods(t *testing.T) {
 	second := startDaemon(t)
 	settle := func(phase string) {
 		seen := map[string]bool{}
-		err := await.Within(t.Context(), time.Minute, "five more pods "+phase, func() error {
+		err := await.Within(t.Context(), patience, "five more pods "+phase, func() error {
 			records, err := second.Records()
 			if err != nil {
 				return err

@@ -86,7 +86,7 @@ func TestRowAzureTransparentVLAN(t *testing.T) {
 func TestRowAzureTransparentVLANControl(t *testing.T) {
 	spec := rowSpec{name: "azure-transparent-vlan", parameters: datapath.AzureVLAN{VNet: "az-vnet"}, before: vnet, control: true}
 	row(t, spec, func(t *testing.T, r *rowRun) {
-		err := await.Within(t.Context(), 20*time.Second, "the loss of the gateway", func() error {
+		err := await.Within(t.Context(), patience, "the loss of the gateway", func() error {
 			if r.try(t, node.Beyond()[0]) == nil {
 				return errors.New(node.Beyond()[0] + " is reached although nobody answers for the gateway")
 			}

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/neighpin/neighpin/e2e/internal/await"
 	"github.com/neighpin/neighpin/e2e/internal/datapath"
@@ -70,14 +69,16 @@ func TestRowCiliumSilentControl(t *testing.T) {
 // The pod's IPv6 address is not usable yet when the CNI is done: duplicate address detection takes a second and more. The pin needs
 // neither the address nor an answer, and waits for none. (gVisor does not detect duplicates, and uses the address at once.)
 func TestRowAddressStillTentative(t *testing.T) {
-	row(t, rowSpec{name: "tentative"}, func(t *testing.T, r *rowRun) {
+	// Milliseconds of a detection: RetransTimer of RFC 4861, the kernel's default. Who waits for its end is never sooner; who does not may be
+	// later on a machine that stands still for a while, but not pod after pod.
+	soon := func(r *rowRun) bool { return r.sandbox.Timing.ResultToPinMs < 1000 }
+	row(t, rowSpec{name: "tentative", tries: 5, lucky: soon}, func(t *testing.T, r *rowRun) {
 		mac := r.hostEnd(t)
 		r.pinned(t, map[string]truth{datapath.CiliumGateway4: {mac, "peer"}, datapath.CiliumGateway6: {mac, "peer"}})
-		const shortest = 1000 // milliseconds of a detection: RetransTimer of RFC 4861, the kernel's default
-		if took := r.sandbox.Timing.ResultToPinMs; took >= shortest {
-			t.Errorf("the pin came %.0f ms after the CNI was done", took)
+		if !soon(r) {
+			t.Errorf("the pin came %.0f ms after the CNI was done", r.sandbox.Timing.ResultToPinMs)
 		}
-		err := await.Within(t.Context(), 10*time.Second, "the end of duplicate address detection", func() error { return r.try(t, node.Beyond()...) })
+		err := await.Within(t.Context(), patience, "the end of duplicate address detection", func() error { return r.try(t, node.Beyond()...) })
 		if err != nil {
 			t.Error(err)
 		}
@@ -88,7 +89,7 @@ func TestRowAddressStillTentative(t *testing.T) {
 // Without neighpin the kernel cannot even ask for the gateway until then; in the end nobody answers.
 func TestRowAddressStillTentativeControl(t *testing.T) {
 	row(t, rowSpec{name: "tentative", control: true, only: "runc"}, func(t *testing.T, r *rowRun) {
-		tentative, err := r.wire.Await(within(t, 5*time.Second), wire.Query{Link: r.pod.HostLink, Since: r.begin, Targets: r.pod.Addresses, Kinds: []wire.Kind{wire.Solicitation}, Incoming: true}, 1)
+		tentative, err := r.wire.Await(within(t, patience), wire.Query{Link: r.pod.HostLink, Since: r.begin, Targets: r.pod.Addresses, Kinds: []wire.Kind{wire.Solicitation}, Incoming: true}, 1)
 		if err != nil || !tentative[0].Sender.IsUnspecified() {
 			t.Errorf("the pod detects no duplicates: %v\n%s", err, wire.Format(tentative))
 		}

@@ -40,7 +40,7 @@ func TestRowUserNamespace(t *testing.T) {
 	}
 	err := datapath.Inside(r.pod.NetNS, func() error {
 		for _, target := range node.Targets() {
-			connection, err := (&net.Dialer{Timeout: 3 * time.Second}).DialContext(t.Context(), "tcp", target)
+			connection, err := (&net.Dialer{Timeout: patience}).DialContext(t.Context(), "tcp", target)
 			if err != nil {
 				return err
 			}

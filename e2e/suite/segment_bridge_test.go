@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/neighpin/neighpin/e2e/internal/await"
 	"github.com/neighpin/neighpin/e2e/internal/datapath"
@@ -33,7 +32,7 @@ func lowPort(t *testing.T) (remove func()) {
 
 func awaitBridgeMAC(t *testing.T, low bool) {
 	t.Helper()
-	err := await.Within(t.Context(), 5*time.Second, "the bridge's MAC to change", func() error {
+	err := await.Within(t.Context(), patience, "the bridge's MAC to change", func() error {
 		if mac := bridgeMAC(t); (mac == lowMAC) != low {
 			return fmt.Errorf("it is %s", mac)
 		}
@@ -54,7 +53,7 @@ func (r *rowRun) whileConnecting(t *testing.T, changes int, change func()) (conn
 	defer stop() // also where change ends the test
 	go func() {
 		for {
-			if err := r.try(t, targets...); err != nil {
+			if err := r.connects(t, "connect", targets...); err != nil {
 				done <- err
 				return
 			}

@@ -8,7 +8,6 @@ import (
 	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -53,13 +52,13 @@ func TestRowGatewayBesideTheBridge(t *testing.T) {
 		const next = "02:00:5e:00:01:08"
 		ip(t, "link", "set", "gateway0", "address", next)
 		if r.gvisor {
-			took := r.eventually(t, 5*time.Second, "the copy to be reported as stale", func() error {
+			took := r.eventually(t, "the copy to be reported as stale", func() error {
 				return r.stale(both(outdated{copied: mac, lladdr: next}))
 			})
 			t.Logf("stale after %s: %+v", took, r.sandbox.Stale)
 			return
 		}
-		took := r.eventually(t, 5*time.Second, "the pin to follow", func() error { return r.pins(t, both(truth{next, "host"})) })
+		took := r.eventually(t, "the pin to follow", func() error { return r.pins(t, both(truth{next, "host"})) })
 		t.Logf("repaired after %s", took)
 		r.reaches(t, node.Targets()...)
 	})

@@ -6,15 +6,14 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/neighpin/neighpin/e2e/internal/node"
 )
 
 // learnedRow is a row for an operator who asks for addresses that the host does not know. The wire is not silent then: neighpin asks, from
-// the pod's address. That takes some 50 ms of the 60 to 80 that gVisor leaves, so that another pod may be tried.
+// the pod's address. That takes some 50 ms of the 60 to 80 that gVisor leaves, so that other pods may be tried.
 func learnedRow(name string, before func(t *testing.T)) rowSpec {
-	return rowSpec{name: name, args: []string{"--learned", "probe", "--learned-interval", "1s", "--metrics-address", metricsAddress}, tries: 3, before: func(t *testing.T, _ *rowRun) {
+	return rowSpec{name: name, args: []string{"--learned", "probe", "--learned-interval", "1s", "--metrics-address", metricsAddress}, tries: 10, before: func(t *testing.T, _ *rowRun) {
 		under(t, "datapath "+name+", learned by asking")
 		before(t)
 	}}
@@ -41,15 +40,14 @@ func TestRowMacvlanLearned(t *testing.T) {
 
 		const next = "02:00:5e:00:01:07"
 		router.IP("link set eth0 address " + next)
-		limit := 3 * time.Second
 		if r.gvisor {
-			took := r.eventually(t, limit, "the copy to be reported as stale", func() error {
+			took := r.eventually(t, "the copy to be reported as stale", func() error {
 				return r.stale(both(outdated{copied: old, lladdr: next}))
 			})
 			t.Logf("stale after %s: %+v", took, r.sandbox.Stale)
 			return
 		}
-		took := r.eventually(t, limit, "the pin to follow", func() error { return r.pins(t, both(truth{next, "learned"})) })
+		took := r.eventually(t, "the pin to follow", func() error { return r.pins(t, both(truth{next, "learned"})) })
 		t.Logf("repaired after %s", took)
 		r.reaches(t, node.Targets()...)
 	})
@@ -80,7 +78,7 @@ func TestRowRouterBeyondTheBridgeContested(t *testing.T) {
 	})
 	spec.tries = 1 // there is nothing that could be in time
 	row(t, spec, func(t *testing.T, r *rowRun) {
-		r.eventually(t, 5*time.Second, "the conflict to be reported", func() error { return r.doubted(router.mac(), spoofer.MAC()) })
+		r.eventually(t, "the conflict to be reported", func() error { return r.doubted(router.mac(), spoofer.MAC()) })
 		t.Logf("doubts %+v", r.sandbox.Doubts)
 		r.unpinned(t, "Conflict")
 		r.logged(t, "more than one station claims the gateway; it is not pinned", segmentGateways[0])
@@ -91,13 +89,13 @@ func TestRowRouterBeyondTheBridgeContested(t *testing.T) {
 			return // it has taken what there was, which is nothing: nobody asks on for its sake
 		}
 		spoofer.stop()
-		r.eventually(t, 5*time.Second, "the conflict to end", func() error {
+		r.eventually(t, "the conflict to end", func() error {
 			if len(r.sandbox.Doubts) != 0 {
 				return fmt.Errorf("%+v", r.sandbox.Doubts)
 			}
 			return nil
 		})
-		r.eventually(t, 5*time.Second, "the pin to come", func() error { return r.pins(t, both(truth{router.mac(), "learned"})) })
+		r.eventually(t, "the pin to come", func() error { return r.pins(t, both(truth{router.mac(), "learned"})) })
 		r.reaches(t, node.Targets()...)
 	})
 }
@@ -113,7 +111,7 @@ func TestRowRouterBeyondTheBridgeContestedLater(t *testing.T) {
 		want := both(truth{router.mac(), "learned"})
 		r.pinned(t, want)
 		spoofer := other.claimGateways(t)
-		r.eventually(t, 5*time.Second, "the conflict to be reported", func() error { return r.doubted(router.mac(), spoofer.MAC()) })
+		r.eventually(t, "the conflict to be reported", func() error { return r.doubted(router.mac(), spoofer.MAC()) })
 		r.logged(t, "more than one station claims the gateway; its pin stays", segmentGateways[0])
 		spoofer.announces(t)
 		r.refresh(t)

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/neighpin/neighpin/e2e/internal/await"
 	"github.com/neighpin/neighpin/e2e/internal/datapath"
@@ -174,7 +173,7 @@ func (l *liar) announces(t *testing.T) {
 	t.Helper()
 	const enough = 150 // at a hundred a second
 	from := l.Announced()
-	err := await.Within(t.Context(), 10*time.Second, "the spoofer to announce itself", func() error {
+	err := await.Within(t.Context(), patience, "the spoofer to announce itself", func() error {
 		if n := l.Announced() - from; n < enough {
 			return fmt.Errorf("%d times", n)
 		}

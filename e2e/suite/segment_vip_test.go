@@ -17,10 +17,10 @@ import (
 )
 
 // eventually waits until check is content with what neighpin says about the pod, and says how long that took.
-func (r *rowRun) eventually(t *testing.T, limit time.Duration, what string, check func() error) time.Duration {
+func (r *rowRun) eventually(t *testing.T, what string, check func() error) time.Duration {
 	t.Helper()
 	begin := time.Now()
-	err := await.Within(t.Context(), limit, what, func() (err error) {
+	err := await.Within(t.Context(), patience, what, func() (err error) {
 		if r.sandbox, err = r.d.Sandbox(t.Context(), r.pod); err != nil {
 			return err
 		}
@@ -69,7 +69,7 @@ func (r *rowRun) pins(t *testing.T, want map[string]truth) error {
 // logged waits until the daemon's log has a line about the pod with these words.
 func (r *rowRun) logged(t *testing.T, words ...string) {
 	t.Helper()
-	err := await.Within(t.Context(), 5*time.Second, fmt.Sprintf("the log to say %q", words), func() error {
+	err := await.Within(t.Context(), patience, fmt.Sprintf("the log to say %q", words), func() error {
 		log, err := r.d.Log()
 		if err != nil {
 			return err
@@ -104,13 +104,13 @@ func TestRowBridgeVIP(t *testing.T) {
 		release(t, datapath.SegmentLink, segmentPrefixes...)
 		other.hold(segmentPrefixes...)
 		if r.gvisor {
-			took := r.eventually(t, 10*time.Second, "the copy to be reported as stale", func() error {
+			took := r.eventually(t, "the copy to be reported as stale", func() error {
 				return r.stale(both(outdated{copied: mac, reason: "RouterBeyondBridge"}))
 			})
 			t.Logf("stale after %s: %+v", took, r.sandbox.Stale)
 			r.logged(t, "holds a copy", segmentGateways[0], "RouterBeyondBridge")
 		} else {
-			took := r.eventually(t, 10*time.Second, "the pin to be withdrawn", func() error { return r.pins(t, map[string]truth{}) })
+			took := r.eventually(t, "the pin to be withdrawn", func() error { return r.pins(t, map[string]truth{}) })
 			t.Logf("withdrawn after %s: skipped %+v", took, r.sandbox.Skipped)
 			r.skipped(t, both("RouterBeyondBridge"))
 			r.logged(t, "withdrawn", segmentGateways[0], "RouterBeyondBridge")
@@ -127,11 +127,11 @@ func TestRowBridgeVIP(t *testing.T) {
 		other.release(segmentPrefixes...)
 		hold(t, datapath.SegmentLink, segmentPrefixes...)
 		if r.gvisor {
-			took := r.eventually(t, 10*time.Second, "the copy to be true again", func() error { return r.stale(map[string]outdated{}) })
+			took := r.eventually(t, "the copy to be true again", func() error { return r.stale(map[string]outdated{}) })
 			t.Logf("true again after %s", took)
 			r.logged(t, "true again", segmentGateways[0])
 		} else {
-			took := r.eventually(t, 10*time.Second, "the pin to be back", func() error { return r.pins(t, want) })
+			took := r.eventually(t, "the pin to be back", func() error { return r.pins(t, want) })
 			t.Logf("pinned again after %s", took)
 		}
 		r.skipped(t, map[string]string{})
@@ -154,12 +154,12 @@ func TestRowBridgeVIPLearned(t *testing.T) {
 		release(t, datapath.SegmentLink, segmentPrefixes...)
 		other.hold(segmentPrefixes...)
 		if r.gvisor {
-			took := r.eventually(t, 10*time.Second, "the copy to be reported as stale", func() error {
+			took := r.eventually(t, "the copy to be reported as stale", func() error {
 				return r.stale(both(outdated{copied: mac, reason: "RouterBeyondBridge"}))
 			})
 			t.Logf("stale after %s: %+v", took, r.sandbox.Stale)
 		} else {
-			took := r.eventually(t, 10*time.Second, "the other host to be learned", func() error {
+			took := r.eventually(t, "the other host to be learned", func() error {
 				return r.pins(t, both(truth{other.mac(), "learned"}))
 			})
 			t.Logf("learned after %s", took)
@@ -169,9 +169,9 @@ func TestRowBridgeVIPLearned(t *testing.T) {
 		other.release(segmentPrefixes...)
 		hold(t, datapath.SegmentLink, segmentPrefixes...)
 		if r.gvisor {
-			r.eventually(t, 10*time.Second, "the copy to be true again", func() error { return r.stale(map[string]outdated{}) })
+			r.eventually(t, "the copy to be true again", func() error { return r.stale(map[string]outdated{}) })
 		} else {
-			took := r.eventually(t, 10*time.Second, "the pin to be back", func() error { return r.pins(t, both(truth{mac, "port"})) })
+			took := r.eventually(t, "the pin to be back", func() error { return r.pins(t, both(truth{mac, "port"})) })
 			t.Logf("pinned again after %s", took)
 		}
 		r.reaches(t, node.Targets()...)

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -213,7 +212,7 @@ func TestStateFolderThatOthersMayWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := launch(t, node.DaemonOptions{StateDir: dir})
-	err := await.Within(t.Context(), 15*time.Second, "the daemon's end", func() error {
+	err := await.Within(t.Context(), patience, "the daemon's end", func() error {
 		if d.Running() == nil {
 			return errors.New("it runs")
 		}

@@ -78,7 +78,7 @@ type upgrade struct {
 // connected waits until neighpin has found that release.
 func (u *upgrade) connected(t *testing.T, release string) error {
 	t.Helper()
-	return await.Within(t.Context(), 30*time.Second, "neighpin on containerd "+release, func() error {
+	return await.Within(t.Context(), patience, "neighpin on containerd "+release, func() error {
 		status, err := u.daemon.Status(t.Context())
 		if err != nil {
 			return err
@@ -163,7 +163,7 @@ func (u *upgrade) check(t *testing.T, pod *node.Pod, name string) {
 func (u *upgrade) control(t *testing.T, pod *node.Pod) {
 	t.Helper()
 	ip(t, "-n", filepath.Base(pod.NetNS), "neighbor", "delete", node.Gateway4.String(), "dev", "eth0")
-	err := await.Within(t.Context(), 10*time.Second, "the loss of a pin to be counted", func() error {
+	err := await.Within(t.Context(), patience, "the loss of a pin to be counted", func() error {
 		sandbox, err := u.daemon.Sandbox(t.Context(), pod)
 		if err == nil && sandbox.Repins == 0 {
 			err = errors.New("it is not")
@@ -183,7 +183,7 @@ func (u *upgrade) remove(t *testing.T, pod *node.Pod) {
 		return
 	}
 	u.pods = slices.DeleteFunc(u.pods, func(p *node.Pod) bool { return p == pod })
-	err := await.Within(t.Context(), 15*time.Second, "the end of the record of pod "+pod.Name, func() error {
+	err := await.Within(t.Context(), patience, "the end of the record of pod "+pod.Name, func() error {
 		records, err := u.daemon.Records()
 		if err == nil && slices.Contains(records, pod.ID) {
 			err = errors.New("it is there")

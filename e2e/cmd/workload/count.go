@@ -14,7 +14,7 @@ import (
 // a checkpoint belongs to the pod that was checkpointed.
 func count(address string) {
 	var n atomic.Int64
-	server := &http.Server{Addr: address, ReadHeaderTimeout: limit, ReadTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := &http.Server{Addr: address, ReadHeaderTimeout: patient, ReadTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		now := n.Load()
 		if r.Method == http.MethodPost {
 			now = n.Add(1)

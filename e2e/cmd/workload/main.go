@@ -4,6 +4,7 @@
 //
 //	workload                   waits for SIGTERM: the pause container and idle workloads
 //	workload connect ADDR...   opens a TCP connection to each ADDR (host:port), in order
+//	workload try ADDR...       the same, for those who expect that it cannot be done
 //	workload first ADDR...     opens a TCP connection to each ADDR and says when its first byte came
 //	workload spin              keeps one core busy until it is killed
 //	workload count ADDR        serves over HTTP how many POSTs there were
@@ -11,8 +12,9 @@
 //	workload neighbor IP MAC N puts a permanent neighbor with mark N (NDA_PROTOCOL) on eth0, whatever is there
 //	workload route NET IP      makes a route by way of a gateway on eth0
 //
-// connect prints a line per address. A refusal counts as reached: somebody there answered, so a neighbor was
-// known. It exits with 1 if an address was not reached within three seconds.
+// connect and try print a line per address. A refusal counts as reached: somebody there answered, so a neighbor was
+// known. They exit with 1 if an address was not reached in time: connect waits for as long as a machine may stand
+// still that has too much to do, and try for three seconds, in which a network stack gives up asking for a neighbor.
 package main
 
 import (
@@ -25,11 +27,17 @@ import (
 	"time"
 )
 
-const limit = 3 * time.Second
+const (
+	patient = 20 * time.Second
+	brief   = 3 * time.Second
+)
 
 func main() {
 	if len(os.Args) > 2 && os.Args[1] == "connect" {
-		os.Exit(connect(os.Args[2:]))
+		os.Exit(connect(os.Args[2:], patient))
+	}
+	if len(os.Args) > 2 && os.Args[1] == "try" {
+		os.Exit(connect(os.Args[2:], brief))
 	}
 	if len(os.Args) > 2 && os.Args[1] == "first" {
 		os.Exit(complain(first(os.Args[2:])))
@@ -51,7 +59,7 @@ func main() {
 		}
 	}
 	if len(os.Args) > 1 {
-		fmt.Fprintln(os.Stderr, "usage: workload | workload connect ADDR... | workload first ADDR... | workload spin | workload count ADDR | workload read FILE | workload neighbor IP MAC N | workload route NET IP")
+		fmt.Fprintln(os.Stderr, "usage: workload | workload connect ADDR... | workload try ADDR... | workload first ADDR... | workload spin | workload count ADDR | workload read FILE | workload neighbor IP MAC N | workload route NET IP")
 		os.Exit(2)
 	}
 	signals := make(chan os.Signal, 1)
@@ -59,7 +67,7 @@ func main() {
 	<-signals
 }
 
-func connect(addresses []string) (code int) {
+func connect(addresses []string, limit time.Duration) (code int) {
 	for _, address := range addresses {
 		start := time.Now()
 		connection, err := net.DialTimeout("tcp", address, limit)
