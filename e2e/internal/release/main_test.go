@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/neighpin/neighpin/e2e/internal/parts"
@@ -181,7 +182,12 @@ func program(t *testing.T, arch string) (content []byte, path string) {
 		t.Fatalf("the archive for %s holds no neighpin", arch)
 	}
 	path = filepath.Join(t.TempDir(), "neighpin")
-	if err := os.WriteFile(path, content, 0o755); err != nil {
+	// The tests run in parallel, and a child that another of them forks meanwhile would have the file open for writing until it executes its
+	// program: until then nobody could execute this one (ETXTBSY).
+	syscall.ForkLock.RLock()
+	err := os.WriteFile(path, content, 0o755)
+	syscall.ForkLock.RUnlock()
+	if err != nil {
 		t.Fatal(err)
 	}
 	return content, path
