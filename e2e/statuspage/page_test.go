@@ -59,7 +59,7 @@ func pods(t *testing.T, config string) *node.Daemon {
 	run(node.PodSpec{Handler: "runsc", Name: "web-7c9d8f6b5-x2x9p"})
 	run(node.PodSpec{Handler: "runc", Name: hostile, Annotations: map[string]string{"neighpin.io/pin": "true"}})
 	run(node.PodSpec{Handler: "runsc", Name: "checkout-5f7d9c8b44-abcde"})
-	err = await.Within(t.Context(), 15*time.Second, "all pods to have started", func() error {
+	err = await.Within(t.Context(), time.Minute, "all pods to have started", func() error {
 		status, err := d.Status(t.Context())
 		if err != nil {
 			return err
@@ -175,7 +175,7 @@ func nonsense(t *testing.T, b *browser, d *node.Daemon, config string) {
 	if err := os.WriteFile(config, []byte("handlers: [\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	err := await.Within(t.Context(), 15*time.Second, "the nonsense to be told", func() error {
+	err := await.Within(t.Context(), time.Minute, "the nonsense to be told", func() error {
 		status, err := d.Status(t.Context())
 		if err == nil && status.Config.OK {
 			err = fmt.Errorf("the configuration is %+v", status.Config)
