@@ -165,7 +165,7 @@ func (w *world) figures(t *testing.T, spoofer *spoof.Spoofer) {
 func (w *world) end(t *testing.T, before trace, fresh map[string]int) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
-	if err := bed.RemoveAllPods(ctx); err != nil {
+	if err := removeAllPods(ctx); err != nil {
 		t.Error(err)
 	}
 	w.stays, w.comes = nil, nil

@@ -89,7 +89,8 @@ func (w *world) sweep(ctx context.Context) error {
 	ids, err := bed.Sandboxes(ctx)
 	for _, id := range ids {
 		if !slices.ContainsFunc(w.pods(), func(p *pod) bool { return p.ID == id }) {
-			err = errors.Join(err, bed.RemovePod(ctx, id))
+			// Again and again, as the kubelet does.
+			err = errors.Join(err, await.Within(ctx, patience, "the removal of sandbox "+id, func() error { return bed.RemovePod(ctx, id) }))
 		}
 	}
 	return err
@@ -100,7 +101,7 @@ func (w *world) sweep(ctx context.Context) error {
 func TestContainerdThatStandsStillIsWoken(t *testing.T) {
 	w := newWorld(t, "")
 	stays := w.add(t, false, "", false)
-	const tries = 5 // a machine with too much to do does not start a neighpin within two seconds
+	const tries = 20 // a machine with too much to do does not start a neighpin within two seconds
 	for range tries {
 		leaves := w.add(t, false, "", false)
 		w.stays = w.stays[:1]
@@ -127,7 +128,7 @@ func TestContainerdThatStandsStillIsWoken(t *testing.T) {
 // standStill removes a pod while one neighpin does not answer and another registers.
 func (w *world) standStill(t *testing.T, leaves *pod) bool {
 	t.Helper()
-	const patient = 10 * time.Second
+	const patient = 10 * time.Second // for a removal that takes half a second, and two where a plugin does not answer
 	ctx, cancel := context.WithTimeout(t.Context(), patient)
 	defer cancel()
 	silent := w.daemon()
@@ -136,7 +137,7 @@ func (w *world) standStill(t *testing.T, leaves *pod) bool {
 	}
 	result := make(chan error, 1)
 	go func() { result <- w.call(t.Context(), func() error { return leaves.RemoveAtOnce(ctx) }) }()
-	err := await.Within(t.Context(), patient, "the removal to begin", func() error {
+	err := await.Within(t.Context(), patience, "the removal to begin", func() error {
 		log, err := os.ReadFile(filepath.Join(bed.LogDir(), "containerd.log"))
 		if err == nil && !strings.Contains(string(log), `Forcibly stopping sandbox \"`+leaves.ID) {
 			err = errors.New("it has not begun")
@@ -150,9 +151,14 @@ func (w *world) standStill(t *testing.T, leaves *pod) bool {
 		t.Fatal(err)
 	}
 	err = <-result
-	if froze := errors.Is(err, errFroze); froze || err == nil {
-		return froze
+	switch {
+	case errors.Is(err, errFroze):
+		return true
+	case err == nil:
+	case timedOut(err):
+		t.Logf("the removal took longer than %s, and containerd did not stand still: %v", patient, err) // it is swept
+	default:
+		t.Fatal(err)
 	}
-	t.Fatal(err)
 	return false
 }

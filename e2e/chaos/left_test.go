@@ -78,7 +78,7 @@ func (w *world) left(ctx context.Context, before trace, fresh map[string]int) er
 	if err := w.restart(ctx); err != nil {
 		return err
 	}
-	return strays()
+	return await.Within(ctx, patience, "what is half-made to be gone", strays)
 }
 
 // ours are the numbers of the namespaces that the test itself has.
