@@ -24,12 +24,14 @@ const (
 	home    = "neighpin-e2e"
 	shunned = "neighpin-e2e-excluded"
 
-	// patience bounds every wait: for a machine that has other things to do.
-	patience = 2 * time.Minute
+	// patience bounds what kubectl waits for, and notice every other wait: for a machine that has other things to do. notice is far less than the
+	// interval of neighpin's slow comparison, which would do in the end what was not heard of.
+	patience = 5 * time.Minute
+	notice   = 2 * time.Minute
 	// look is the pause between two questions that cost a process.
 	look = 250 * time.Millisecond
 	// cleanupLimit bounds what is done after the test's context has ended.
-	cleanupLimit = 2 * time.Minute
+	cleanupLimit = 5 * time.Minute
 )
 
 // bed is a cluster under test. Its context ends on SIGINT and SIGTERM, and then everything goes as after a failure.
@@ -131,7 +133,7 @@ func (b *bed) onNode(t *testing.T, node, script string) string {
 // await waits for what costs a process to find out.
 func (b *bed) await(t *testing.T, what string, check func() error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	ctx, cancel := context.WithTimeout(b.ctx, notice)
 	defer cancel()
 	if err := await.Every(ctx, look, what, check); err != nil {
 		t.Fatal(err)

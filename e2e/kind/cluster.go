@@ -44,7 +44,7 @@ func CreateCluster(ctx context.Context, d *Docker, m Materials, image string) (*
 		Nodes: []string{clusterName + "-control-plane", clusterName + "-worker"},
 		Kube:  Kube{Kubectl: m.Kubernetes.Path("kubectl"), Helm: m.Helm.Path("helm"), Environment: environment()},
 	}
-	_, err = d.execute(ctx, nil, c.kind, "create", "cluster", "--name", clusterName, "--config", file, "--image", image, "--wait", "3m", "--retain")
+	_, err = d.execute(ctx, nil, c.kind, "create", "cluster", "--name", clusterName, "--config", file, "--image", image, "--wait", "6m", "--retain")
 	if err == nil {
 		err = c.serveAPI(ctx)
 	}

@@ -27,8 +27,8 @@ const (
 	// bridge is the daemon's default network. Nothing uses it, but left to itself the daemon would look for a free one.
 	bridge = "172.31.255.1/24"
 
-	startLimit = time.Minute
-	stopLimit  = 30 * time.Second
+	startLimit = 3 * time.Minute
+	stopLimit  = 2 * time.Minute
 )
 
 // Docker is a Docker daemon that runs inside an enclosure and keeps its images in the cache.

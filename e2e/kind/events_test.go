@@ -136,14 +136,20 @@ func testReload(t *testing.T, b *bed) {
 	b.provePinned(t, p)
 	for _, node := range b.nodes {
 		const want = "was not taken over"
-		status, err := b.inAgent(node, "status")
-		if err != nil || !strings.Contains(status, want) {
-			t.Errorf("node %s: neighpin status does not say that the configuration %s, but: %v\n%s", node, want, err, status)
-		}
-		log := b.kubectl(t, "logs", "--namespace", app, agents[node].Metadata.Name)
-		if !strings.Contains(log, "error converting YAML") {
-			t.Errorf("node %s: the log does not say what is wrong with the configuration:\n%s", node, tail(log))
-		}
+		var status string
+		b.await(t, "neighpin status on node "+node+" to say that the configuration "+want, func() (err error) {
+			if status, err = b.inAgent(node, "status"); err != nil || !strings.Contains(status, want) {
+				err = errors.Join(err, fmt.Errorf("it says\n%s", status))
+			}
+			return err
+		})
+		b.await(t, "the log on node "+node+" to say what is wrong with the configuration", func() error {
+			log, err := b.kube.Output(b.ctx, "logs", "--namespace", app, agents[node].Metadata.Name)
+			if err != nil || !strings.Contains(log, "error converting YAML") {
+				err = errors.Join(err, fmt.Errorf("it says\n%s", tail(log)))
+			}
+			return err
+		})
 		for line := range strings.Lines(status) {
 			if strings.Contains(line, want) {
 				t.Logf("node %s: neighpin status says: %s", node, strings.TrimSpace(line))

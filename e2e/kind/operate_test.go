@@ -16,10 +16,7 @@ import (
 // testContainerdRestart starts containerd again under pods and neighpin. The validator stays on for the steps after.
 func testContainerdRestart(t *testing.T, b *bed) {
 	node := b.nodes[1]
-	before, err := b.status()
-	if err != nil {
-		t.Fatal(err)
-	}
+	before := b.records(t)
 	agent := b.agentOf(t, node)
 	start := time.Now()
 	// containerd's own check that the plugins which a pod's annotation names are there.
@@ -28,6 +25,11 @@ func testContainerdRestart(t *testing.T, b *bed) {
 		t.Fatal(err)
 	}
 	b.dropIn(t, node, "nri-validator.toml", string(validator))
+	// A pod that comes before neighpin has found containerd again may be late, and is not annotated.
+	b.await(t, "neighpin to have found the new containerd", func() error {
+		_, err := b.inAgent(node, "status", "--ready")
+		return err
+	})
 	p := b.run(t, wish{name: "after-containerd", runtimeClass: b.runtimeClass, node: node})
 	b.provePinned(t, p)
 	t.Logf("containerd restarted, and the next pod pinned, within %s", round(time.Since(start)))
@@ -48,10 +50,7 @@ func testReinstall(t *testing.T, b *bed) {
 	keeping := b.run(t, wish{name: "keeping", node: node, annotations: map[string]string{"neighpin.io/pin": "true"}})
 	b.settled(t, keeping)
 	entries := b.permanent(t, keeping)
-	before, err := b.status()
-	if err != nil {
-		t.Fatal(err)
-	}
+	before := b.records(t)
 	b.kubectl(t, "delete", "daemonset", "--namespace", app, app, "--cascade=foreground", "--timeout="+patience.String())
 	if now := b.permanent(t, keeping); now != entries || strings.Count(now, "PERMANENT") != 2 {
 		t.Errorf("%s: without neighpin its permanent entries are\n%s\nthey were\n%s", keeping, now, entries)
@@ -72,14 +71,17 @@ func testReinstall(t *testing.T, b *bed) {
 	b.kept(t, before)
 	// The gap that deploy/README.md tells of: its sandbox was there first.
 	held := b.ready(t, requiring)
-	all, err := b.status()
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, p := range []pod{meanwhile, held} {
-		if record := all[home+"/"+p.Metadata.Name]; record.Timing.Verdict != "late" {
-			t.Errorf("%s: its sandbox started without neighpin, and the verdict is not late, but %+v", p, record)
-		}
+		b.await(t, "neighpin's verdict on "+p.String(), func() error {
+			all, err := b.status()
+			record := all[home+"/"+p.Metadata.Name]
+			if verdict := record.Timing.Verdict; err != nil || verdict == "" || verdict == "pending" {
+				return errors.Join(err, fmt.Errorf("its record is %+v", record))
+			} else if verdict != "late" {
+				t.Errorf("%s: its sandbox started without neighpin, and the verdict is not late, but %+v", p, record)
+			}
+			return nil
+		})
 	}
 	b.remove(t, keeping, meanwhile, held)
 	p := b.run(t, wish{name: "requiring-present", runtimeClass: b.runtimeClass, node: node, annotations: requiring.annotations})
@@ -160,9 +162,9 @@ func testWithoutNRI(t *testing.T, b *bed) {
 		return nil
 	})
 	b.await(t, "the startup probe to pass", func() error {
-		started := b.kubectl(t, "get", "pod", "--namespace", app, p.Metadata.Name, "--output", "jsonpath={.status.containerStatuses[0].started}")
-		if started != "true" {
-			return fmt.Errorf("started is %q", started)
+		started, err := b.kube.Output(b.ctx, "get", "pod", "--namespace", app, p.Metadata.Name, "--output", "jsonpath={.status.containerStatuses[0].started}")
+		if err != nil || started != "true" {
+			return errors.Join(err, fmt.Errorf("started is %q", started))
 		}
 		return nil
 	})

@@ -29,23 +29,24 @@ func testScale(t *testing.T, b *bed) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var late []pod
-	var inTime []sandbox
+	var inTime, others []sandbox
 	b.await(t, "neighpin's verdict on all pods", func() (err error) {
-		inTime, late, err = b.verdicts(pods)
+		inTime, others, err = b.verdicts(pods)
 		return err
 	})
 	// Where two nodes and fifty sandboxes share two processors, and one of the nodes is the control plane, a pod in some hundred was
-	// seen to be late, and said to be. None may be late unsaid: gVisor's own word is compared, in which a sandbox that the kubelet had
-	// to make again counts as well.
-	for _, p := range late {
-		t.Logf("LATE, and said to be: %s", p)
+	// seen to be late or unproven, and said to be. How many may be is measured elsewhere (docs/performance.md); what is counted here is that
+	// none is late unsaid: gVisor's own word is compared, in which a sandbox that the kubelet had to make again counts as well.
+	for _, s := range others {
+		t.Logf("%s, and said to be: pod %s/%s: %+v", strings.ToUpper(s.Timing.Verdict), s.Namespace, s.Name, s.Timing)
 	}
-	if len(late) > 1 {
-		t.Errorf("%d of %d pods started before they were pinned", len(late), replicas)
+	const most = replicas / 10
+	if len(others) > most {
+		t.Errorf("of %d pods %d are not proven to have started pinned, want %d at most", replicas, len(others), most)
 	}
-	if b.own != nil && b.count(t)-sandboxes < replicas-len(late) {
-		t.Errorf("gVisor's logs tell of %d pinned sandboxes more, want %d", b.count(t)-sandboxes, replicas-len(late))
+	b.exceptSaid(t, others)
+	if now := b.count(t) - sandboxes; b.own != nil && now < replicas-len(others) {
+		t.Errorf("gVisor's logs tell of %d pinned sandboxes more, want %d", now, replicas-len(others))
 	}
 	margins(t, inTime)
 	b.memory(t, fmt.Sprintf("with %d pods on %d nodes", replicas, len(b.nodes)))
@@ -56,9 +57,9 @@ func testScale(t *testing.T, b *bed) {
 	b.noFiles(t)
 }
 
-// verdicts asks for the records of all the pods at once: those of the ones pinned in time, and which were late. It is an error while
-// one has no verdict, or another than these, or lacks a gateway.
-func (b *bed) verdicts(pods []pod) (inTime []sandbox, late []pod, err error) {
+// verdicts asks for the records of all the pods at once: those of the ones pinned in time, and of the ones that are said to be late or
+// unproven. It is an error while one has no verdict, or another than these, or one in time lacks a gateway.
+func (b *bed) verdicts(pods []pod) (inTime, others []sandbox, err error) {
 	all, err := b.status()
 	if err != nil {
 		return nil, nil, err
@@ -67,15 +68,34 @@ func (b *bed) verdicts(pods []pod) (inTime []sandbox, late []pod, err error) {
 	for _, p := range pods {
 		record, ok := all[p.Metadata.Namespace+"/"+p.Metadata.Name]
 		switch {
-		case ok && record.Timing.Verdict == "late":
-			late = append(late, p)
+		case ok && (record.Timing.Verdict == "late" || record.Timing.Verdict == "unproven"):
+			others = append(others, record)
 		case !ok || record.Timing.Verdict != "inTime" || !record.Annotated || len(record.Neighbors) < len(p.Status.PodIPs):
 			errs = append(errs, fmt.Errorf("%s: want its gateways pinned in time; its record is %+v", p, record))
 		default:
 			inTime = append(inTime, record)
 		}
 	}
-	return inTime, late, errors.Join(errs...)
+	return inTime, others, errors.Join(errs...)
+}
+
+// exceptSaid notes the sandboxes of which neighpin says itself that they were late, or may have been, where gVisor says that they were.
+func (b *bed) exceptSaid(t *testing.T, others []sandbox) {
+	t.Helper()
+	if b.own == nil {
+		return
+	}
+	for _, node := range b.nodes {
+		copies, err := b.started(node)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range others {
+			if n, here := copies[s.ID]; here && n != 2 {
+				b.unpinned[node] = append(b.unpinned[node], s.ID)
+			}
+		}
+	}
 }
 
 // margins tells how near the pods' pins were to being late.

@@ -3,6 +3,7 @@
 package kind
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -54,9 +55,13 @@ func testInstall(t *testing.T, b *bed) { b.install(t, object{}) }
 // testReported removes the pod of testControl, so that all is well afterwards.
 func testReported(t *testing.T, b *bed) {
 	before := b.pod(t, home, "before")
-	if _, err := b.inAgent(before.Spec.NodeName, "status"); err == nil || !strings.Contains(err.Error(), "exit status 3") {
-		t.Errorf("neighpin status does not exit with 3 while %s is not pinned, but says %v", before, err)
-	}
+	b.await(t, "neighpin status to exit with 3 while "+before.String()+" is not pinned", func() error {
+		said, err := b.inAgent(before.Spec.NodeName, "status")
+		if err == nil || !strings.Contains(err.Error(), "exit status 3") {
+			return fmt.Errorf("it exits with %w and says\n%s", cmp.Or(err, errors.New("0")), said)
+		}
+		return nil
+	})
 	b.remove(t, before)
 	b.await(t, "neighpin to forget "+before.String(), func() error {
 		_, err := b.inAgent(before.Spec.NodeName, "status")
@@ -142,10 +147,7 @@ func testPlain(t *testing.T, b *bed) {
 // notKnown checks that neighpin has nothing to do with a pod.
 func (b *bed) notKnown(t *testing.T, p pod) {
 	t.Helper()
-	all, err := b.status()
-	if err != nil {
-		t.Fatal(err)
-	}
+	all := b.records(t)
 	if record, ok := all[p.Metadata.Namespace+"/"+p.Metadata.Name]; ok {
 		t.Errorf("%s: neighpin has a record of it: %+v", p, record)
 	}
@@ -157,10 +159,7 @@ func config() object {
 }
 
 func testReconfigured(t *testing.T, b *bed) {
-	before, err := b.status()
-	if err != nil {
-		t.Fatal(err)
-	}
+	before := b.records(t)
 	b.install(t, config())
 	b.kept(t, before)
 }

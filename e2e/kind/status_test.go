@@ -102,6 +102,16 @@ func (b *bed) status() (map[string]sandbox, error) {
 	return all, nil
 }
 
+// records is status, asked again while a neighpin does not answer, as one whose probe had to wait for too long.
+func (b *bed) records(t *testing.T) (all map[string]sandbox) {
+	t.Helper()
+	b.await(t, "all neighpins to say what they have", func() (err error) {
+		all, err = b.status()
+		return err
+	})
+	return all
+}
+
 // settled waits until neighpin has a verdict on the pod and has annotated its container.
 func (b *bed) settled(t *testing.T, p pod) sandbox {
 	t.Helper()

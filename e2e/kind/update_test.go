@@ -142,12 +142,13 @@ func (b *bed) prove(t *testing.T, s *stream) {
 			t.Errorf("pod %s: %s: %s", e.Object.Name, e.Reason, e.Message)
 		}
 	}
-	all, err := b.status()
-	if err != nil {
-		t.Fatal(err)
-	}
+	all := b.records(t)
 	for name, record := range all {
-		if verdict := record.Timing.Verdict; verdict != "inTime" && verdict != "pending" {
+		switch verdict := record.Timing.Verdict; {
+		case verdict == "unproven" && b.own != nil:
+			// It claims nothing, as where others held the kernel's lock on links for as long as the margin; gVisor's own word is below.
+			t.Logf("pod %s: unproven: %+v", name, record)
+		case verdict != "inTime" && verdict != "pending":
 			t.Errorf("pod %s: verdict %q, want inTime: %+v", name, verdict, record)
 		}
 	}
@@ -170,10 +171,7 @@ func (b *bed) prove(t *testing.T, s *stream) {
 
 // testRollingUpdate replaces every neighpin while pods come and containers are started again.
 func testRollingUpdate(t *testing.T, b *bed) {
-	before, err := b.status()
-	if err != nil {
-		t.Fatal(err)
-	}
+	before := b.records(t)
 	sandboxes := b.count(t)
 	s := b.startStream(t)
 	first := b.flows(t, nil)

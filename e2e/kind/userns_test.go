@@ -23,10 +23,7 @@ func testUserNamespace(t *testing.T, b *bed) {
 		b.apply(t, b.manifest(w))
 		refusal := b.refusal(t, w.name)
 		p := b.pod(t, home, w.name)
-		all, err := b.status()
-		if err != nil {
-			t.Fatal(err)
-		}
+		all := b.records(t)
 		record, known := all[home+"/"+w.name]
 		switch {
 		case refusal == "":
