@@ -9,7 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/containerd/nri/pkg/adaptation"
 	logtest "github.com/sirupsen/logrus/hooks/test"
 
 	"github.com/neighpin/neighpin/internal/nstest"
@@ -17,7 +19,12 @@ import (
 	"github.com/neighpin/neighpin/pkg/record"
 )
 
-func TestMain(m *testing.M) { nstest.Main(m) }
+// NRI's code waits here as long as it takes for a plugin, instead of two seconds: a busy machine may take longer.
+func TestMain(m *testing.M) {
+	adaptation.SetPluginRegistrationTimeout(time.Minute)
+	adaptation.SetPluginRequestTimeout(time.Minute)
+	nstest.Main(m)
+}
 
 // answering is the state directory of what answers as a daemon without sandboxes does.
 func answering(t *testing.T, details map[string]http.Handler) string {
