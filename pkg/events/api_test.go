@@ -22,7 +22,7 @@ import (
 // newClient is one that a test asks by.
 func newClient(t *testing.T, server Server) *client {
 	t.Helper()
-	c := &client{server: server, timeout: 10 * time.Second}
+	c := &client{server: server, timeout: time.Minute}
 	t.Cleanup(c.close)
 	return c
 }
@@ -117,12 +117,13 @@ func TestAnAnswerWithoutEndHoldsNobodyUp(t *testing.T) {
 			_, err = w.Write(line)
 		}
 	})
-	if err := newClient(t, server.address()).create(t.Context(), shopEvent("a")); err != nil {
+	c := newClient(t, server.address())
+	if err := c.create(t.Context(), shopEvent("a")); err != nil {
 		t.Error(err)
 	}
 	select {
 	case <-ended:
-	case <-time.After(5 * time.Second): // half of the client's timeout
+	case <-time.After(c.timeout / 2):
 		t.Error("the server goes on")
 	}
 }

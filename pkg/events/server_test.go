@@ -190,7 +190,7 @@ func (s *apiServer) closed(t *testing.T) {
 	t.Helper()
 	select {
 	case <-s.ended:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the connection stays")
 	}
 }
@@ -200,7 +200,7 @@ func (s *apiServer) answered(t *testing.T) {
 	t.Helper()
 	select {
 	case <-s.changed:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the API server was not asked")
 	}
 }
@@ -241,7 +241,7 @@ func (d *desk) outcome(t *testing.T, want Outcome) {
 		if got != want || !slices.Contains(Outcomes(), got) {
 			t.Fatalf("outcome %s, want %s", got, want)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("no outcome, want %s", want)
 	}
 }
@@ -253,7 +253,7 @@ func (d *desk) fault(t *testing.T, words string) {
 		if words == "" && err != nil || words != "" && (err == nil || !strings.Contains(err.Error(), words)) {
 			t.Fatalf("fault %v, want %q", err, words)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("no fault told, want %q", words)
 	}
 }

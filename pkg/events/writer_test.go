@@ -135,14 +135,14 @@ func TestATroubledNamespaceKeepsNoOtherWaiting(t *testing.T) {
 		server.answers(refuse)
 		c.due = begun.Add(-2 * patience)
 		w.due() // what was tried is not given up before it is tried once more
+		tried := time.Now()
 		w.write(t.Context(), c)
 		d.outcome(t, Failed)
 		// Nor is what comes then told before the pause is over.
-		now := time.Now()
 		other.pod.namespace = "school"
-		w.take(other, now)
-		if _, at := w.due(); at.Before(now.Add(pauseAtLeast / 2)) {
-			t.Errorf("%d: asked again after %s", code, at.Sub(now))
+		w.take(other, tried)
+		if _, at := w.due(); at.Before(tried.Add(pauseAtLeast / 2)) {
+			t.Errorf("%d: asked again after %s", code, at.Sub(tried))
 		}
 	}
 }
