@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -137,14 +136,13 @@ func (b *bed) send(frames ...[]byte) {
 // other end's ingress within the system call, or in a moment.
 func want(t testing.TB, o *Observer, id string, gateways, others uint64) {
 	t.Helper()
-	var got [2]uint64
-	end := time.Now().Add(2 * time.Second)
-	for time.Now().Before(end) {
-		if got[0], got[1], _ = o.Observed(id); got == [2]uint64{gateways, others} {
-			return
+	nstest.Eventually(t, fmt.Sprintf("%s: %d counted for gateways and %d for others", id, gateways, others), func() bool {
+		g, n, _ := o.Observed(id)
+		if g > gateways || n > others {
+			t.Fatalf("%s: counted %d for gateways and %d for others, want %d and %d", id, g, n, gateways, others)
 		}
-	}
-	t.Errorf("counted %d for gateways and %d for others, want %d and %d", got[0], got[1], gateways, others)
+		return g == gateways && n == others
+	})
 }
 
 // ether is a frame with a payload of that type.
