@@ -67,7 +67,7 @@ func TestPortOfABridgeThatHoldsTheGateway(t *testing.T) {
 func reach(t testing.TB, ns *nstest.NS, dst string) {
 	t.Helper()
 	err := ns.Do(func() error {
-		d := net.Dialer{Timeout: 20 * time.Second} // a lost first packet comes again after 1, 3, 7 s
+		d := net.Dialer{Timeout: time.Minute} // a lost first packet comes again after 1, 3, 7 s
 		c, err := d.DialContext(t.Context(), "tcp", net.JoinHostPort(dst, "1"))
 		if err == nil {
 			c.Close()

@@ -146,7 +146,7 @@ func closes[E any](t *testing.T, w interface {
 		if !errors.Is(err, os.ErrClosed) {
 			t.Errorf("error %v", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("Receive still waits")
 	}
 }
@@ -206,7 +206,7 @@ func (w *watcher) until(what string, ok func(line string) bool) {
 		}()
 	}
 	var passed []string
-	timeout := time.After(10 * time.Second)
+	timeout := time.After(time.Minute)
 	for {
 		select {
 		case line, open := <-w.lines:
