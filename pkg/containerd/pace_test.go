@@ -70,7 +70,7 @@ func TestTheFirstPodOfANodeIsFoundByItsLease(t *testing.T) {
 }
 
 func TestFewRecordsAreAskedForSideBySide(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var asked atomic.Int32
 	both := make(chan struct{})

@@ -206,7 +206,7 @@ func next(t *testing.T, w *netns.Watcher) netns.Event {
 			t.Fatal("the watching has ended")
 		}
 		return ev
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("no event")
 	}
 	panic("not reached")

@@ -304,7 +304,7 @@ func TestLiveFileIsNotReadThroughWhatAContainerPutsThere(t *testing.T) {
 			if folder != filepath.Dir(path) {
 				t.Errorf("%s: folder %q", kind, folder)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("%s: who asks for the folder waits for ever", kind)
 		}
 		if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() {

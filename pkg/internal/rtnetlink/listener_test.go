@@ -85,7 +85,7 @@ func listenTo(t *testing.T, ns *nstest.NS, listen func() (*Listener, error)) (l 
 // until passes over messages until ok accepts one.
 func until(t *testing.T, l *Listener, what string, ok func(Notice) bool) {
 	t.Helper()
-	timeout := time.AfterFunc(10*time.Second, l.Close)
+	timeout := time.AfterFunc(time.Minute, l.Close)
 	defer timeout.Stop()
 	for found := false; !found; {
 		err := l.Receive(func(n Notice) bool {
