@@ -5,14 +5,11 @@ package kind
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -31,65 +28,6 @@ const (
 var nodePackages = [...]string{
 	"systemd", "systemd-sysv", "runc", "conntrack", "iptables", "nftables", "iproute2", "ethtool", "util-linux", "mount",
 	"kmod", "libseccomp2", "bash", "ca-certificates", "jq", "procps", "e2fsprogs",
-}
-
-// machinePackages are what the machine needs besides those of every test node, by a program of each.
-var machinePackages = [...]struct{ program, pkg string }{
-	{"dockerd", "docker.io"},
-	{"docker", "docker.io"},
-	{"debootstrap", "debootstrap"},
-	{"unshare", "util-linux"},
-}
-
-// installPackages installs those that are missing. It starts no service: the Docker daemon used here is another one.
-func installPackages(ctx context.Context, progress io.Writer) error {
-	var missing []string
-	for _, needed := range machinePackages {
-		if _, err := lookPath(needed.program); err != nil && !slices.Contains(missing, needed.pkg) {
-			missing = append(missing, needed.pkg)
-		}
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	if _, err := exec.LookPath("apt-get"); err != nil {
-		return fmt.Errorf("install %s: this machine has no apt-get; install them by hand", strings.Join(missing, ", "))
-	}
-	fmt.Fprintf(progress, "installing from the distribution, services not started: %s\n", strings.Join(missing, " "))
-	restore, err := forbidServices()
-	if err != nil {
-		return err
-	}
-	defer restore()
-	for _, args := range [][]string{
-		{"update", "-q"},
-		append([]string{"install", "-q", "-y", "--no-install-recommends"}, missing...),
-	} {
-		cmd := exec.CommandContext(ctx, "apt-get", args...)
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-		if err := runLogged(cmd); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// forbidServices keeps packages from starting services while they are installed, by the file that Debian's policy
-// has for it. A policy that is there already stays as it is.
-func forbidServices() (restore func(), err error) {
-	const policy = "/usr/sbin/policy-rc.d"
-	file, err := os.OpenFile(policy, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
-	if errors.Is(err, fs.ErrExist) {
-		return func() {}, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("forbid services to start: %w", err)
-	}
-	_, err = file.WriteString("#!/bin/sh\nexit 101\n")
-	if err := errors.Join(err, file.Close()); err != nil {
-		return nil, errors.Join(fmt.Errorf("forbid services to start: %w", err), os.Remove(policy))
-	}
-	return func() { _ = os.Remove(policy) }, nil
 }
 
 // lookPath finds a program of the distribution.

@@ -44,7 +44,7 @@ func (m Materials) workload() string { return filepath.Join(m.Programs.Own, "wor
 // Gather installs, downloads and builds what the cache and the machine lack, and says on progress what it does. It
 // returns the environment with which Gathered finds the result again.
 func Gather(ctx context.Context, progress io.Writer) ([]string, error) {
-	if err := installPackages(ctx, progress); err != nil {
+	if err := setup.Docker(ctx, progress); err != nil {
 		return nil, err
 	}
 	builder, err := parts.NewBuilder(progress)

@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -19,11 +18,6 @@ import (
 
 	"github.com/neighpin/neighpin/e2e/internal/product"
 )
-
-// InstallDocker installs what is missing of the packages that a cluster needs, Docker among them. It starts no service.
-func InstallDocker(ctx context.Context, progress io.Writer) error {
-	return installPackages(ctx, progress)
-}
 
 // ProductImage builds neighpin's image of this checkout under that name, for this machine, and loads it into the daemon.
 func ProductImage(ctx context.Context, d *Docker, m Materials, reference, version string) error {

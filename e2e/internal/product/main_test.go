@@ -19,7 +19,6 @@ import (
 	"github.com/neighpin/neighpin/e2e/internal/parts"
 	"github.com/neighpin/neighpin/e2e/internal/product"
 	"github.com/neighpin/neighpin/e2e/internal/setup"
-	"github.com/neighpin/neighpin/e2e/kind"
 )
 
 // folderEnv names the folder with what is built outside: the builder, and the archive that it makes of the checkout.
@@ -38,7 +37,7 @@ func TestMain(m *testing.M) {
 // prepare installs the engines and builds the image for the first time, where the Go command reaches its modules. The builder is a
 // program of its own: with the race detector, which tests have, it would compress for minutes.
 func prepare(ctx context.Context) ([]string, error) {
-	if err := kind.InstallDocker(ctx, os.Stderr); err != nil {
+	if err := setup.Docker(ctx, os.Stderr); err != nil {
 		return nil, err
 	}
 	programs, err := setup.All(ctx, os.Stderr, setup.Newest)

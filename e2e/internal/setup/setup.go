@@ -10,9 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/neighpin/neighpin/e2e/internal/parts"
@@ -39,87 +37,12 @@ func (p Programs) Neighpin() string { return filepath.Join(p.Own, "neighpin") }
 // Consumer is the reader of the annotation in C, once [Consumer] has compiled it there.
 func (p Programs) Consumer() string { return filepath.Join(p.Own, "consumer") }
 
-// debian is a program and the package that it comes in.
-type debian struct{ program, name string }
-
-// packages are what a node takes from the distribution.
-var packages = [...]debian{
-	{"runc", "runc"},         // needs cgo and libseccomp: not built here
-	{"podman", "podman"},     // an engine without NRI
-	{"ip", "iproute2"},       // for people who look at a failure
-	{"iptables", "iptables"}, // for CNI's portmap
-}
-
 // All installs and builds what a node needs with that release of containerd, and reports on progress.
 func All(ctx context.Context, progress io.Writer, release string) (Programs, error) {
 	if err := Distribution(ctx, progress); err != nil {
 		return Programs{}, err
 	}
 	return Build(ctx, progress, release)
-}
-
-// BrowserProgram is what Browser installs: Chromium without a window.
-const BrowserProgram = "chromium-headless-shell"
-
-// browser is for tests of what people look at: some 100 MiB that no other test needs.
-var browser = [...]debian{{BrowserProgram, "chromium-headless-shell"}, {"fc-list", "fontconfig"}}
-
-// Browser installs a browser, if it is missing.
-func Browser(ctx context.Context, progress io.Writer) error {
-	return install(ctx, progress, browser[:])
-}
-
-// benches is what the benchmarks measure against, and count with.
-var benches = [...]debian{
-	{"ip", "iproute2"},
-	{"arping", "iputils-arping"},
-	{"ping", "iputils-ping"},
-	{"nsenter", "util-linux"},
-	{"strace", "strace"},
-}
-
-// Bench installs what the benchmarks need, if it is missing.
-func Bench(ctx context.Context, progress io.Writer) error {
-	return install(ctx, progress, benches[:])
-}
-
-// emulators run programs of the architectures that the machine is not of.
-var emulators = [...]debian{{"qemu-aarch64", "qemu-user"}, {"qemu-x86_64", "qemu-user"}}
-
-// Emulators installs qemu's user mode, if it is missing: qemu-aarch64 and qemu-x86_64 run one program each.
-func Emulators(ctx context.Context, progress io.Writer) error {
-	return install(ctx, progress, emulators[:])
-}
-
-// Distribution installs the packages whose programs are missing, with apt-get.
-func Distribution(ctx context.Context, progress io.Writer) error {
-	return install(ctx, progress, packages[:])
-}
-
-func install(ctx context.Context, progress io.Writer, packages []debian) error {
-	var missing []string
-	for _, p := range packages {
-		if _, err := exec.LookPath(p.program); err != nil && !slices.Contains(missing, p.name) {
-			missing = append(missing, p.name)
-		}
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	return aptInstall(ctx, progress, missing)
-}
-
-func aptInstall(ctx context.Context, progress io.Writer, missing []string) error {
-	for _, args := range [][]string{{"update", "-q"}, append([]string{"install", "-q", "-y", "--no-install-recommends"}, missing...)} {
-		fmt.Fprintf(progress, "apt-get %s\n", strings.Join(args, " "))
-		cmd := exec.CommandContext(ctx, "apt-get", args...)
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-		cmd.Stdout, cmd.Stderr = progress, progress
-		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("install %s (install them yourself where apt-get is missing): %w", strings.Join(missing, ", "), err)
-		}
-	}
-	return nil
 }
 
 // Build builds the parts of a node with that release of containerd and what this checkout contributes.
