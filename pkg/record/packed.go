@@ -22,8 +22,10 @@ type Packed string
 
 // Pack packs a record, or returns none: of what packed has no form for, the record
 // itself has to be kept. What comes out is compared with what went in, so that nothing
-// is lost of a record that has something which is unknown here.
+// is lost of a record that has something which is unknown here. What only this process's
+// clock knows of a time is not kept, as files do not keep it.
 func Pack(id Identity, rec Record) Packed {
+	rec = plain(rec)
 	var w packer
 	w.record(rec)
 	p := Packed(w)
@@ -33,8 +35,8 @@ func Pack(id Identity, rec Record) Packed {
 	return p
 }
 
-// Plain is a record without what only this process's clock knows.
-func Plain(rec Record) Record {
+// plain is a record without what only this process's clock knows.
+func plain(rec Record) Record {
 	rec.CapturedAt, rec.Timing.PinnedAt = rec.CapturedAt.Round(0), rec.Timing.PinnedAt.Round(0)
 	if rec.HostState != nil {
 		state := *rec.HostState

@@ -172,7 +172,6 @@ func (s *sandbox) now() record.Record {
 
 // rest keeps the record in as little memory as it takes.
 func (s *sandbox) rest(rec record.Record) {
-	rec = record.Plain(rec)
 	if s.packed = record.Pack(s.id, rec); s.packed == "" {
 		s.rec = &rec
 	} else {
