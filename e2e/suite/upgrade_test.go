@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -23,15 +24,7 @@ import (
 func TestContainerdIsUpgradedInPlace(t *testing.T) {
 	keepLogs(t)
 	path := setup.UpgradePath()
-	back, err := bed.StartAnew(t.Context(), path[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := back(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+	startAnew(t, path[0])
 	u := &upgrade{daemon: startDaemon(t), wire: capture(t), known: map[*node.Pod]node.Sandbox{}}
 	if err := u.connected(t, path[0]); err != nil {
 		t.Fatal(err)
@@ -64,6 +57,52 @@ func TestContainerdIsUpgradedInPlace(t *testing.T) {
 		u.remove(t, pod)
 	}
 	settled(t, u.daemon, nil)
+}
+
+// startAnew ends the node and starts one of that release; at the end of the test comes one like that before it.
+func startAnew(t *testing.T, release string) {
+	t.Helper()
+	before := bed.Programs()
+	programs, err := before.Of(release)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := func(ctx context.Context, programs setup.Programs) error {
+		if err := bed.Close(ctx); err != nil {
+			return fmt.Errorf("close the node: %w", err)
+		}
+		n, err := node.Start(ctx, programs, node.Options{})
+		if err == nil {
+			bed.Node = n
+		}
+		return err
+	}
+	t.Cleanup(func() {
+		if err := start(context.Background(), before); err != nil {
+			t.Error(err)
+		}
+	})
+	const left = "neighpin.io/e2e/left:latest"
+	if out := ctr(t, "images", "tag", node.Image, left); !strings.Contains(out, left) {
+		t.Fatalf("the image has not become %s: %s", left, out)
+	}
+	if err := start(t.Context(), programs); err != nil {
+		t.Fatal(err)
+	}
+	if out := ctr(t, "images", "list", "--quiet"); strings.Contains(out, left) || !strings.Contains(out, node.Image) {
+		t.Errorf("a new node has what the one before it left, or no image of its own: %s", out)
+	}
+}
+
+// ctr asks the node's containerd.
+func ctr(t *testing.T, args ...string) string {
+	t.Helper()
+	args = append([]string{"--address", node.ContainerdSocket, "--namespace", "k8s.io"}, args...)
+	out, err := exec.CommandContext(t.Context(), filepath.Join(bed.Programs().Containerd, "ctr"), args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("ctr %q: %v\n%s", args, err, out)
+	}
+	return string(out)
 }
 
 // upgrade is what lives through one.

@@ -158,3 +158,17 @@ func (n *Node) RestartContainerd(ctx context.Context, change func(*Options)) err
 	}
 	return n.StartContainerd(ctx)
 }
+
+// ChangeRelease stops containerd and starts another release of it on the same folders, as an upgrade in place does, or a
+// downgrade. Pods stay up. The release is one of Containerds in [setup.Programs].
+func (n *Node) ChangeRelease(ctx context.Context, release string) error {
+	programs, err := n.programs.Of(release)
+	if err != nil {
+		return err
+	}
+	if err := n.StopContainerd(ctx); err != nil {
+		return err
+	}
+	n.programs = programs
+	return n.StartContainerd(ctx)
+}

@@ -95,8 +95,8 @@ type Node struct {
 	pods    int
 }
 
-// Start starts a node: its folders, network and containerd with the images in it. Only one can run in an
-// enclosure at a time.
+// Start starts a node: its folders, network and containerd with the images in it, and nothing else: of an earlier node of the
+// enclosure there are the logs. Only one can run in an enclosure at a time.
 func Start(ctx context.Context, programs setup.Programs, options Options) (_ *Node, err error) {
 	n := &Node{programs: programs, options: options}
 	defer func() {
@@ -104,6 +104,11 @@ func Start(ctx context.Context, programs setup.Programs, options Options) (_ *No
 			err = errors.Join(fmt.Errorf("start the node: %w", err), n.Close(context.WithoutCancel(ctx)))
 		}
 	}()
+	for _, d := range []string{"root", "state"} { // containerd's
+		if err := os.RemoveAll(filepath.Join(dir, d)); err != nil {
+			return nil, fmt.Errorf("remove what an earlier node has left: %w", err)
+		}
+	}
 	for _, d := range []string{dir, n.LogDir(), filepath.Join(dir, "cni"), filepath.Join(dir, "runsc")} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return nil, err

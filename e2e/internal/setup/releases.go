@@ -36,6 +36,16 @@ func ReleaseFromEnvironment() (string, error) {
 	return release, nil
 }
 
+// Of are the same programs with another release of containerd, one of Containerds.
+func (p Programs) Of(release string) (Programs, error) {
+	folder, ok := p.Containerds[release]
+	if !ok {
+		return Programs{}, fmt.Errorf("find containerd %s: it was not built, see Programs.BuildReleases", release)
+	}
+	p.Release, p.Containerd = release, folder
+	return p, nil
+}
+
 // containerdPart names the part of a release.
 func containerdPart(release string) (string, error) {
 	switch release {

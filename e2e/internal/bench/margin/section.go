@@ -39,14 +39,9 @@ func measure(ctx context.Context, env bench.Env, l load) (result bench.Result, e
 	if err != nil {
 		return result, err
 	}
-	n, err := node.Start(ctx, programs, node.Options{})
-	if err != nil {
-		return result, err
-	}
-	defer func() { err = errors.Join(err, n.Close(context.WithoutCancel(ctx))) }()
 	for _, release := range l.releases {
 		env.Say("containerd %s: %d pods, %d at a time", release, l.pods, l.atATime)
-		samples, err := onRelease(ctx, n, release, l)
+		samples, err := onRelease(ctx, programs, release, l)
 		if err != nil {
 			return result, fmt.Errorf("measure on containerd %s: %w", release, err)
 		}
@@ -60,15 +55,16 @@ func measure(ctx context.Context, env bench.Env, l load) (result bench.Result, e
 	return result, nil
 }
 
-// onRelease starts pods on one release, with a neighpin of their own.
-func onRelease(ctx context.Context, n *node.Node, release string, l load) (samples []sample, err error) {
-	if release != n.Release() {
-		back, err := n.StartAnew(ctx, release)
-		if err != nil {
-			return nil, err
-		}
-		defer func() { err = errors.Join(err, back(context.WithoutCancel(ctx))) }()
+// onRelease starts pods on one release, on a node of their own.
+func onRelease(ctx context.Context, programs setup.Programs, release string, l load) (samples []sample, err error) {
+	if programs, err = programs.Of(release); err != nil {
+		return nil, err
 	}
+	n, err := node.Start(ctx, programs, node.Options{})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, n.Close(context.WithoutCancel(ctx))) }()
 	d, err := n.StartDaemon(node.DaemonOptions{})
 	if err != nil {
 		return nil, err

@@ -51,12 +51,6 @@ func run(ctx context.Context, env bench.Env, p plan) (result bench.Result, err e
 		return result, err
 	}
 	defer func() { err = errors.Join(err, n.Close(context.WithoutCancel(ctx))) }()
-	// Thousands of records in the store of a later section's node would cost each of its pods seconds.
-	back, err := n.StartAnew(ctx, programs.Release)
-	if err != nil {
-		return result, err
-	}
-	defer func() { err = errors.Join(err, back(context.WithoutCancel(ctx))) }()
 	c, err := newClient()
 	if err != nil {
 		return result, err
