@@ -31,10 +31,8 @@ RELEASE := $(shell cat VERSION)
 VERSION ?= $(shell git describe --tags --exact-match --dirty --match '$(RELEASE)' 2>/dev/null || { \
   commit=$$(git describe --always --abbrev=12 --exclude '*' --dirty 2>/dev/null) && echo "$(RELEASE)-dev.g$$commit" || echo '$(RELEASE)-dev'; })
 LDFLAGS := -s -w -X main.version=$(VERSION)
-# What the image says it was made of, and when: the commit's own time, so that every build of it gives one digest.
+# What the image says it was made of. When is the commit's own time, unless SOURCE_DATE_EPOCH has another, so that every build gives one digest.
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
-SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
-export SOURCE_DATE_EPOCH
 
 # Programs of the distribution that an unprivileged PATH may lack.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
@@ -68,7 +66,7 @@ image: ## Build the container image for amd64 and arm64, bin/image.tar, without 
 .PHONY: image-docker
 image-docker: ## Build the same image with docker, for this machine; IMAGE names it
 	DOCKER_BUILDKIT=1 docker build --build-arg VERSION='$(VERSION)' --build-arg REVISION='$(REVISION)' \
-	  --build-arg SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) -t '$(IMAGE)' .
+	  --build-arg SOURCE_DATE_EPOCH="$${SOURCE_DATE_EPOCH:-$$(git log -1 --no-show-signature --format=%ct)}" -t '$(IMAGE)' .
 
 .PHONY: manifests
 manifests: ## Render deploy/install.yaml from the Helm chart

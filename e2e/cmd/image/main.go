@@ -7,8 +7,8 @@
 //	docker load -i image.tar
 //	ctr -n k8s.io images import image.tar
 //
-// $SOURCE_DATE_EPOCH (seconds since 1970) is the time that the image is of; `make image` sets it to the commit's. Where -push finds the
-// credentials is Docker's way: $DOCKER_CONFIG or ~/.docker/config.json.
+// $SOURCE_DATE_EPOCH (seconds since 1970) is the time that the image is of, else the commit's is. Where -push finds the credentials is
+// Docker's way: $DOCKER_CONFIG or ~/.docker/config.json.
 package main
 
 import (
@@ -57,7 +57,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("read -name: %w", err)
 	}
-	if o.Date, err = command.SourceDate(); err != nil {
+	if o.Date, err = command.SourceDate(ctx); err != nil {
 		return err
 	}
 	root, err := parts.Root()

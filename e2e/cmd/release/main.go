@@ -6,9 +6,9 @@
 //	release verify -out FOLDER
 //	release push -version v0.1.0 -out FOLDER
 //
-// $SOURCE_DATE_EPOCH (seconds since 1970) is the time that all files are of. push takes the image of the folder, once all files
-// agree with their checksums; it finds credentials Docker's way, in $DOCKER_CONFIG or ~/.docker/config.json, and for ghcr.io in
-// $GITHUB_TOKEN. docs/release.md says how they belong together.
+// $SOURCE_DATE_EPOCH (seconds since 1970) is the time that all files are of, else the commit's is. push takes the image of the folder,
+// once all files agree with their checksums; it finds credentials Docker's way, in $DOCKER_CONFIG or ~/.docker/config.json, and for
+// ghcr.io in $GITHUB_TOKEN. docs/release.md says how they belong together.
 package main
 
 import (
@@ -57,7 +57,7 @@ func run(ctx context.Context, args []string, progress io.Writer) error {
 	o.Checkout = filepath.Dir(root)
 	switch args[0] {
 	case "make":
-		if o.Date, err = command.SourceDate(); err != nil {
+		if o.Date, err = command.SourceDate(ctx); err != nil {
 			return err
 		}
 		return release.Make(ctx, progress, o)

@@ -5,12 +5,13 @@
 package command
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -27,9 +28,20 @@ func Run(name string, run func(context.Context) error) (code int) {
 }
 
 // SourceDate is $SOURCE_DATE_EPOCH, in seconds since 1970, as https://reproducible-builds.org/specs/source-date-epoch defines it; where
-// it is not set, 1970 itself.
-func SourceDate() (time.Time, error) {
-	seconds, err := strconv.ParseInt(cmp.Or(os.Getenv("SOURCE_DATE_EPOCH"), "0"), 10, 64)
+// it is empty or not set, the time of the commit that the working folder's checkout is at, as git tells it.
+func SourceDate(ctx context.Context) (time.Time, error) {
+	epoch := os.Getenv("SOURCE_DATE_EPOCH")
+	if epoch == "" {
+		cmd := exec.CommandContext(ctx, "git", "log", "-1", "--no-show-signature", "--format=%ct")
+		var said strings.Builder
+		cmd.Stderr = &said
+		out, err := cmd.Output()
+		if err != nil {
+			return time.Time{}, fmt.Errorf("ask git for the commit's time (set SOURCE_DATE_EPOCH where there is no clone): %w: %s", err, strings.TrimSpace(said.String()))
+		}
+		epoch = strings.TrimSpace(string(out))
+	}
+	seconds, err := strconv.ParseInt(epoch, 10, 64)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("read SOURCE_DATE_EPOCH: %w", err)
 	}

@@ -5,6 +5,9 @@ package command
 import (
 	"context"
 	"errors"
+	"os/exec"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -36,14 +39,36 @@ func TestASignalEndsTheContext(t *testing.T) {
 }
 
 func TestTheDateIsThatOfTheEnvironment(t *testing.T) {
-	for set, want := range map[string]int64{"": 0, "1700000000": 1700000000} {
-		t.Setenv("SOURCE_DATE_EPOCH", set)
-		if date, err := SourceDate(); err != nil || !date.Equal(time.Unix(want, 0)) {
-			t.Errorf("%q: %s, %v", set, date, err)
-		}
+	t.Setenv("SOURCE_DATE_EPOCH", "1700000000")
+	if date, err := SourceDate(t.Context()); err != nil || !date.Equal(time.Unix(1700000000, 0)) {
+		t.Errorf("%s, %v", date, err)
 	}
 	t.Setenv("SOURCE_DATE_EPOCH", "today")
-	if _, err := SourceDate(); err == nil {
+	if _, err := SourceDate(t.Context()); err == nil {
 		t.Error("a time that is no number was taken")
+	}
+}
+
+func TestTheDateIsThatOfTheCommitWhereTheEnvironmentHasNone(t *testing.T) {
+	t.Setenv("SOURCE_DATE_EPOCH", "")
+	folder := t.TempDir()
+	t.Chdir(folder)
+	t.Setenv("GIT_CEILING_DIRECTORIES", filepath.Dir(folder))
+	if date, err := SourceDate(t.Context()); err == nil || !strings.Contains(err.Error(), "set SOURCE_DATE_EPOCH") {
+		t.Errorf("without a clone: %s, %v", date, err)
+	}
+	// The author's time is when a change was written; the committer's when it became this commit.
+	t.Setenv("GIT_AUTHOR_DATE", "1600000000 +0000")
+	t.Setenv("GIT_COMMITTER_DATE", "1700000000 +0500")
+	for _, args := range [][]string{
+		{"init", "--quiet"},
+		{"-c", "user.name=n", "-c", "user.email=n@example.com", "commit", "--quiet", "--allow-empty", "--message", "one"},
+	} {
+		if out, err := exec.CommandContext(t.Context(), "git", args...).CombinedOutput(); err != nil {
+			t.Fatalf("git %q: %v\n%s", args, err, out)
+		}
+	}
+	if date, err := SourceDate(t.Context()); err != nil || !date.Equal(time.Unix(1700000000, 0)) {
+		t.Errorf("%s, %v", date, err)
 	}
 }

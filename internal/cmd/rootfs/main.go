@@ -7,7 +7,7 @@
 //
 // The Dockerfile and the builder without an engine (e2e/cmd/image) both run it, in the repository's root, so that their images hold the
 // same files. With one release of Go it makes the same bytes, modes and times everywhere; the times are $SOURCE_DATE_EPOCH (seconds
-// since 1970), else 1970 itself.
+// since 1970), else the commit's.
 package main
 
 import (
@@ -40,7 +40,7 @@ func run(ctx context.Context, args []string) error {
 	if *out == "" || flags.NArg() != 0 {
 		return errors.New("usage: rootfs [-arch ARCH] [-version VERSION] -out FOLDER")
 	}
-	date, err := command.SourceDate()
+	date, err := command.SourceDate(ctx)
 	if err != nil {
 		return err
 	}
