@@ -77,7 +77,11 @@ func (h *host) links(ctx context.Context) (links map[int]rtnetlink.Link, err err
 }
 
 // routeTo is the link over which the host reaches an address directly; zero when
-// it reaches it by way of a router, or not, or is at that address itself.
+// it reaches it by way of a router, or not, or is at that address itself. It is the
+// way of packets without a mark, ports and an incoming link, and of user 0, as which
+// the kernel counts those that it forwards (include/net/sock.h, sock_net_uid). Rules
+// that send others elsewhere (ip rule: fwmark, sport, dport, iif, uidrange) are not
+// seen: where the pod is reached by these alone, another link or none is the way.
 func (h *host) routeTo(ctx context.Context, dst netip.Addr) (index int, err error) {
 	r, err := h.conn.RouteTo(ctx, dst)
 	switch {

@@ -270,7 +270,9 @@ func (s *survey) about(r rule) bool {
 
 // suspects are the entries that are not the pod's: on the link over which the host
 // reaches the address, if that leads to the pod, any; on other links permanent ones
-// where nobody beyond this host can be.
+// where nobody beyond this host can be. Where the host has more than one way to the
+// address (see routeTo), entries that are not permanent are looked at on one of them:
+// less is found then.
 func (s *survey) suspects(ctx context.Context) (list []rtnetlink.Entry, err error) {
 	ways := make(map[netip.Addr]int)
 	for _, e := range s.entries {
@@ -288,7 +290,11 @@ func (s *survey) suspects(ctx context.Context) (list []rtnetlink.Entry, err erro
 }
 
 // leadsTo tells whether a link of the host is where the pod with an address is: the
-// other end of its link, that end's master, or a link upon that.
+// other end of its link, that end's master, or a link upon that. Of which VLAN each of
+// these is, it does not ask: that the host reaches the address over the link is taken
+// for the answer. It is the wrong one where two VLANs of one bridge use the same
+// address and rules send packets with a mark alone to the pod's: an entry for the
+// other's machine is a find then, once the bridge has forgotten that machine.
 func (s *survey) leadsTo(ip netip.Addr, index int) bool {
 	l := s.links[index]
 	return slices.ContainsFunc(s.addresses, func(a Address) bool {
