@@ -26,6 +26,9 @@ const LiveFileName = "neighbors.json"
 // it.
 const strayAge = time.Minute
 
+// liveMode is a live file's: whoever a container runs as may read it.
+const liveMode fs.FileMode = 0o644
+
 // LiveFolder is the folder that a sandbox's containers see; empty while it is not there.
 func (r *Dir) LiveFolder(id string) string {
 	// Where the runtime is does not matter to a path that is absolute.
@@ -66,8 +69,8 @@ func (r *Dir) DeleteLive(id string) error {
 }
 
 // writeLive replaces a live file unless it says that already; of one that
-// has nothing to say yet only the folder is made. Whoever a container runs as may
-// read it: the modes do not depend on this process's umask.
+// has nothing to say yet only the folder is made. The modes depend neither on this
+// process's umask nor on what is there.
 func writeLive(parent, id, text string) error {
 	folder := filepath.Join(parent, id)
 	for _, dir := range []string{parent, folder} {
@@ -86,15 +89,23 @@ func writeLive(parent, id, text string) error {
 		return nil
 	}
 	// Written outside the folder, so that containers see nothing half-made.
-	return renameio.WriteFile(path, []byte(text), 0o644, renameio.WithTempDir(parent), renameio.WithStaticPermissions(0o644))
+	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(parent), renameio.WithStaticPermissions(liveMode))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Cleanup() }()
+	if _, err := file.WriteString(text); err != nil {
+		return err
+	}
+	return file.CloseAtomicallyReplace()
 }
 
-// says tells whether a live file has that text. A container that may mount can make
-// its folder writable: what is there may be a link, a pipe, a device or endless,
-// and then it says something else.
+// says tells whether a live file has that text, for everybody. A container that may
+// mount can make its folder writable: what is there may be a link, a pipe, a device,
+// endless or hidden from others, and then it says something else.
 func says(path, text string) bool {
 	info, err := os.Lstat(path)
-	if err != nil || !info.Mode().IsRegular() || info.Size() != int64(len(text)) {
+	if err != nil || info.Mode() != liveMode || info.Size() != int64(len(text)) {
 		return false
 	}
 	// It may have been replaced since.
