@@ -102,7 +102,7 @@ test: root-only test-unit test-e2e ## Run all tests but those on Kubernetes (as 
 test-unit: root-only bin/testreport ## Run the unit and kernel tests, with the race detector (as root)
 	@cd e2e && $(GO) run ./cmd/setup packages
 	@echo "--- unit and kernel tests"
-	@$(GO) test -race -json -timeout 5m $(TESTFLAGS) ./... | $(REPORT)
+	@$(GO) test -race -json -timeout 15m $(TESTFLAGS) ./... | $(REPORT)
 
 .PHONY: test-e2e
 test-e2e: root-only bin/testreport ## Run the suite on a real containerd with real runtimes (as root)

@@ -28,7 +28,7 @@ func TestChaos(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := newWorld(t, "")
-	fresh, err := w.open()
+	fresh, err := w.fresh(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

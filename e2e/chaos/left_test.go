@@ -31,6 +31,21 @@ func traces() (trace, error) {
 	return trace{ids}, err
 }
 
+// fresh is what neighpin has open once it has all that it keeps: the connection to the store comes after it is ready.
+func (w *world) fresh(ctx context.Context) (map[string]int, error) {
+	err := await.Within(ctx, patience, "neighpin to be connected to the store", func() error {
+		status, err := w.daemon().Status(ctx)
+		if err == nil && !status.Store.Connected {
+			err = errors.New("it is not")
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return w.open()
+}
+
 // open counts what neighpin has open, by kind.
 func (w *world) open() (map[string]int, error) {
 	list, err := descriptors.Open(strconv.Itoa(w.daemon().PID()))
