@@ -162,7 +162,7 @@ func (b *bed) start(ctx context.Context, n network, pinned bool) (*attempt, erro
 }
 
 // patience bounds a pod's first connections once it runs.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // wait waits for what the pod's program says.
 func (a *attempt) wait(ctx context.Context) error {

@@ -22,7 +22,7 @@ const (
 	// batch is how many pods of each kind there are at once for each party.
 	batch = 4
 	// patience bounds what is waited for.
-	patience = 20 * time.Second
+	patience = time.Minute
 )
 
 // bed is what all parties share.

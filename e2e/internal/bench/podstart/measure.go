@@ -76,7 +76,7 @@ func removePods(pods []*Pod) error {
 }
 
 // patience bounds one round of one contender.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 func measureOne(ctx context.Context, pod *Pod, c contender, to *series) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)

@@ -14,7 +14,7 @@ import (
 )
 
 // patience bounds every wait for neighpin.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // daemon is neighpin in a process of its own.
 type daemon struct{ *rig.Daemon }

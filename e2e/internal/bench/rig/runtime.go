@@ -13,6 +13,9 @@ import (
 	nrilog "github.com/containerd/nri/pkg/log"
 )
 
+// patience bounds each answer of a plugin.
+const patience = time.Minute
+
 // Runtime is the runtime's side of NRI: the library by which containerd serves it, in this process, for one plugin at a time.
 type Runtime struct {
 	Socket string // where plugins connect
@@ -32,6 +35,9 @@ func StartRuntime(socket, name, version string) (*Runtime, error) {
 	if _, done := nrilog.Get().(Silent); !done { //nolint:forbidigo // there is no other
 		nrilog.Set(Silent{}) //nolint:forbidigo // there is no other
 	}
+	// How long a plugin takes is measured, or is none of a section's business: that the library waits two seconds for it would end both.
+	adaptation.SetPluginRegistrationTimeout(patience)
+	adaptation.SetPluginRequestTimeout(patience)
 	r := &Runtime{Socket: socket, took: make(chan time.Duration, 1)}
 	var err error
 	r.nri, err = adaptation.New(name, version, r.synchronize,

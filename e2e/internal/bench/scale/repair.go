@@ -17,7 +17,7 @@ import (
 )
 
 // repairLimit is far above what a repair may take.
-const repairLimit = 20 * time.Second
+const repairLimit = time.Minute
 
 // repaired takes a pod's pin away and returns how long it took until it was back.
 func (p *pod) repaired(ctx context.Context) (took time.Duration, err error) {
