@@ -22,7 +22,9 @@ const (
 	KindTiming Kind = "timing"
 	// KindFailed: a sandbox is not pinned as it should be; Err says why.
 	KindFailed Kind = "failed"
-	// KindAdopted: a sandbox that an earlier process had pinned was taken over.
+	// KindAdopted: a sandbox that another process had pinned, mostly an earlier one, is
+	// ours now with the record that it wrote. It tells of one sandbox; CauseTakeover is
+	// that of a look at any that was there, with a record or without.
 	KindAdopted Kind = "adopted"
 	// KindReleased: a sandbox is gone and so is its record.
 	KindReleased Kind = "released"
