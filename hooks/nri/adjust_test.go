@@ -59,8 +59,7 @@ func foreignAnnotation() *api.ContainerAdjustment {
 func TestAnotherPluginThatSetsTheAnnotationFirstKeepsItAndIsTold(t *testing.T) {
 	rt := newRuntime(t)
 	newForeign(t, rt, "05", foreignAnnotation())
-	p := newPlugin(t, rt.socket, t.TempDir())
-	p.awaitSynchronized(t, rt)
+	p := rt.serve(t, t.TempDir())
 	_, pod := newPod(t, "runsc", nil)
 	rt.runPodSandbox(pod)
 	if got := rt.createContainer(pod, nil)[annotation.Key]; got != foreignValue {
@@ -75,8 +74,7 @@ func TestAnotherPluginThatSetsTheAnnotationFirstKeepsItAndIsTold(t *testing.T) {
 // container when the other one answers. NRI's error names both.
 func TestAnotherPluginThatSetsTheAnnotationLaterFailsTheContainerInNRI(t *testing.T) {
 	rt := newRuntime(t)
-	p := newPlugin(t, rt.socket, t.TempDir())
-	p.awaitSynchronized(t, rt)
+	rt.serve(t, t.TempDir())
 	newForeign(t, rt, "20", foreignAnnotation())
 	_, pod := newPod(t, "runsc", nil)
 	rt.runPodSandbox(pod)
@@ -93,8 +91,7 @@ func TestWhatAnotherNeighpinHasMendedIsLeftAlone(t *testing.T) {
 	stateDir := t.TempDir()
 	var other api.ContainerAdjustment
 	newForeign(t, rt, "05", &other)
-	p := newPlugin(t, rt.socket, stateDir)
-	p.awaitSynchronized(t, rt)
+	p := rt.serve(t, stateDir)
 	_, pod := newPod(t, "runsc", nil)
 	rt.runPodSandbox(pod)
 	rt.createContainer(pod, nil)
@@ -132,8 +129,7 @@ func newWorker(t *testing.T, rt *runtime) *api.PodSandbox {
 func TestLiveFileIsMountedReadOnly(t *testing.T) {
 	rt := newRuntime(t)
 	stateDir := t.TempDir()
-	p := newPlugin(t, rt.socket, stateDir)
-	p.awaitSynchronized(t, rt)
+	rt.serve(t, stateDir)
 	pod := newWorker(t, rt)
 	adjusted, err := rt.tryCreate(pod, &api.Container{Mounts: []*api.Mount{
 		{Destination: "/"}, {Destination: "/run", Type: "tmpfs"}, {Destination: LiveFileMount + "-of-others"},
@@ -160,8 +156,7 @@ func TestLiveFileOfTwoDaemonsIsMountedOnce(t *testing.T) {
 	rt := newRuntime(t)
 	stateDir := t.TempDir()
 	for range 2 {
-		p := newPlugin(t, rt.socket, stateDir)
-		p.awaitSynchronized(t, rt)
+		p := rt.serve(t, stateDir)
 		defer func() {
 			if n := p.said(logrus.WarnLevel); n != 0 {
 				t.Errorf("%d complaints:\n%s", n, p.messages())
@@ -177,8 +172,7 @@ func TestLiveFileOfTwoDaemonsIsMountedOnce(t *testing.T) {
 
 func TestContainersWithoutRoomForTheLiveFileStartWithoutIt(t *testing.T) {
 	rt := newRuntime(t)
-	p := newPlugin(t, rt.socket, t.TempDir())
-	p.awaitSynchronized(t, rt)
+	p := rt.serve(t, t.TempDir())
 	pod := newWorker(t, rt)
 	for name, mount := range map[string]*api.Mount{
 		"at the place":        {Destination: LiveFileMount + "/", Source: "/srv", Type: "bind"},
@@ -204,8 +198,7 @@ func TestContainersWithoutRoomForTheLiveFileStartWithoutIt(t *testing.T) {
 
 func TestLiveFileThatIsNotGrantedIsToldAndHarmsNobody(t *testing.T) {
 	rt := newRuntime(t)
-	p := newPlugin(t, rt.socket, t.TempDir())
-	p.awaitSynchronized(t, rt)
+	p := rt.serve(t, t.TempDir())
 	// It does not ask to be pinned.
 	_, pod := newPod(t, "runc", map[string]string{selection.FileAnnotation: "true"})
 	rt.runPodSandbox(pod)

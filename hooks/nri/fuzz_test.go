@@ -176,8 +176,7 @@ func checkAdjustment(t *testing.T, adjustment *api.ContainerAdjustment, cookie u
 // twice, and of known ones without a word of their namespace.
 func TestEventsOutOfTurn(t *testing.T) {
 	rt := newRuntime(t)
-	p := newPlugin(t, rt.socket, t.TempDir())
-	p.awaitSynchronized(t, rt)
+	p := rt.serve(t, t.TempDir())
 	ns, pod := newPod(t, "runsc", nil)
 	end := func(pod *api.PodSandbox) {
 		t.Helper()

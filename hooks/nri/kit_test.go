@@ -292,6 +292,14 @@ func newPlugin(t *testing.T, socket, stateDir string, change ...func(*sandbox.Op
 	return newPluginOf(t, Options{Socket: socket}, stateDir, change...)
 }
 
+// serve runs a connector, and returns when the runtime serves it with events.
+func (rt *runtime) serve(t *testing.T, stateDir string, change ...func(*sandbox.Options)) *plugin {
+	t.Helper()
+	p := newPlugin(t, rt.socket, stateDir, change...)
+	p.awaitSynchronized(t, rt)
+	return p
+}
+
 // newPluginOf is newPlugin with options of the connector's.
 func newPluginOf(t *testing.T, o Options, stateDir string, change ...func(*sandbox.Options)) *plugin {
 	t.Helper()

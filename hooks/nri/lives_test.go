@@ -19,8 +19,7 @@ import (
 // another one afterwards shows that there was time for it.
 func TestNothingIsRepairedOnceASandboxIsStopped(t *testing.T) {
 	rt := newRuntime(t)
-	p := newPlugin(t, rt.socket, t.TempDir())
-	p.awaitSynchronized(t, rt)
+	rt.serve(t, t.TempDir())
 	stopped, first := newPod(t, "runsc", nil)
 	living, second := newPod(t, "runsc", nil)
 	second.Id = "fedcba9876543210"
@@ -44,8 +43,7 @@ func TestNothingIsRepairedOnceASandboxIsStopped(t *testing.T) {
 // nobody can tell whether the pins were there in time.
 func TestAContainerThatCameUnseenEndsTheProof(t *testing.T) {
 	rt := newRuntime(t)
-	p := newPlugin(t, rt.socket, t.TempDir())
-	p.awaitSynchronized(t, rt)
+	p := rt.serve(t, t.TempDir())
 	_, pod := newPod(t, "runsc", nil)
 	rt.runPodSandbox(pod)
 	verdict := func() record.Verdict { return p.engine.Status().Sandboxes[0].Timing.Verdict }

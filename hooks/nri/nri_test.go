@@ -20,8 +20,7 @@ import (
 
 func TestRunPodSandboxPinsAndCreateContainerAnnotates(t *testing.T) {
 	rt := newRuntime(t)
-	p := newPlugin(t, rt.socket, t.TempDir())
-	p.awaitSynchronized(t, rt)
+	p := rt.serve(t, t.TempDir())
 	if state := p.State(); state.Runtime != "test-runtime" || state.RequestTimeout == 0 {
 		t.Errorf("state %+v", state)
 	}
@@ -61,8 +60,7 @@ func TestRunPodSandboxPinsAndCreateContainerAnnotates(t *testing.T) {
 
 func TestPodsOfOtherHandlersAreLeftAlone(t *testing.T) {
 	rt := newRuntime(t)
-	p := newPlugin(t, rt.socket, t.TempDir())
-	p.awaitSynchronized(t, rt)
+	p := rt.serve(t, t.TempDir())
 	ns, pod := newPod(t, "runc", nil)
 	rt.runPodSandbox(pod)
 	if got := rt.createContainer(pod, nil); len(got) != 0 {
@@ -83,8 +81,7 @@ func TestPodsOfOtherHandlersAreLeftAlone(t *testing.T) {
 
 func TestKeyThatThePodBringsIsOverwrittenAndTold(t *testing.T) {
 	rt := newRuntime(t)
-	p := newPlugin(t, rt.socket, t.TempDir())
-	p.awaitSynchronized(t, rt)
+	p := rt.serve(t, t.TempDir())
 	_, pod := newPod(t, "runsc", nil)
 	rt.runPodSandbox(pod)
 	for name, forged := range map[string]string{
@@ -111,8 +108,7 @@ func TestKeyThatThePodBringsIsOverwrittenAndTold(t *testing.T) {
 func TestSynchronizeTakesOverWhatIsThere(t *testing.T) {
 	ns, pod := newPod(t, "runsc", nil)
 	rt := newRuntime(t, pod)
-	p := newPlugin(t, rt.socket, t.TempDir())
-	p.awaitSynchronized(t, rt)
+	rt.serve(t, t.TempDir())
 	nstest.Eventually(t, "the older sandbox to be pinned", func() bool {
 		return strings.Contains(ns.Output("neigh", "show", "nud", "permanent"), "10.88.0.1 dev eth0 ")
 	})
@@ -124,10 +120,8 @@ func TestSynchronizeTakesOverWhatIsThere(t *testing.T) {
 func TestTwoPluginsDoNotQuarrel(t *testing.T) {
 	rt := newRuntime(t)
 	stateDir := t.TempDir()
-	first := newPlugin(t, rt.socket, stateDir)
-	first.awaitSynchronized(t, rt)
-	second := newPlugin(t, rt.socket, stateDir)
-	second.awaitSynchronized(t, rt)
+	first := rt.serve(t, stateDir)
+	rt.serve(t, stateDir)
 	_, pod := newPod(t, "runsc", nil)
 	rt.runPodSandbox(pod)
 	if rt.createContainer(pod, nil)[annotation.Key] == "" {
@@ -141,8 +135,7 @@ func TestTwoPluginsDoNotQuarrel(t *testing.T) {
 
 func TestAPluginThatEndsHangsUp(t *testing.T) {
 	rt := newRuntime(t)
-	p := newPlugin(t, rt.socket, t.TempDir())
-	p.awaitSynchronized(t, rt)
+	p := rt.serve(t, t.TempDir())
 	_, pod := newPod(t, "runsc", nil)
 	rt.begin(pod)
 	p.stop()

@@ -61,8 +61,7 @@ func beyondBridge(t *testing.T) *api.PodSandbox {
 
 func TestRefusedSandboxWhereTheRuntimeCleansUp(t *testing.T) {
 	rt := newRuntimeOf(t, "containerd", "v2.4.2")
-	p := newPlugin(t, rt.socket, t.TempDir(), func(o *sandbox.Options) { o.Enforce = true })
-	p.awaitSynchronized(t, rt)
+	p := rt.serve(t, t.TempDir(), func(o *sandbox.Options) { o.Enforce = true })
 	err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: beyondBridge(t)})
 	if err == nil || !strings.Contains(err.Error(), "10.88.0.77") || !strings.Contains(err.Error(), "RouterBeyondBridge") {
 		t.Errorf("RunPodSandbox: %v", err)
@@ -80,8 +79,7 @@ func TestRefusedSandboxWhereTheRuntimeCleansUp(t *testing.T) {
 // containerd 2.0 would leave the sandbox's task behind.
 func TestRefusedContainersWhereTheRuntimeLeaks(t *testing.T) {
 	rt := newRuntimeOf(t, "containerd", "v2.0.14")
-	p := newPlugin(t, rt.socket, t.TempDir(), func(o *sandbox.Options) { o.Enforce = true })
-	p.awaitSynchronized(t, rt)
+	p := rt.serve(t, t.TempDir(), func(o *sandbox.Options) { o.Enforce = true })
 	pod := beyondBridge(t)
 	if err := rt.nri.RunPodSandbox(t.Context(), &api.RunPodSandboxRequest{Pod: pod}); err != nil {
 		t.Fatalf("RunPodSandbox: %v", err)
@@ -106,8 +104,7 @@ func (gVisorStore) Get(_ context.Context, id string) (containerd.Record, error) 
 // which drops a plugin that does not answer.
 func TestARefusalComesWithinASecond(t *testing.T) {
 	rt := newRuntimeOf(t, "containerd", "v2.4.2")
-	p := newPlugin(t, rt.socket, t.TempDir(), func(o *sandbox.Options) { o.Enforce, o.Store = true, gVisorStore{} })
-	p.awaitSynchronized(t, rt)
+	rt.serve(t, t.TempDir(), func(o *sandbox.Options) { o.Enforce, o.Store = true, gVisorStore{} })
 	// A namespace that never comes to be mounted.
 	path := filepath.Join(t.TempDir(), "cni-1")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
