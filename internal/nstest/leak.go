@@ -8,21 +8,42 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
+
+// leakPatience bounds the wait for what tests have ended to be gone, which on a busy
+// machine takes longer than the half second that goleak gives it.
+const leakPatience = 30 * time.Second
 
 // Main runs the tests of a package and makes it fail when goroutines or
 // descriptors are left. Use it as the whole of TestMain.
 func Main(m *testing.M) {
 	before := descriptors()
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		if left := leaked(before, descriptors()); len(left) > 0 && code == 0 {
-			fmt.Fprintf(os.Stderr, "descriptors left open:\n\t%s\n", strings.Join(left, "\n\t"))
+	code := m.Run()
+	if code == 0 {
+		if err := left(before); err != nil {
+			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
-		os.Exit(code)
-	}))
+	}
+	os.Exit(code)
+}
+
+// left is what the tests have not ended, given what was open before them.
+func left(before []string) (err error) {
+	for end := time.Now().Add(leakPatience); ; {
+		if err = goleak.Find(); err == nil { // which waits a little itself
+			if open := leaked(before, descriptors()); len(open) > 0 {
+				err = fmt.Errorf("descriptors left open:\n\t%s", strings.Join(open, "\n\t"))
+			}
+		}
+		if err == nil || time.Now().After(end) {
+			return err
+		}
+		<-time.After(10 * time.Millisecond)
+	}
 }
 
 // descriptors lists what is open, each with what it is.

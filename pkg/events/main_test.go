@@ -5,7 +5,7 @@ package events
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/neighpin/neighpin/internal/nstest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { nstest.Main(m) }
