@@ -55,6 +55,7 @@ type outcome struct {
 // neighpin runs a command line in an environment.
 func neighpin(environ map[string]string, args ...string) outcome {
 	var stdout, stderr bytes.Buffer
+	args = append([]string{}, args...) // nil would be the test's own command line to cobra
 	code := execute(args, &stdout, &stderr, func(name string) (string, bool) {
 		value, ok := environ[name]
 		return value, ok
