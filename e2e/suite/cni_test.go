@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/neighpin/neighpin/e2e/internal/await"
 	"github.com/neighpin/neighpin/e2e/internal/node"
 )
 
@@ -74,16 +73,7 @@ func TestACNIThatFailsHalfway(t *testing.T) {
 	if pod, err := bed.RunPod(t.Context(), node.PodSpec{Namespace: "fail", Handler: "runsc"}); err == nil {
 		t.Fatalf("pod %s runs although its CNI failed", pod.ID)
 	}
-	err := await.Within(t.Context(), patience, "the end of the failed pod's record", func() error {
-		records, err := d.Records()
-		if err == nil && len(records) != 0 {
-			err = fmt.Errorf("there are records of %v", records)
-		}
-		return err
-	})
-	if err != nil {
-		t.Error(err)
-	}
+	settled(t, d, nil)
 	pod := runPod(t, node.PodSpec{Handler: "runsc"})
 	container := runContainer(t, pod)
 	if err := checkPinned(t.Context(), d, pod, container); err != nil {

@@ -144,6 +144,19 @@ func started(ctx context.Context, d told, pod *node.Pod) (node.Sandbox, error) {
 	return sandbox, err
 }
 
+// checkLater runs one more container in a pod and says what is wrong with the pod's record, or with what the container is told.
+func checkLater(ctx context.Context, d told, pod *node.Pod) error {
+	container, err := pod.Run(ctx, node.ContainerSpec{Name: "later"})
+	if err != nil {
+		return err
+	}
+	sandbox, err := started(ctx, d, pod)
+	if err != nil {
+		return err
+	}
+	return errors.Join(checkRecord(pod, sandbox), checkAnnotated(pod, sandbox, container))
+}
+
 // checkPinned says what is wrong with a gVisor pod that should have started pinned: in neighpin's record, in runsc's log
 // and in every container's annotation. It counts the pod in the figures.
 func checkPinned(ctx context.Context, d told, pod *node.Pod, containers ...*node.Container) error {

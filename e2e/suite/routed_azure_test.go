@@ -14,18 +14,25 @@ import (
 	"github.com/neighpin/neighpin/e2e/internal/wire"
 )
 
-// The CNI's entry for IPv4 is none that lasts (NUD_PROBE), so the pin takes its place, with the same MAC; the one for IPv6 is permanent and
-// stays the CNI's. The kernel may have asked for the first before the pin was there: that is what the state means.
+// azurePinned checks what is pinned where Azure's CNI has written an entry of each family.
+//
+// The one for IPv4 is none that lasts (NUD_PROBE), so the pin takes its place, with the same MAC; the one for IPv6 is permanent and stays the
+// CNI's. The kernel may have asked for the first before the pin was there: that is what the state means.
+func (r *rowRun) azurePinned(t *testing.T, gateway4 string) {
+	t.Helper()
+	r.pinned(t, map[string]truth{gateway4: {datapath.AzureMAC, "peer"}, datapath.AzureGateway6: {datapath.AzureMAC, "existing"}})
+	r.skipped(t, map[string]string{})
+	since := time.Now()
+	r.reaches(t, node.Beyond()...)
+	r.silent(t, datapath.AzureGateway6)
+	if asked := r.askedSince(since, gateway4); len(asked) != 0 {
+		t.Errorf("asked after the pin:\n%s", wire.Format(asked))
+	}
+}
+
 func TestRowAzureTransparent(t *testing.T) {
 	row(t, rowSpec{name: "azure-transparent", before: uplink}, func(t *testing.T, r *rowRun) {
-		r.pinned(t, map[string]truth{datapath.AzureGateway4: {datapath.AzureMAC, "peer"}, datapath.AzureGateway6: {datapath.AzureMAC, "existing"}})
-		r.skipped(t, map[string]string{})
-		since := time.Now()
-		r.reaches(t, node.Beyond()...)
-		r.silent(t, datapath.AzureGateway6)
-		if asked := r.askedSince(since, datapath.AzureGateway4); len(asked) != 0 {
-			t.Errorf("asked after the pin:\n%s", wire.Format(asked))
-		}
+		r.azurePinned(t, datapath.AzureGateway4)
 	})
 }
 
@@ -70,14 +77,7 @@ func vnet(t *testing.T, r *rowRun) {
 // pin that, and contest the CNI's entry.
 func TestRowAzureTransparentVLAN(t *testing.T) {
 	row(t, rowSpec{name: "azure-transparent-vlan", parameters: datapath.AzureVLAN{VNet: "az-vnet"}, before: vnet}, func(t *testing.T, r *rowRun) {
-		r.pinned(t, map[string]truth{datapath.AzureVLANGateway4: {datapath.AzureMAC, "peer"}, datapath.AzureGateway6: {datapath.AzureMAC, "existing"}})
-		r.skipped(t, map[string]string{})
-		since := time.Now()
-		r.reaches(t, node.Beyond()...)
-		r.silent(t, datapath.AzureGateway6)
-		if asked := r.askedSince(since, datapath.AzureVLANGateway4); len(asked) != 0 {
-			t.Errorf("asked after the pin:\n%s", wire.Format(asked))
-		}
+		r.azurePinned(t, datapath.AzureVLANGateway4)
 	})
 }
 

@@ -51,16 +51,7 @@ func TestRowGatewayBesideTheBridge(t *testing.T) {
 
 		const next = "02:00:5e:00:01:08"
 		ip(t, "link", "set", "gateway0", "address", next)
-		if r.gvisor {
-			took := r.eventually(t, "the copy to be reported as stale", func() error {
-				return r.stale(both(outdated{copied: mac, lladdr: next}))
-			})
-			t.Logf("stale after %s: %+v", took, r.sandbox.Stale)
-			return
-		}
-		took := r.eventually(t, "the pin to follow", func() error { return r.pins(t, both(truth{next, "host"})) })
-		t.Logf("repaired after %s", took)
-		r.reaches(t, node.Targets()...)
+		r.follows(t, mac, truth{next, "host"})
 	})
 }
 

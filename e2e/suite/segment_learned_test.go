@@ -40,16 +40,7 @@ func TestRowMacvlanLearned(t *testing.T) {
 
 		const next = "02:00:5e:00:01:07"
 		router.IP("link set eth0 address " + next)
-		if r.gvisor {
-			took := r.eventually(t, "the copy to be reported as stale", func() error {
-				return r.stale(both(outdated{copied: old, lladdr: next}))
-			})
-			t.Logf("stale after %s: %+v", took, r.sandbox.Stale)
-			return
-		}
-		took := r.eventually(t, "the pin to follow", func() error { return r.pins(t, both(truth{next, "learned"})) })
-		t.Logf("repaired after %s", took)
-		r.reaches(t, node.Targets()...)
+		r.follows(t, old, truth{next, "learned"})
 	})
 }
 

@@ -47,6 +47,26 @@ func (r *rowRun) stale(want map[string]outdated) error {
 	return nil
 }
 
+// turnsStale waits until the copies of both gateways are reported so.
+func (r *rowRun) turnsStale(t *testing.T, want outdated) {
+	t.Helper()
+	took := r.eventually(t, "the copy to be reported as stale", func() error { return r.stale(both(want)) })
+	t.Logf("stale after %s: %+v", took, r.sandbox.Stale)
+}
+
+// follows waits until both gateways, whose address was the old one, are pinned to the new one and reached; a copy that gVisor has cannot
+// follow, and is reported.
+func (r *rowRun) follows(t *testing.T, old string, now truth) {
+	t.Helper()
+	if r.gvisor {
+		r.turnsStale(t, outdated{copied: old, lladdr: now.lladdr})
+		return
+	}
+	took := r.eventually(t, "the pin to follow", func() error { return r.pins(t, both(now)) })
+	t.Logf("repaired after %s", took)
+	r.reaches(t, node.Targets()...)
+}
+
 // pins says whether the kernel's table of the pod has exactly these permanent entries, by neighpin's record and by the kernel.
 func (r *rowRun) pins(t *testing.T, want map[string]truth) error {
 	t.Helper()
@@ -104,10 +124,7 @@ func TestRowBridgeVIP(t *testing.T) {
 		release(t, datapath.SegmentLink, segmentPrefixes...)
 		other.hold(segmentPrefixes...)
 		if r.gvisor {
-			took := r.eventually(t, "the copy to be reported as stale", func() error {
-				return r.stale(both(outdated{copied: mac, reason: "RouterBeyondBridge"}))
-			})
-			t.Logf("stale after %s: %+v", took, r.sandbox.Stale)
+			r.turnsStale(t, outdated{copied: mac, reason: "RouterBeyondBridge"})
 			r.logged(t, "holds a copy", segmentGateways[0], "RouterBeyondBridge")
 		} else {
 			took := r.eventually(t, "the pin to be withdrawn", func() error { return r.pins(t, map[string]truth{}) })
@@ -154,10 +171,7 @@ func TestRowBridgeVIPLearned(t *testing.T) {
 		release(t, datapath.SegmentLink, segmentPrefixes...)
 		other.hold(segmentPrefixes...)
 		if r.gvisor {
-			took := r.eventually(t, "the copy to be reported as stale", func() error {
-				return r.stale(both(outdated{copied: mac, reason: "RouterBeyondBridge"}))
-			})
-			t.Logf("stale after %s: %+v", took, r.sandbox.Stale)
+			r.turnsStale(t, outdated{copied: mac, reason: "RouterBeyondBridge"})
 		} else {
 			took := r.eventually(t, "the other host to be learned", func() error {
 				return r.pins(t, both(truth{other.mac(), "learned"}))

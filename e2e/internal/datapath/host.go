@@ -47,15 +47,11 @@ func single(result *current.Result, gateway4, gateway6 string) (pod4, pod6 net.I
 // settle waits until no IPv6 address of a link of the calling thread's namespace is tentative any more, as plugins do that leave duplicate
 // address detection on.
 func settle(ifName string) error {
-	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	handle, link, err := openLink(ifName)
 	if err != nil {
 		return err
 	}
 	defer handle.Close()
-	link, err := handle.LinkByName(ifName)
-	if err != nil {
-		return fmt.Errorf("find %s: %w", ifName, err)
-	}
 	return await.Within(context.Background(), 30*time.Second, "duplicate address detection on "+ifName, func() error {
 		addresses, err := handle.AddrList(link, netlink.FAMILY_V6)
 		for _, a := range addresses {
@@ -65,4 +61,18 @@ func settle(ifName string) error {
 		}
 		return err
 	})
+}
+
+// openLink opens a handle in the calling thread's namespace, where it stays, and finds a link there. The caller must close the handle.
+func openLink(ifName string) (*netlink.Handle, netlink.Link, error) {
+	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open rtnetlink: %w", err)
+	}
+	link, err := handle.LinkByName(ifName)
+	if err != nil {
+		handle.Close()
+		return nil, nil, fmt.Errorf("find %s: %w", ifName, err)
+	}
+	return handle, link, nil
 }

@@ -110,15 +110,11 @@ func advertise(hostLink string) error {
 
 // awaitDefault waits until a link of the calling thread's namespace has a default route from an advertisement.
 func awaitDefault(ifName string) error {
-	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	handle, link, err := openLink(ifName)
 	if err != nil {
 		return err
 	}
 	defer handle.Close()
-	link, err := handle.LinkByName(ifName)
-	if err != nil {
-		return fmt.Errorf("find %s: %w", ifName, err)
-	}
 	return await.Within(context.Background(), 30*time.Second, "a default route from an advertisement", func() error {
 		routes, err := handle.RouteList(link, netlink.FAMILY_V6)
 		for _, route := range routes {
