@@ -3,6 +3,7 @@
 package rules
 
 import (
+	"iter"
 	"os"
 	"os/exec"
 	"path"
@@ -47,34 +48,27 @@ func TestManifestsNameOnlyCommandsAndFlagsThatExist(t *testing.T) {
 	commands := readCLI(t, buildNeighpin(t))
 	known := literals(t)
 	seen := 0
-	for _, name := range manifests(t) {
-		for _, doc := range yamlDocuments(t, name) {
-			var w workload
-			if err := yaml.Unmarshal([]byte(doc), &w); err != nil {
-				t.Errorf("decode %s: %v", name, err)
-				continue
+	for name, w := range decoded[workload](t) {
+		for _, c := range w.Spec.Template.Spec.Containers {
+			calls := [][]string{c.LivenessProbe.Exec.Command, c.ReadinessProbe.Exec.Command, c.StartupProbe.Exec.Command}
+			// Without a command the image's entry point is called, which is neighpin.
+			if len(c.Command) == 0 {
+				calls = append(calls, append([]string{"/neighpin"}, c.Args...))
+			} else {
+				calls = append(calls, append(c.Command, c.Args...))
 			}
-			for _, c := range w.Spec.Template.Spec.Containers {
-				calls := [][]string{c.LivenessProbe.Exec.Command, c.ReadinessProbe.Exec.Command, c.StartupProbe.Exec.Command}
-				// Without a command the image's entry point is called, which is neighpin.
-				if len(c.Command) == 0 {
-					calls = append(calls, append([]string{"/neighpin"}, c.Args...))
-				} else {
-					calls = append(calls, append(c.Command, c.Args...))
+			for _, call := range calls {
+				if len(call) == 0 || path.Base(call[0]) != "neighpin" {
+					continue
 				}
-				for _, call := range calls {
-					if len(call) == 0 || path.Base(call[0]) != "neighpin" {
-						continue
-					}
-					seen++
-					if fault := commands.check(call[1:]); fault != "" {
-						t.Errorf("%s: %q: %s", name, call, fault)
-					}
+				seen++
+				if fault := commands.check(call[1:]); fault != "" {
+					t.Errorf("%s: %q: %s", name, call, fault)
 				}
-				for _, e := range c.Env {
-					if strings.HasPrefix(e.Name, "NEIGHPIN_") && !known[e.Name] && !isKeyVariable(commands, e.Name) {
-						t.Errorf("%s sets %s, which no code reads", name, e.Name)
-					}
+			}
+			for _, e := range c.Env {
+				if strings.HasPrefix(e.Name, "NEIGHPIN_") && !known[e.Name] && !isKeyVariable(commands, e.Name) {
+					t.Errorf("%s sets %s, which no code reads", name, e.Name)
 				}
 			}
 		}
@@ -130,11 +124,23 @@ func manifests(t *testing.T) []string {
 	return found
 }
 
-func yamlDocuments(t *testing.T, name string) []string {
+// decoded goes through the manifests document by document, each decoded as a T, with the name of its file.
+func decoded[T any](t *testing.T) iter.Seq2[string, T] {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(root(t), name))
-	if err != nil {
-		t.Fatal(err)
+	return func(yield func(string, T) bool) {
+		for _, name := range manifests(t) {
+			data, err := os.ReadFile(filepath.Join(root(t), name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, text := range regexp.MustCompile(`(?m)^---$`).Split(string(data), -1) {
+				var document T
+				if err := yaml.Unmarshal([]byte(text), &document); err != nil {
+					t.Errorf("decode %s: %v", name, err)
+				} else if !yield(name, document) {
+					return
+				}
+			}
+		}
 	}
-	return regexp.MustCompile(`(?m)^---$`).Split(string(data), -1)
 }

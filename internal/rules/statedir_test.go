@@ -2,11 +2,7 @@
 
 package rules
 
-import (
-	"testing"
-
-	"sigs.k8s.io/yaml"
-)
+import "testing"
 
 // volumes are a workload's folders of the host, and where its containers see them.
 type volumes struct {
@@ -34,26 +30,19 @@ type volumes struct {
 // that neighpin knows them by.
 func TestManifestsShowTheStateDirectoryAtItsOwnPath(t *testing.T) {
 	seen := 0
-	for _, name := range manifests(t) {
-		for _, doc := range yamlDocuments(t, name) {
-			var w volumes
-			if err := yaml.Unmarshal([]byte(doc), &w); err != nil {
-				t.Errorf("decode %s: %v", name, err)
+	for name, w := range decoded[volumes](t) {
+		for _, v := range w.Spec.Template.Spec.Volumes {
+			if v.Name != "state" {
 				continue
 			}
-			for _, v := range w.Spec.Template.Spec.Volumes {
-				if v.Name != "state" {
-					continue
-				}
-				for _, c := range w.Spec.Template.Spec.Containers {
-					for _, m := range c.VolumeMounts {
-						if m.Name != v.Name {
-							continue
-						}
-						seen++
-						if m.MountPath != v.HostPath.Path {
-							t.Errorf("%s: the host's %s is %s in the container", name, v.HostPath.Path, m.MountPath)
-						}
+			for _, c := range w.Spec.Template.Spec.Containers {
+				for _, m := range c.VolumeMounts {
+					if m.Name != v.Name {
+						continue
+					}
+					seen++
+					if m.MountPath != v.HostPath.Path {
+						t.Errorf("%s: the host's %s is %s in the container", name, v.HostPath.Path, m.MountPath)
 					}
 				}
 			}
