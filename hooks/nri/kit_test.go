@@ -293,10 +293,10 @@ func newPlugin(t *testing.T, socket, stateDir string, change ...func(*sandbox.Op
 }
 
 // serve runs a connector, and returns when the runtime serves it with events.
-func (rt *runtime) serve(t *testing.T, stateDir string, change ...func(*sandbox.Options)) *plugin {
+func (r *runtime) serve(t *testing.T, stateDir string, change ...func(*sandbox.Options)) *plugin {
 	t.Helper()
-	p := newPlugin(t, rt.socket, stateDir, change...)
-	p.awaitSynchronized(t, rt)
+	p := newPlugin(t, r.socket, stateDir, change...)
+	p.awaitSynchronized(t, r)
 	return p
 }
 
