@@ -69,7 +69,9 @@ func TestRowRouterBeyondTheBridgeContested(t *testing.T) {
 	})
 	// The liar is part of this very test. On a machine with too much to do it may claim a gateway only when the router's answer has been taken
 	// for the truth, which it then was, but not pod after pod.
-	spec.lucky = func(r *rowRun) bool { return len(r.sandbox.Neighbors) == 0 && r.doubted(router.mac(), spoofer.MAC()) == nil }
+	spec.lucky = func(r *rowRun) bool {
+		return len(r.sandbox.Neighbors) == 0 && r.doubted(router.mac(), spoofer.MAC()) == nil
+	}
 	row(t, spec, func(t *testing.T, r *rowRun) {
 		r.eventually(t, "the conflict to be reported", func() error { return r.doubted(router.mac(), spoofer.MAC()) })
 		t.Logf("doubts %+v", r.sandbox.Doubts)
