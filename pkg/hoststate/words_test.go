@@ -116,6 +116,9 @@ func (n node) kept(addresses []Address, found int, lines map[string]string) {
 			n.t.Errorf("%s: clean changed\n%s\nto\n%s", name, before, after)
 		}
 		n.ebtables("-t nat -F")
+		if strings.HasSuffix(line, "-j ours") {
+			n.ebtables("-t nat -X ours") // which would be there for the tests that follow
+		}
 	}
 }
 
