@@ -225,7 +225,12 @@ func (b *bed) memory(t *testing.T, when string) {
 		return
 	}
 	for _, node := range b.nodes {
-		text := b.onNode(t, node, memoryScript)
+		// It is a figure and no statement: where it cannot be had, that is no failure.
+		text, err := b.own.Node(b.ctx, node, nil, "sh", "-euc", memoryScript)
+		if err != nil {
+			t.Log(err)
+			continue
+		}
 		t.Logf("memory of neighpin on node %s, %s: %s", node, when, strings.Join(strings.Fields(text), " "))
 	}
 }
