@@ -37,18 +37,16 @@ func checkCapabilities(f facts) []Item {
 		name     string
 		needed   bool
 		must     bool
-		instead  int
 		whatElse string
 	}{
-		{number: unix.CAP_SYS_ADMIN, name: "SYS_ADMIN", needed: true, must: true, instead: -1},
-		{number: unix.CAP_NET_ADMIN, name: "NET_ADMIN", needed: true, must: true, instead: -1},
-		{number: unix.CAP_NET_BROADCAST, name: "NET_BROADCAST", needed: true, instead: -1, whatElse: "changes of the host's links are not heard"},
-		{number: unix.CAP_NET_RAW, name: "NET_RAW", needed: f.opts.Learn, instead: -1, whatElse: "routers cannot be asked for (learned: probe)"},
-		{number: unix.CAP_BPF, name: "BPF", needed: f.opts.Observe, instead: unix.CAP_SYS_ADMIN, whatElse: "pods cannot be observed (observe)"},
+		{number: unix.CAP_SYS_ADMIN, name: "SYS_ADMIN", needed: true, must: true}, // with which BPF is allowed, too
+		{number: unix.CAP_NET_ADMIN, name: "NET_ADMIN", needed: true, must: true},
+		{number: unix.CAP_NET_BROADCAST, name: "NET_BROADCAST", needed: true, whatElse: "changes of the host's links are not heard"},
+		{number: unix.CAP_NET_RAW, name: "NET_RAW", needed: f.opts.Learn, whatElse: "routers cannot be asked for (learned: probe)"},
 	} {
 		switch {
 		case !c.needed:
-		case has(c.number), c.instead >= 0 && has(c.instead):
+		case has(c.number):
 			names = append(names, c.name)
 		case c.must:
 			missing = append(missing, c.name)

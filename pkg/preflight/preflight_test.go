@@ -99,12 +99,35 @@ func TestEachFaultIsFound(t *testing.T) {
 		}, "handlers", Warning, "not served"},
 		"pods bring our key":  {func(f *facts) { f.node.Runtimes[1].PodAnnotations = []string{"dev.gvisor.*", "io.neighpin.*"} }, "pod_annotations", Warning, "runsc"},
 		"others' keys":        {func(f *facts) { f.node.Runtimes[1].PodAnnotations = []string{"dev.gvisor.*"} }, "pod_annotations", OK, "no runtime"},
+		"not mounted, alone":  {func(f *facts) { f.dirs[0].err, f.sameMount = fs.ErrNotExist, unseen }, "namespaces in /var/run/netns", Failed, "does not exist here"},
+		"no list of mounts":   {func(f *facts) { f.dirs[0].receives = unseen }, "namespaces in /var/run/netns", Unknown, "cannot be seen"},
+		"no list of sockets":  {func(f *facts) { f.socketsErr = errors.New("no proc") }, "host's network", Unknown, "which network"},
+		"no answer":           {func(f *facts) { f.node.Version = "" }, "host's network", Unknown, "which network"},
+		"NRI, no list":        {func(f *facts) { f.socketsErr, f.opts.Daemon = errors.New("no proc"), nil }, "NRI", Unknown, "cannot be seen"},
+		"last before NRI":     {func(f *facts) { f.node.Version = "1.6.99" }, "timing", Failed, "Upgrade"},
+		"first with NRI":      {func(f *facts) { f.node.Version = "1.7.0" }, "timing", OK, "1.7 asks"},
+		"first 2.x":           {func(f *facts) { f.node.Version = "2.0.0" }, "timing", OK, "containerd 2.x"},
+		"last that was tried": {func(f *facts) { f.node.Version = "2.4.99" }, "timing", OK, "containerd 2.x"},
+		"first that was not":  {func(f *facts) { f.node.Version = "2.5.0" }, "timing", Warning, "newer"},
+		"daemon of before":    {func(f *facts) { f.opts.Daemon.RequestTimeout = 0 }, "NRI's request timeout", Unknown, "was not told"},
+		"just patient enough": {func(f *facts) { f.opts.Daemon.RequestTimeout = 1500 * time.Millisecond }, "NRI's request timeout", OK, "1.5s"},
+		"last, no validator":  {func(f *facts) { f.opts.Enforce, f.node.Version = true, "2.1.99" }, "NRI's validator", Warning, "has none"},
+		"first validator":     {func(f *facts) { f.opts.Enforce, f.node.Version = true, "2.2.0" }, "NRI's validator", Unknown, "default_validator"},
+		"runc on 1.7":         {func(f *facts) { f.node.Version = "1.7.1" }, "handlers", OK, "selected: runsc"},
+		"Kata on 2.0": {func(f *facts) {
+			f.node.Version, f.node.Runtimes = "2.0.0", []containerd.Runtime{{Name: "k", Type: "io.containerd.kata.v2"}}
+		}, "handlers", OK, "selected: k"},
+		"Kata on something": {func(f *facts) {
+			f.node.Version, f.node.Runtimes = "main", []containerd.Runtime{{Name: "k", Type: "io.containerd.kata.v2"}}
+		}, "handlers", OK, "selected: k"},
+		"CNI without CRI":     {func(f *facts) { f.node.CRI = false }, "CNI", Unknown, "not asked"},
+		"no word on CNI":      {func(f *facts) { f.node.CNIStatus = "" }, "CNI", OK, "ptp"},
 		"no CNI":              {func(f *facts) { f.node.CNIStatus = "no network config found" }, "CNI", Warning, "Install"},
 		"macvlan":             {func(f *facts) { f.node.CNI = []string{"macvlan"} }, "CNI", Warning, "learned: probe"},
 		"udev":                {func(f *facts) { f.link.policy = "persistent" }, "udev's MAC policy", Warning, "MACAddressPolicy=none"},
 		"rights are hidden":   {func(f *facts) { f.capErr = errors.New("no proc") }, "capabilities", Unknown, "no proc"},
 		"no rights, observed": {func(f *facts) { f.opts.Observe, f.capabilities = true, f.capabilities&^(1<<unix.CAP_SYS_ADMIN) }, "capabilities", Failed, "SYS_ADMIN"},
-		"observed by BPF":     {func(f *facts) { f.opts.Observe = true }, "capabilities", OK, "BPF"},
+		"observed":            {func(f *facts) { f.opts.Observe = true }, "capabilities", OK, "SYS_ADMIN"},
 		"a folder refuses":    {func(f *facts) { f.dirs[0].err = unix.EACCES }, "namespaces in /var/run/netns", Failed, "permission denied"},
 		"watched elsewhere":   {func(f *facts) { f.node.NetNSDir = "/run/c/netns/" }, "namespaces in /run/c/netns/", Failed, "netnsDirs"},
 		"NRI is not ours":     {func(f *facts) { f.nriErr, f.opts.Daemon = unix.EACCES, nil }, "NRI", Unknown, "permission denied"},
@@ -218,7 +241,8 @@ func TestReleasesAreRead(t *testing.T) {
 			t.Errorf("%q: %v", text, got)
 		}
 	}
-	for text, want := range map[string]bool{"1.7.35": false, "2.1.9": false, "2.2.5": false, "2.2.6": true, "2.3.2": false, "2.3.3": true, "2.4.0": true, "3.0.0": true} {
+	for text, want := range map[string]bool{"1.7.35": false, "2.1.9": false, "2.2.5": false, "2.2.6": true, "2.2.7": true, "2.3.0": false, "2.3.2": false, "2.3.3": true, "2.4.0": true, "3.0.0": true,
+		"1.2.9": false, "1.3.9": false, "3.2.0": true, "3.3.0": true} {
 		if r, _ := parseRelease(text); r.refusesSandboxes() != want {
 			t.Errorf("%s refuses sandboxes: %t", text, !want)
 		}
@@ -238,6 +262,16 @@ func TestTheFirstLinkFileThatMatchesDecides(t *testing.T) {
 	}
 	if p := readLinkPolicy(root); p.seen {
 		t.Errorf("nothing there: %+v", p)
+	}
+	for _, condition := range []string{"Driver=veth", "Kind=veth", "Type=ether", "Driver=e1000 veth"} {
+		if policy, ok := policyForVeth("[Match]\n" + condition + "\n[Link]\nMACAddressPolicy=random\n"); !ok || policy != "random" {
+			t.Errorf("%s: %q, %t", condition, policy, ok)
+		}
+	}
+	for _, condition := range []string{"Driver=ether", "Kind=vlan", "Type=veth", "Path=pci-*"} {
+		if policy, ok := policyForVeth("[Match]\n" + condition + "\n[Link]\nMACAddressPolicy=random\n"); ok {
+			t.Errorf("%s, which no veth has: %q", condition, policy)
+		}
 	}
 	write("usr/lib/systemd/network/99-default.link", "[Match]\nOriginalName=*\n\n[Link]\nNamePolicy=keep\nMACAddressPolicy=persistent\n")
 	write("etc/systemd/network/10-eth.link", "[Match]\nOriginalName=enp*\n[Link]\nMACAddressPolicy=none\n")

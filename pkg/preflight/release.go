@@ -43,11 +43,5 @@ func (r release) atLeast(o release) bool {
 // refusesSandboxes tells whether a release of containerd takes a sandbox away that a
 // plugin refuses, once it has started (docs/compatibility.md has the releases).
 func (r release) refusesSandboxes() bool {
-	switch {
-	case r[0] == 2 && r[1] == 2:
-		return r.atLeast(release{2, 2, 6})
-	case r[0] == 2 && r[1] == 3:
-		return r.atLeast(release{2, 3, 3})
-	}
-	return r.atLeast(release{2, 4, 0})
+	return r.atLeast(release{2, 3, 3}) || r.atLeast(release{2, 2, 6}) && !r.atLeast(release{2, 3, 0})
 }
