@@ -60,7 +60,8 @@ func hardwareAddr(b []byte) neighbor.HardwareAddr {
 // arpKind is the beginning of every packet about IPv4 on Ethernet.
 func arpKind() [6]byte { return [6]byte{0, 1, 8, 0, hwaddrLen, 4} }
 
-// claim is what one frame says: that an IP address is at a link-layer address.
+// claim is what one frame says: that an IP address is at a link-layer address. The
+// address may be any, such as a group's; nobody asks for those.
 type claim struct {
 	dst    netip.Addr
 	lladdr neighbor.HardwareAddr // of one station
@@ -147,7 +148,7 @@ func parseARP(f []byte) (c claim, ok bool) {
 	if target := netip.AddrFrom4([4]byte(f[arpTarget:])); operation == arpReply && target != c.dst {
 		c.asker = target
 	}
-	if operation != arpRequest && operation != arpReply || c.dst.IsUnspecified() || !c.lladdr.IsUnicast() {
+	if operation != arpRequest && operation != arpReply || !c.lladdr.IsUnicast() {
 		return claim{}, false
 	}
 	return c, true
@@ -173,7 +174,7 @@ func parseNA(f []byte) (c claim, ok bool) {
 	if f[ndFlags]&ndSolicited != 0 {
 		c.asker = netip.AddrFrom16([16]byte(f[ip6Dest:]))
 	}
-	if c.lladdr, ok = targetLLAddr(f[ndOptions:]); !ok || c.dst.IsMulticast() || c.dst.Is4In6() {
+	if c.lladdr, ok = targetLLAddr(f[ndOptions:]); !ok {
 		return claim{}, false
 	}
 	return c, true

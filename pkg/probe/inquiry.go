@@ -24,14 +24,9 @@ type inquiry struct {
 	complete  bool          // no more questions
 	end       time.Time     // of the listening
 
-	stations []station
-}
-
-// station is one that claims what was asked for.
-type station struct {
-	lladdr   neighbor.HardwareAddr
-	answered int // questions
-	last     int // the number of the last of them
+	claimants []neighbor.HardwareAddr // of the address, each once
+	answered  int                     // questions
+	last      int                     // the number of the last of them
 }
 
 // put sends the next question if it is due.
@@ -55,24 +50,21 @@ func (q *inquiry) wake() time.Time {
 
 // hear takes what somebody claims for the address.
 func (q *inquiry) hear(c claim, now time.Time) {
-	i := slices.IndexFunc(q.stations, func(s station) bool { return s.lladdr == c.lladdr })
-	if i < 0 {
-		if len(q.stations) == maxClaimants {
+	if !slices.Contains(q.claimants, c.lladdr) {
+		if len(q.claimants) == maxClaimants {
 			return
 		}
-		i = len(q.stations)
-		q.stations = append(q.stations, station{lladdr: c.lladdr})
+		q.claimants = append(q.claimants, c.lladdr)
 	}
-	s := &q.stations[i]
-	if c.asker == q.asker && s.last < q.questions {
-		s.answered++
-		s.last = q.questions
+	if c.asker == q.asker && q.last < q.questions {
+		q.answered++
+		q.last = q.questions
 		q.pause = q.interval // somebody is there
 		if soon := now.Add(q.interval); soon.Before(q.next) {
 			q.next = soon
 		}
 	}
-	if !q.complete && (len(q.stations) > 1 || s.answered == enoughAnswers) {
+	if !q.complete && (len(q.claimants) > 1 || q.answered == enoughAnswers) {
 		q.complete = true
 		q.end = now.Add(quiet)
 	}
@@ -81,5 +73,5 @@ func (q *inquiry) hear(c claim, now time.Time) {
 // agreed tells whether one station has answered often enough, and no other has
 // claimed the address.
 func (q *inquiry) agreed() bool {
-	return len(q.stations) == 1 && q.stations[0].answered >= enoughAnswers
+	return len(q.claimants) == 1 && q.answered >= enoughAnswers
 }

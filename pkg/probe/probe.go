@@ -258,9 +258,7 @@ func (r *round) answers() ([]Answer, error) {
 		answer := Answer{Ask: a}
 		if i := slices.IndexFunc(r.inquiries, func(q *inquiry) bool { return q.ask == a }); i >= 0 {
 			q := r.inquiries[i]
-			for _, st := range q.stations {
-				answer.LLAddrs = append(answer.LLAddrs, st.lladdr)
-			}
+			answer.LLAddrs = q.claimants
 			answer.Agreed = q.agreed() && !deaf[q.socket]
 		}
 		list = append(list, answer)
