@@ -20,10 +20,10 @@ func recordedFrames(tb testing.TB) (frames [][]byte) {
 	s.router(routerMAC)
 	pod := s.pod()
 	file := tap(tb, pod)
-	if _, err := Gateways(context.Background(), pod.NS, asksOf(pod), Options{}); err != nil {
+	if _, err := Gateways(context.Background(), pod.NS, asksOf(pod), patient); err != nil {
 		tb.Fatal(err)
 	}
-	if err := file.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+	if err := file.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		tb.Fatal(err)
 	}
 	claims := 0

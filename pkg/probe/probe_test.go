@@ -25,7 +25,7 @@ var (
 	// short is for cases in which nobody answers.
 	short = Options{Timeout: 150 * time.Millisecond}
 	// patient is for cases in which everybody answers, which takes a machine that is busy a while.
-	patient = Options{Timeout: 10 * time.Second}
+	patient = Options{Timeout: time.Minute}
 )
 
 func probeFor(t testing.TB, ns *nstest.NS, asks []neighbor.Ask, o Options) []string {
@@ -227,7 +227,7 @@ func TestProbeWantsTwoAnswersToTwoQuestions(t *testing.T) {
 			s := newStretch(t)
 			react(t, s.station(), spoof)
 			pod := s.pod()
-			expectAnswers(t, probeFor(t, pod, asksOf(pod), Options{Timeout: 3 * time.Second}), gateway4+" "+routerMAC, gateway6+" "+routerMAC)
+			expectAnswers(t, probeFor(t, pod, asksOf(pod), Options{Timeout: 3 * defaultTimeout}), gateway4+" "+routerMAC, gateway6+" "+routerMAC)
 		})
 	}
 }
@@ -375,7 +375,7 @@ func TestProbeEndsWithItsContext(t *testing.T) {
 	react(t, s.station(), func(int, []byte) [][]byte { cancel(); return nil })
 	start := time.Now()
 	answers, err := Gateways(ctx, pod.NS, asks, Options{Interval: time.Minute, Timeout: time.Hour})
-	if !errors.Is(err, context.Canceled) || answers != nil || time.Since(start) > 5*time.Second {
+	if !errors.Is(err, context.Canceled) || answers != nil || time.Since(start) > time.Minute/2 {
 		t.Errorf("%v, %v after %v", answers, err, time.Since(start))
 	}
 }
