@@ -130,8 +130,8 @@ func TestWhatAContainerPutsInPlaceOfItsLiveFileIsReplaced(t *testing.T) {
 		},
 		"a link as long":    func(path, text string) error { return os.Symlink(strings.Repeat("x", len(text)), path) },
 		"a pipe":            func(path, _ string) error { return unix.Mkfifo(path, 0o644) },
-		"more behind it":    func(path, text string) error { return os.WriteFile(path, []byte(text+" "), 0o644) },              //nolint:gosec // as the file's
-		"a text as long":    func(path, text string) error { return os.WriteFile(path, []byte(strings.ToUpper(text)), 0o644) }, //nolint:gosec // as the file's
+		"more behind it":    func(path, text string) error { return os.WriteFile(path, []byte(text+" "), 0o644) },
+		"a text as long":    func(path, text string) error { return os.WriteFile(path, []byte(strings.ToUpper(text)), 0o644) },
 		"nothing":           func(string, string) error { return nil },
 		"a file of nothing": func(path, _ string) error { return os.WriteFile(path, nil, 0o600) },
 		"the file, hidden":  func(path, text string) error { return os.WriteFile(path, []byte(text), 0o600) },
