@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/neighpin/neighpin/pkg/internal/plain"
 )
 
 var (
@@ -27,3 +29,14 @@ var (
 	// errLost says that the kernel could not leave an answer. There is room now.
 	errLost = fmt.Errorf("answers of the kernel's were lost: %w", unix.ENOBUFS)
 )
+
+// refusal is the kernel's number with its own words, which become text only where somebody reads them: that a pod has no entry yet is a
+// refusal too, twice for each pod.
+type refusal struct {
+	errno unix.Errno
+	words string
+}
+
+func (r *refusal) Error() string { return r.errno.Error() + ": " + plain.Text(r.words) }
+
+func (r *refusal) Unwrap() error { return r.errno }

@@ -4,11 +4,8 @@ package rtnetlink
 
 import (
 	"encoding/binary"
-	"fmt"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/neighpin/neighpin/pkg/internal/plain"
 )
 
 // response is one of the kernel's.
@@ -49,7 +46,7 @@ func (m response) failure() error {
 	if code >= 0 {
 		return nil
 	}
-	err := error(unix.Errno(-code))
+	err := unix.Errno(-code)
 	if m.kind != unix.NLMSG_ERROR || m.flags&unix.NLM_F_ACK_TLVS == 0 || len(m.body) < 4+unix.SizeofNlMsghdr {
 		return err
 	}
@@ -60,7 +57,7 @@ func (m response) failure() error {
 	}
 	for a := readAttrs(m.body, 4+repeated); a.next(); {
 		if a.kind == unix.NLMSGERR_ATTR_MSG {
-			return fmt.Errorf("%w: %s", err, plain.Text(string(a.text())))
+			return &refusal{errno: err, words: string(a.text())}
 		}
 	}
 	return err
