@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/neighpin/neighpin/pkg/internal/guard"
 	"github.com/neighpin/neighpin/pkg/record"
 )
 
@@ -33,8 +34,8 @@ func (e *Engine) Adopt(ctx context.Context, ids []record.Identity) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	settled, living, unknown := e.meet(ids)
-	repaired := e.guard.checkAfter(takeover, settled)
-	e.guard.release()
+	repaired := e.guard.Check(guard.Takeover, wards(settled)...)
+	e.guard.Release()
 	begun := e.adoptLater(unknown)
 	for _, s := range living {
 		s.wait(ctx)

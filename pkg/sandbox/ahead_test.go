@@ -94,7 +94,7 @@ func TestShortMargin(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
-			s := newSandbox(record.Identity{ID: podID, Runtime: typeGVisor})
+			s := newSandbox(n.engine, record.Identity{ID: podID, Runtime: typeGVisor})
 			l := &life{engine: n.engine, sandbox: s, ahead: tc.ahead, ackedAt: tc.acked, held: map[neighbor.Gateway]bool{{Dst: netip.MustParseAddr(gateway4), Dev: "eth0"}: tc.held}}
 			l.decide(now.Add(minMargin / 5))
 			if got := s.record().Timing.Verdict; got != tc.want {
@@ -114,7 +114,7 @@ func TestPinAfterTheAnswerIsNotAhead(t *testing.T) {
 		"answered already":    {asked: true, answered: true},
 		"adopted":             {asked: true, adopted: true},
 	} {
-		s := newSandbox(record.Identity{ID: podID, Runtime: typeGVisor})
+		s := newSandbox(n.engine, record.Identity{ID: podID, Runtime: typeGVisor})
 		s.adopted = tc.adopted
 		if tc.answered {
 			s.answered.open()

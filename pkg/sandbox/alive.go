@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync/atomic"
 	"time"
+
+	"github.com/neighpin/neighpin/pkg/internal/guard"
 )
 
 const (
@@ -43,7 +45,7 @@ func (e *Engine) Alive() error {
 		return fmt.Errorf("the engine is stuck: its locks could not be had for %s", silent.Round(time.Second))
 	}
 	if busy := time.Duration(p.busy.Load()); busy > p.workOverdue {
-		return fmt.Errorf("the engine is stuck: its %d workers have not ended a comparison for %s", workers, busy.Round(time.Second))
+		return fmt.Errorf("the engine is stuck: its %d workers have not ended a comparison for %s", guard.Workers, busy.Round(time.Second))
 	}
 	return nil
 }
@@ -56,7 +58,7 @@ func (e *Engine) beat() {
 	for {
 		e.mu.Lock()
 		e.mu.Unlock() //nolint:staticcheck // that it can be had is all
-		p.busy.Store(int64(e.guard.allBusy()))
+		p.busy.Store(int64(e.guard.Busy()))
 		p.last.Store(int64(time.Since(p.born)))
 		select {
 		case <-ticker.C:
@@ -64,15 +66,4 @@ func (e *Engine) beat() {
 			return
 		}
 	}
-}
-
-// allBusy is for how long every worker has been at its present comparison; zero
-// when one is free.
-func (g *guard) allBusy() time.Duration {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.busy < workers {
-		return 0
-	}
-	return time.Since(g.moved)
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/neighpin/neighpin/pkg/internal/guard"
 	"github.com/neighpin/neighpin/pkg/record"
 )
 
@@ -41,11 +42,21 @@ func (n *node) stuck(says string) {
 
 func TestAnEngineWhoseLocksAreHeldIsStuck(t *testing.T) {
 	n := quickPulse(t, func(*node) {})
-	for name, lock := range map[string]sync.Locker{"the engine's": &n.engine.mu, "the guard's": &n.engine.guard.mu} {
+	p := n.running()
+	s, _ := n.engine.find(podID)
+	for name, c := range map[string]struct {
+		lock  sync.Locker
+		after func()
+	}{
+		"the engine's": {lock: &n.engine.mu, after: func() {}},
+		// It is held while a sandbox is asked whether what happened to it matters.
+		"the guard's": {lock: &s.mu, after: func() { p.IP("neigh del " + gateway4 + " dev eth0") }},
+	} {
 		t.Run(name, func(t *testing.T) {
-			lock.Lock()
+			c.lock.Lock()
+			c.after()
 			n.stuck("locks")
-			lock.Unlock()
+			c.lock.Unlock()
 			n.alive()
 		})
 	}
@@ -80,7 +91,7 @@ func TestAnEngineWhoseWorkersAllHangIsStuck(t *testing.T) {
 		n.engine.ContainerCreating(t.Context(), id)
 		n.eventually("the pod to have started", func() bool { return n.recordOf(id).Phase == record.Started })
 	}
-	for i := range workers {
+	for i := range guard.Workers {
 		n.alive() // with that many of them busy; a machine that stood still for a moment makes it look stuck for another
 		hang(fmt.Sprintf("pod%d", i))
 	}

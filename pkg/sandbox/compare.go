@@ -13,10 +13,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/neighpin/neighpin/pkg/internal/guard"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
 	"github.com/neighpin/neighpin/pkg/record"
 )
+
+// compareTimeout bounds one comparison.
+const compareTimeout = time.Second
 
 // comparison is one look at a sandbox that has started: what its namespace and
 // its record say, and what is true now.
@@ -24,7 +28,7 @@ type comparison struct {
 	engine  *Engine
 	sandbox *sandbox
 	table   *neighbor.Table
-	cause   urgency
+	cause   guard.Cause
 	before  record.Record
 	after   record.Record // of which the fields that a comparison decides are used
 	links   []int         // that the answer rests on
@@ -41,10 +45,11 @@ type comparison struct {
 // compare makes a sandbox that has started, and its record, agree with what is
 // true now, and returns what that rests on. It is the only code that works on a
 // sandbox after its life; the guard sees to it that one at a time does.
-func (e *Engine) compare(s *sandbox, b basis, cause urgency) (basis, error) {
+func (e *Engine) compare(s *sandbox, look guard.Look) (guard.Basis, error) {
 	ctx, cancel := context.WithTimeout(e.ctx, compareTimeout)
 	defer cancel()
-	c := &comparison{engine: e, sandbox: s, cause: cause, before: s.record(), links: b.links, sought: b.gateways, shared: e.guard.shared(cause)}
+	b := look.Basis
+	c := &comparison{engine: e, sandbox: s, cause: look.Cause, before: s.record(), links: b.Links, sought: b.Gateways, shared: look.Readings}
 	var err error
 	c.table, err = neighbor.OpenAt(e.host, c.before.NetNS.Path)
 	switch {
@@ -52,7 +57,7 @@ func (e *Engine) compare(s *sandbox, b basis, cause urgency) (basis, error) {
 		if c.before.Gone(ctx) {
 			e.forget(s)
 		}
-		b.unseen = true
+		b.Unseen = true
 		return b, nil // or out of sight
 	case errors.Is(err, netns.ErrNotNamespace):
 		return b, nil // gone; its file's removal tells the rest
@@ -64,14 +69,14 @@ func (e *Engine) compare(s *sandbox, b basis, cause urgency) (basis, error) {
 		e.failed(s, err)
 		return b, err
 	}
-	if !b.numbered {
+	if !b.Numbered {
 		// Without a number its own events are not heard, and the slow comparison
 		// has to do.
 		err = e.inside(c.before, func(ns *netns.NS) (err error) {
-			b.nsid, err = neighbor.NSID(ctx, ns)
+			b.NSID, err = neighbor.NSID(ctx, ns)
 			return err
 		})
-		b.numbered = err == nil
+		b.Numbered = err == nil
 	}
 	c.heard = e.learned(s)
 	err = errors.Join(c.judge(ctx), c.follow(ctx), c.table.Close())
@@ -94,7 +99,7 @@ func (e *Engine) compare(s *sandbox, b basis, cause urgency) (basis, error) {
 		return b, err
 	}
 	e.observe(ctx, s)
-	b.links, b.gateways, b.unseen = c.links, c.sought, false
+	b.Links, b.Gateways, b.Unseen = c.links, c.sought, false
 	return b, nil
 }
 
@@ -319,7 +324,7 @@ func (c *comparison) foreign(found *neighbor.Resolution) {
 		c.insists = append(c.insists, record.Change{Dst: o.Dst, Dev: o.Dev, Was: was,
 			Now: trueAddress(*found, o.Gateway()), Reason: given.Reason, Message: given.Message})
 	}
-	if c.cause == slow {
+	if c.cause == guard.Slow {
 		for key := range s.replaced {
 			if !replaced[key] {
 				delete(s.replaced, key)
@@ -330,7 +335,7 @@ func (c *comparison) foreign(found *neighbor.Resolution) {
 		if old.Reason != record.ReasonInsists {
 			continue
 		}
-		if c.cause != slow || trueAddress(*found, old.Gateway()) == "" {
+		if c.cause != guard.Slow || trueAddress(*found, old.Gateway()) == "" {
 			givenUp[old.Gateway()] = old
 		}
 	}
@@ -372,7 +377,7 @@ func (c *comparison) conclude() {
 		if c.written {
 			r.Repins++
 		}
-		if c.cause == slow && (drifted || c.written) {
+		if c.cause == guard.Slow && (drifted || c.written) {
 			r.Missed++
 		}
 	})

@@ -18,7 +18,7 @@ func (c *comparison) events() (events []record.Event) {
 	}
 	withdrawn, returned := c.moved()
 	if c.written || returned {
-		events = append(events, record.Event{Kind: record.KindRepinned, Cause: c.cause.cause()})
+		events = append(events, record.Event{Kind: record.KindRepinned, Cause: causeOf(c.cause)})
 	}
 	add(record.KindWithdrawn, withdrawn)
 	add(record.KindInsists, c.insists)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/neighpin/neighpin/pkg/internal/guard"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/record"
 	"github.com/neighpin/neighpin/pkg/selection"
@@ -112,7 +113,7 @@ func TestOwnersEntryIsNotReplacedWhenATruthComes(t *testing.T) {
 	n.truthComes()
 	n.reasonIs(neighbor.ReasonContested)
 	p.IP("neigh replace " + gateway4 + " dev eth0 lladdr 02:00:00:00:00:98 nud permanent") // and it changes it
-	<-n.engine.guard.check(n.all())
+	<-n.engine.guard.Check(guard.Event, wards(n.all())...)
 	n.reasonIs(neighbor.ReasonContested)
 	if !strings.Contains(p.permanent(), gateway4+" dev eth0 lladdr 02:00:00:00:00:98") {
 		t.Errorf("entries %q", p.permanent())

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/containerd"
+	"github.com/neighpin/neighpin/pkg/internal/guard"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/record"
 )
@@ -33,7 +34,7 @@ func TestWhatSpeaksAgainstAProofOfTime(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
-			s := newSandbox(record.Identity{ID: podID, Runtime: c.runtime})
+			s := newSandbox(n.engine, record.Identity{ID: podID, Runtime: c.runtime})
 			s.update(func(r *record.Record) {
 				r.Neighbors = []neighbor.Neighbor{{Dst: netip.MustParseAddr(gateway4), Dev: "eth0", LLAddr: otherMAC}}
 				r.CapturedAt = time.Now()
@@ -57,7 +58,7 @@ func TestWhatSpeaksAgainstAProofOfTime(t *testing.T) {
 func TestAWeakerVerdictTakesNothingFromAStrongerOne(t *testing.T) {
 	n := newNode(t)
 	for _, weaker := range []record.Verdict{record.Unproven, record.Late} {
-		s := newSandbox(record.Identity{ID: podID, Runtime: typeGVisor})
+		s := newSandbox(n.engine, record.Identity{ID: podID, Runtime: typeGVisor})
 		s.update(func(r *record.Record) { r.Timing = record.Timing{Verdict: record.InTime, MarginMs: 7} })
 		l := &life{engine: n.engine, sandbox: s}
 		l.conclude(weaker, 0)
@@ -91,7 +92,7 @@ func TestAPinAfterTheFirstContainerIsLate(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { _ = table.Close() }()
-			s := newSandbox(record.Identity{ID: "other", Runtime: typeRunc})
+			s := newSandbox(n.engine, record.Identity{ID: "other", Runtime: typeRunc})
 			s.update(func(r *record.Record) { r.Neighbors, r.CapturedAt = rec.Neighbors, rec.CapturedAt })
 			s.containerComes()
 			l := &life{engine: n.engine, sandbox: s, table: table, held: map[neighbor.Gateway]bool{}, ackedAt: s.containerCame().Add(c.acked)}
@@ -147,7 +148,7 @@ func TestAGatewayThatThePodMadeUpSinceIsNotPinned(t *testing.T) {
 	p := n.running()
 	const madeUp = "10.88.0.77"
 	p.IP("route add 10.99.0.0/16 via " + madeUp)
-	<-n.engine.guard.check(n.all())
+	<-n.engine.guard.Check(guard.Event, wards(n.all())...)
 	n.settled(podID)
 	if got := p.permanent(); strings.Contains(got, madeUp) || n.annotated()[madeUp] != "" {
 		t.Errorf("entries %q, annotation %v", got, n.annotated())
@@ -167,7 +168,7 @@ func TestOtherEventsForgiveNoForeignEntry(t *testing.T) {
 		if i < insistence-1 {
 			n.eventually("the pin to be put back", func() bool { return strings.Count(p.permanent(), mac) == 2 })
 			n.settled(podID)
-			<-n.engine.guard.check(n.all()) // as an event's
+			<-n.engine.guard.Check(guard.Event, wards(n.all())...) // as an event's
 			n.settled(podID)
 		}
 	}
@@ -279,32 +280,4 @@ func TestAnAddressThatWentWhileTheStoreWasSilentProvesNothing(t *testing.T) {
 	n.awaitPinned()
 	p.take()
 	n.awaitVerdict(record.Unproven)
-}
-
-// A comparison that failed is tried again soon, eight times, and then by the slow one.
-func TestAComparisonThatFailedIsTriedAgain(t *testing.T) {
-	n := newNode(t)
-	g, s := n.engine.guard, newSandbox(record.Identity{ID: podID})
-	g.mu.Lock()
-	w := g.ward(s)
-	g.mu.Unlock()
-	t.Cleanup(func() { g.drop(s) })
-	for failures := 1; failures <= 10; failures++ {
-		g.mu.Lock()
-		w.busy, w.dirty = true, false
-		g.begin(w, event)
-		g.busy++
-		g.mu.Unlock()
-		g.done(w, basis{}, 0, errDown)
-		g.mu.Lock()
-		again := w.dirty && w.later != nil
-		if w.later != nil {
-			w.later.Stop()
-			w.later = nil
-		}
-		g.mu.Unlock()
-		if want := failures <= 8; again != want {
-			t.Errorf("after %d failures it is tried again: %t, want %t", failures, again, want)
-		}
-	}
 }

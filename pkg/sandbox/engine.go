@@ -17,6 +17,7 @@ import (
 
 	"github.com/neighpin/neighpin/pkg/containerd"
 	"github.com/neighpin/neighpin/pkg/hoststate"
+	"github.com/neighpin/neighpin/pkg/internal/guard"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
 	"github.com/neighpin/neighpin/pkg/probe"
@@ -100,9 +101,9 @@ type Engine struct {
 	wg     sync.WaitGroup
 
 	results   *results
-	guard     *guard
+	guard     *guard.Guard
 	pulse     *pulse
-	watchHost func() (hostWatcher, error)
+	watchHost func() (guard.HostWatcher, error)
 	// setReturnPath is hoststate's, but in a test that has it fail.
 	setReturnPath func(context.Context, []hoststate.Address, []hoststate.Entry) ([]hoststate.Entry, error)
 	probe         func(context.Context, *netns.NS, []neighbor.Ask, probe.Options) ([]probe.Answer, error)
@@ -118,8 +119,6 @@ type Engine struct {
 	storeErr  error // what the store answered last
 	storeSeen bool  // the store has been asked once
 	storeTorn bool  // some of its records could not be decoded
-	hostTried bool  // hearing the host has been tried
-	hostErr   error // what came of that last
 	storeless bool  // it has been said that new sandboxes have no record there
 }
 
@@ -145,10 +144,26 @@ func New(opts Options) (*Engine, error) {
 		roster: newRoster(), rules: opts.Selection, pulse: newPulse(), watchHost: watchHost, setReturnPath: hoststate.SetReturnPath, probe: probe.Gateways,
 		tending: make(chan struct{}, tenders), mourning: make(chan struct{}, tenders),
 	}
-	e.guard, e.results = newGuard(e), newResults()
+	e.guard, e.results = e.newGuard(), newResults()
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	return e, nil
 }
+
+// newGuard is the guard by the options.
+func (e *Engine) newGuard() *guard.Guard {
+	opts := guard.Options{
+		Interval:  cmp.Or(max(e.opts.CompareInterval, 0), DefaultCompareInterval),
+		WatchHost: func() (guard.HostWatcher, error) { return e.watchHost() },
+		Listens:   func(err error) { e.report(record.Event{Kind: record.KindHost, Err: err}) },
+		Round:     e.bury,
+	}
+	if e.opts.Learn {
+		opts.AskInterval = cmp.Or(max(e.opts.LearnInterval, 0), DefaultLearnInterval)
+	}
+	return guard.New(opts)
+}
+
+func watchHost() (guard.HostWatcher, error) { return neighbor.WatchHost() }
 
 // Start loads the records of earlier processes, removes those of sandboxes that
 // are gone, and begins to watch for new namespaces.
@@ -179,7 +194,7 @@ func (e *Engine) watch() error {
 	}
 	e.watcher = watcher
 	e.bury() // what went since its record was read
-	e.guard.start()
+	e.guard.Start(e.ctx)
 	e.watchResults()
 	e.wg.Go(e.discover)
 	e.wg.Go(e.beat)
@@ -193,7 +208,7 @@ func (e *Engine) Close() {
 	e.closed = true
 	e.mu.Unlock()
 	e.cancel()
-	e.guard.end()
+	e.guard.Close()
 	if e.watcher != nil {
 		e.watcher.Close()
 	}
@@ -219,7 +234,7 @@ func (e *Engine) SandboxStarted(ctx context.Context, id record.Identity) {
 	s.wait(ctx)
 	if s.settled() && s.record().Error != "" {
 		// It failed before; a pod on the kernel's stack has no container yet.
-		within(ctx, e.guard.check([]*sandbox{s}))
+		within(ctx, e.guard.Check(guard.Event, s.ward))
 	}
 }
 
@@ -277,7 +292,7 @@ func (e *Engine) SandboxStopped(id string) {
 	e.mu.Unlock()
 	if s != nil {
 		s.stop()
-		e.guard.drop(s)
+		e.guard.Drop(s.ward)
 	}
 }
 
@@ -323,10 +338,14 @@ func (e *Engine) Status() Status {
 // there are.
 func (e *Engine) Overview() Status {
 	e.mu.Lock()
-	status := Status{StoreConnected: e.storeSeen && e.storeErr == nil, StoreError: e.storeErr,
-		HostHeard: e.hostTried && e.hostErr == nil, HostError: e.hostErr}
+	status := Status{StoreConnected: e.storeSeen && e.storeErr == nil, StoreError: e.storeErr, Looks: make(map[record.Cause]uint64)}
 	e.mu.Unlock()
-	status.HostMessages, status.Looks = e.guard.count()
+	status.HostHeard, status.HostError = e.guard.Hears()
+	var looks map[guard.Cause]uint64
+	status.HostMessages, looks = e.guard.Count()
+	for cause, n := range looks {
+		status.Looks[causeOf(cause)] = n
+	}
 	return status
 }
 

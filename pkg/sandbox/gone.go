@@ -45,5 +45,5 @@ func (e *Engine) appeared(path string) {
 	e.mu.Lock()
 	list := slices.DeleteFunc(e.files.all(path), func(s *sandbox) bool { return e.sandboxes[s.id.ID] != s || !s.settled() })
 	e.mu.Unlock()
-	e.guard.reappeared(list)
+	e.guard.Reappeared(wards(list)...)
 }

@@ -4,10 +4,12 @@ package sandbox
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/neighpin/neighpin/internal/nstest"
+	"github.com/neighpin/neighpin/pkg/internal/guard"
 	"github.com/neighpin/neighpin/pkg/record"
 )
 
@@ -103,13 +105,8 @@ func TestPodsThatEndDoNotHoldUpThoseThatStart(t *testing.T) {
 
 // idle tells whether nothing waits to be compared.
 func (n *node) idle() bool {
-	g := n.engine.guard
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, w := range g.wards {
-		if w.dirty || w.busy {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(n.engine.guard.Wards(), func(w *guard.Ward) bool {
+		state, _ := n.engine.guard.State(w)
+		return state.Due
+	})
 }

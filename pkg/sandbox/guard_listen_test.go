@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/neighpin/neighpin/internal/nstest"
+	"github.com/neighpin/neighpin/pkg/internal/guard"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/record"
 )
@@ -59,19 +60,14 @@ func TestManyGatewaysAreHeardWithAllOthers(t *testing.T) {
 	n := newNode(t)
 	p := n.running()
 	n.settled(podID)
-	other := newSandbox(record.Identity{})
+	other := newSandbox(n.engine, record.Identity{NetNSPath: n.netnsDir + "/other"})
 	other.update(func(r *record.Record) {
 		for i := range neighbor.MaxEntries + 1 {
 			r.Neighbors = append(r.Neighbors, neighbor.Neighbor{Dst: netip.AddrFrom4([4]byte{198, 51, 100, byte(i)})})
 		}
 	})
-	g := n.engine.guard
-	g.mu.Lock()
-	first, again := g.mind(other), g.mind(other)
-	g.mu.Unlock()
-	if !first || again {
-		t.Errorf("what was not minded before leads to another look, and nothing else does: %v, %v", first, again)
-	}
+	n.engine.guard.Take(other.ward, guard.Event)
+	n.engine.guard.Drop(other.ward)
 	before := n.engine.Status().HostMessages
 	noise(p.NS, entries)
 	n.repaired(p)
@@ -87,7 +83,7 @@ func TestAWatcherThatCannotBeToldIsGivenUp(t *testing.T) {
 	watchers <- bad
 	watchers <- good
 	n := newNodeWith(t, func(n *node) {
-		n.watch = func() (hostWatcher, error) {
+		n.watch = func() (guard.HostWatcher, error) {
 			select {
 			case w := <-watchers:
 				return w, nil

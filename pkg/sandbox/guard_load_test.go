@@ -11,12 +11,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/neighpin/neighpin/pkg/internal/guard"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/record"
 	"github.com/neighpin/neighpin/pkg/selection"
@@ -83,7 +83,7 @@ func TestTwoHundredSandboxesFollowTheirBridge(t *testing.T) {
 			namespaces++
 		}
 	}
-	if limit := count + 2*workers; namespaces > limit { // the tests hold one each
+	if limit := count + 2*guard.Workers; namespaces > limit { // the tests hold one each
 		t.Errorf("%d descriptors of namespaces, want at most %d", namespaces, limit)
 	}
 }
@@ -104,25 +104,23 @@ func TestNamespaceEndsWithItsSandbox(t *testing.T) {
 	})
 }
 
-// compared counts comparisons of one sandbox.
-func (n *node) compared(id string) (count func() int) {
-	s, _ := n.engine.find(id)
-	var all atomic.Int64
-	n.engine.guard.mu.Lock()
-	defer n.engine.guard.mu.Unlock()
-	n.engine.guard.begins = func(w *ward) {
-		if w.sandbox == s {
-			all.Add(1)
+// compared counts the comparisons from now on, of a node with one sandbox.
+func (n *node) compared() (count func() int) {
+	all := func() (sum int) {
+		for _, looks := range n.engine.Status().Looks {
+			sum += int(looks)
 		}
+		return sum
 	}
-	return func() int { return int(all.Load()) }
+	before := all()
+	return func() int { return all() - before }
 }
 
 // With ptp and kindnet every host end holds the gateway's address: another pod's start is none of a routed pod's business.
 func TestAnotherPodsGatewayConcernsNobodyElse(t *testing.T) {
 	n := newNode(t)
 	n.running()
-	looked := n.compared(podID)
+	looked := n.compared()
 	n.outside.IP("link add other type veth peer name other-end", "link set other up")
 	t.Cleanup(func() { n.outside.IP("link del other") })
 	for range 3 {
@@ -163,22 +161,21 @@ func TestPodThatRemovesItsPinWithoutEndIsComparedLessAndLessOften(t *testing.T) 
 	}
 	t.Cleanup(func() { _ = table.Close() })
 	pins := n.record().Neighbors
-	count := n.compared(podID)
+	count := n.compared()
 	began := time.Now()
 	n.during(func(ctx context.Context) { _, _ = table.Release(ctx, pins) })
 	// What is on credit comes quickly, and then there is one comparison now and then.
 	n.eventually("the credit to be used up", func() bool {
-		n.engine.guard.mu.Lock()
-		defer n.engine.guard.mu.Unlock()
-		s := n.engine.sandboxes[podID]
-		return n.engine.guard.wards[s].later != nil
+		s, _ := n.engine.find(podID)
+		state, _ := n.engine.guard.State(s.ward)
+		return state.Postponed
 	})
 	quick, took := count(), time.Since(began)
 	used := time.Now()
 	<-time.After(2 * time.Second)
 	slowly, rest := count()-quick, time.Since(used)
-	// Each costs elsewhere at least, and how much more on a slow machine nobody knows: all of the credit may be two.
-	if limit := int(rest/share/elsewhere) + 2; slowly > limit || quick < 2 {
+	// Each costs 200 µs at least, of a hundredth of the time, and how much more on a slow machine nobody knows: all of the credit may be two.
+	if limit := int(rest/100/(200*time.Microsecond)) + 2; slowly > limit || quick < 2 {
 		t.Errorf("compared %d times in %s and then %d times in %s, want at most %d", quick, took, slowly, rest, limit)
 	}
 	t.Logf("compared %d times in %s and then %d times in %s", quick, took, slowly, rest)
@@ -208,31 +205,6 @@ func TestPodThatFlapsItsLinkDelaysNobody(t *testing.T) {
 	hostile, other := pods[0], pods[1]
 	n.during(func(context.Context) { _, _ = hostile.TryIP("link set eth0 down", "link set eth0 up") })
 	other.isRepairedSoon()
-}
-
-func TestPaceLetsBurstsThroughAndThenAShare(t *testing.T) {
-	var p pace
-	start := time.Now()
-	now, cost := start, time.Millisecond
-	done := 0
-	for now.Sub(start) < 100*time.Second {
-		now = now.Add(p.wait(now) + cost)
-		p.spend(now, cost)
-		done++
-		if done == 40 && now.Sub(start) > 60*time.Millisecond {
-			t.Errorf("40 in a row took %s", now.Sub(start))
-		}
-	}
-	if want := int((credit + 100*time.Second/share) / cost); done < want*9/10 || done > want*11/10 {
-		t.Errorf("%d in 100 s, want about %d", done, want)
-	}
-	// One that costs a second each time comes less often, not later for others.
-	if p = (pace{}); true {
-		p.spend(now, time.Second)
-		if wait := p.wait(now); wait < 80*time.Second {
-			t.Errorf("after a second's work %s", wait)
-		}
-	}
 }
 
 // script is a watcher of the host that hears what a test says.
@@ -274,7 +246,7 @@ func TestEverythingIsComparedAfterLostEventsAndAfterAGap(t *testing.T) {
 	var current *script
 	var mu sync.Mutex
 	n := newNodeWith(t, func(n *node) {
-		n.watch = func() (hostWatcher, error) {
+		n.watch = func() (guard.HostWatcher, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			select {
@@ -332,9 +304,8 @@ func BenchmarkEventToRepair(b *testing.B) {
 	s, _ := n.engine.find(podID)
 	var took []float64
 	for b.Loop() {
-		n.engine.guard.mu.Lock()
-		n.engine.guard.wards[s].pace = pace{} // what is measured is no storm
-		n.engine.guard.mu.Unlock()
+		<-n.engine.guard.Check(guard.Slow, s.ward) // forgives what it cost: what is measured is no storm
+		n.settled(podID)
 		began := time.Now()
 		if _, err := table.Release(b.Context(), pin); err != nil {
 			b.Fatal(err)
@@ -365,24 +336,23 @@ func TestStrangerWithTheRightLinkNumberCostsOthersLittle(t *testing.T) {
 	n := newNode(t)
 	p := n.running()
 	s, _ := n.engine.find(podID)
-	n.engine.guard.mu.Lock()
-	links := slices.Clone(n.engine.guard.wards[s].basis.links)
-	n.engine.guard.mu.Unlock()
+	state, _ := n.engine.guard.State(s.ward)
+	links := state.Basis.Links
 	if len(links) == 0 {
 		t.Fatal("the pod rests on no link of the host")
 	}
-	count := n.compared(podID)
+	count := n.compared()
 	var storm []neighbor.HostEvent
 	for range 1000 {
 		storm = append(storm, neighbor.HostEvent{Event: neighbor.Event{Kind: neighbor.LinkChanged, Index: links[0]}, NSID: 4711})
 	}
 	began := time.Now()
 	for range 100 {
-		n.engine.guard.heard(storm)
+		n.engine.guard.Heard(storm)
 		n.settled(podID)
 	}
-	// What is on credit, and what the time that has passed gives.
-	if got, limit := count(), int((2*credit+time.Since(began)/share)/strangerCost); got == 0 || got > limit {
+	// What is on credit, 50 ms each for the stranger and the pod, and what the time that has passed gives, at 5 ms for an event.
+	if got, limit := count(), int((100*time.Millisecond+time.Since(began)/100)/(5*time.Millisecond)); got == 0 || got > limit {
 		t.Errorf("compared %d times, want at most %d", got, limit)
 	}
 	p.IP("neigh del " + gateway4 + " dev eth0")

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/annotation"
+	"github.com/neighpin/neighpin/pkg/internal/guard"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/record"
 	"github.com/neighpin/neighpin/pkg/selection"
@@ -45,11 +46,8 @@ func (n *node) settled(id string) {
 		if s == nil || !s.settled() {
 			return false
 		}
-		g := n.engine.guard
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		w := g.wards[s]
-		return w != nil && w.nudge == nil && !w.dirty && !w.busy && w.basis.numbered
+		state, cares := n.engine.guard.State(s.ward)
+		return cares && !state.Living && !state.Due && state.Basis.Numbered
 	})
 }
 
@@ -210,7 +208,7 @@ func TestGuardGivesUpAGatewayThatSomebodyInsistsOn(t *testing.T) {
 	}
 	for range 3 {
 		p.IP("neigh replace "+gateway4+" dev eth0 lladdr 02:00:00:00:00:98 nud permanent", "neigh replace "+gateway4+" dev eth0 lladdr "+foreignMAC+" nud permanent")
-		<-n.engine.guard.check(n.all())
+		<-n.engine.guard.Check(guard.Event, wards(n.all())...)
 	}
 	if !strings.Contains(p.permanent(), gateway4+" dev eth0 lladdr "+foreignMAC) {
 		t.Errorf("entries %q", p.permanent())
@@ -223,7 +221,7 @@ func TestGuardGivesUpAGatewayThatSomebodyInsistsOn(t *testing.T) {
 	}
 	// Only a slow comparison that finds the entry gone ends it.
 	p.IP("neigh del " + gateway4 + " dev eth0")
-	<-n.engine.guard.check(n.all())
+	<-n.engine.guard.Check(guard.Event, wards(n.all())...)
 	if strings.Contains(p.permanent(), gateway4+" ") {
 		t.Error("pinned again at once")
 	}
@@ -243,10 +241,7 @@ func (n *node) all() (list []*sandbox) {
 
 // slowly has the slow comparison come now.
 func (n *node) slowly() {
-	g := n.engine.guard
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.all(slow)
+	n.engine.guard.All(guard.Slow)
 }
 
 func TestAQuietSlowComparisonForgivesAForeignEntry(t *testing.T) {
@@ -304,7 +299,7 @@ func TestLinkThatLeavesTheSandboxTakesNothingFromTheAnnotation(t *testing.T) {
 	p.IP("link set eth0 netns " + interior.Ref())
 	n.slowly()
 	n.settled(podID)
-	<-n.engine.guard.check(n.all())
+	<-n.engine.guard.Check(guard.Event, wards(n.all())...)
 	if after := n.annotated(); len(after) != 2 || after[gateway4] != before[gateway4] {
 		t.Errorf("annotation before %v, after %v", before, after)
 	}
@@ -316,7 +311,7 @@ func TestLinkThatLeavesTheSandboxTakesNothingFromTheAnnotation(t *testing.T) {
 func TestSlowComparisonFindsAndCountsWhatNoEventAnnounced(t *testing.T) {
 	n := newNodeWith(t, func(n *node) {
 		n.compare = 50 * time.Millisecond
-		n.watch = func() (hostWatcher, error) { return nil, errNotPermitted }
+		n.watch = func() (guard.HostWatcher, error) { return nil, errNotPermitted }
 	})
 	p := n.running()
 	if err := n.awaitEvent(record.KindHost).Err; err == nil {
@@ -348,11 +343,7 @@ func TestStoppedSandboxIsLeftAlone(t *testing.T) {
 	n.engine.SandboxStopped(podID)
 	p.IP("neigh del " + gateway4 + " dev eth0")
 	n.slowly()
-	n.eventually("the guard to have let go", func() bool {
-		n.engine.guard.mu.Lock()
-		defer n.engine.guard.mu.Unlock()
-		return len(n.engine.guard.wards) == 0
-	})
+	n.eventually("the guard to have let go", func() bool { return len(n.engine.guard.Wards()) == 0 })
 	if strings.Contains(p.permanent(), gateway4+" ") {
 		t.Error("repaired after its end")
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/hoststate"
+	"github.com/neighpin/neighpin/pkg/internal/guard"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
 	"github.com/neighpin/neighpin/pkg/record"
@@ -132,9 +133,7 @@ func TestWayBackFollowsThePodsLink(t *testing.T) {
 	})
 	// An address of the pod's making is not CNI's.
 	p.IP("address add 192.0.2.77/32 dev eth0")
-	n.engine.guard.mu.Lock()
-	n.engine.guard.all(resync)
-	n.engine.guard.mu.Unlock()
+	n.engine.guard.All(guard.Resync)
 	n.settled(podID)
 	if got := n.hostEntries(); strings.Contains(got, "192.0.2.77") {
 		t.Errorf("host has\n%s", got)

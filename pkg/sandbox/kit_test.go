@@ -17,6 +17,7 @@ import (
 
 	"github.com/neighpin/neighpin/internal/nstest"
 	"github.com/neighpin/neighpin/pkg/containerd"
+	"github.com/neighpin/neighpin/pkg/internal/guard"
 	"github.com/neighpin/neighpin/pkg/record"
 	"github.com/neighpin/neighpin/pkg/selection"
 )
@@ -89,10 +90,10 @@ type node struct {
 	stateDir string
 	netnsDir string
 	outside  *nstest.NS
-	compare  time.Duration               // the slow comparison's interval
-	learn    time.Duration               // how often is asked; zero: never
-	watch    func() (hostWatcher, error) // instead of the host's real events
-	handlers []string                    // instead of gVisor's
+	compare  time.Duration                     // the slow comparison's interval
+	learn    time.Duration                     // how often is asked; zero: never
+	watch    func() (guard.HostWatcher, error) // instead of the host's real events
+	handlers []string                          // instead of gVisor's
 
 	results    string // where libcni keeps them
 	oneNetwork func(context.Context) (bool, error)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/neighpin/neighpin/pkg/internal/guard"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/netns"
 	"github.com/neighpin/neighpin/pkg/record"
@@ -46,7 +47,7 @@ var errRestless = fmt.Errorf("namespace changed more than %d times while it star
 // live is one sandbox's goroutine, from its identification until it has started,
 // is gone, or has taken too long. All sockets in the namespace end with it.
 func (e *Engine) live(ctx context.Context, s *sandbox) {
-	nudge := e.guard.watch(s)
+	nudge := e.guard.Watch(s.ward)
 	defer e.settle(ctx, s)
 	ns, err := e.open(ctx, s)
 	if err != nil {
@@ -80,9 +81,9 @@ func (e *Engine) settle(ctx context.Context, s *sandbox) {
 	lives := e.sandboxes[s.id.ID] == s && !errors.Is(ctx.Err(), context.Canceled)
 	e.mu.Unlock()
 	if lives {
-		e.guard.take(s)
+		e.guard.Take(s.ward, guard.Event)
 	} else {
-		e.guard.drop(s)
+		e.guard.Drop(s.ward)
 	}
 }
 
@@ -155,11 +156,11 @@ type life struct {
 	again       map[neighbor.Gateway]time.Time // and of one whose loss was found before its event was read
 	writes      int                            // how often something had to be written
 	applies     int
-	pace        pace // of the looks that nudges lead to
-	shrunk      bool // the last resolution misses a gateway that is pinned
-	overran     bool // events were lost since the last resolution
-	announced   bool // the first pins have been reported
-	concluded   bool // the verdict is in
+	pace        guard.Pace // of the looks that nudges lead to
+	shrunk      bool       // the last resolution misses a gateway that is pinned
+	overran     bool       // events were lost since the last resolution
+	announced   bool       // the first pins have been reported
+	concluded   bool       // the verdict is in
 }
 
 // attach opens the sockets in the namespace, the one that listens first.
@@ -220,7 +221,7 @@ func (l *life) run(ctx context.Context) error {
 		l.engine.fail(l.sandbox, err)
 	}
 	l.noteAddresses(ctx)
-	if first, _ := l.sandbox.toAsk(); !first {
+	if !l.sandbox.Questions().First {
 		l.firstPinned()
 	}
 	l.engine.tendLater(l.sandbox)
@@ -297,7 +298,7 @@ func (l *life) apply(ctx context.Context, gone unrouted) error {
 		r.Timing.PinnedAt = l.ackedAt.UTC()
 	})
 	l.engine.tellHeard(s, before)
-	l.engine.guard.base(s, basis{links: found.Basis, gateways: found.Sought})
+	l.engine.guard.Base(s.ward, guard.Basis{Links: found.Basis, Gateways: found.Sought})
 	return err
 }
 

@@ -94,15 +94,15 @@ func (l *life) await(ctx context.Context, w *waits) (over bool, err error) {
 			err = l.look(ctx, w)
 		}
 	case <-l.nudge:
-		w.again.Reset(l.pace.wait(time.Now()))
+		w.again.Reset(l.pace.Wait(time.Now()))
 	case <-w.again.C:
 		began := time.Now()
 		l.applies-- // the namespace has not changed, and pace bounds these
 		err = l.look(ctx, w)
-		if first, _ := l.sandbox.toAsk(); !first {
+		if !l.sandbox.Questions().First {
 			l.firstPinned()
 		}
-		l.pace.spend(time.Now(), min(time.Since(began), time.Millisecond)) // at most: see credit
+		l.pace.Spend(time.Now(), min(time.Since(began), time.Millisecond)) // at most: see guard.Pace
 	case <-w.unanswered.C:
 		l.firstPinned()
 	case <-w.shrink.C:

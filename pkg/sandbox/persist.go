@@ -6,13 +6,14 @@ import (
 	"errors"
 	"io/fs"
 
+	"github.com/neighpin/neighpin/pkg/internal/guard"
 	"github.com/neighpin/neighpin/pkg/record"
 	"github.com/neighpin/neighpin/pkg/selection"
 )
 
 // load takes one record of an earlier process. Several are taken at once.
 func (e *Engine) load(rec record.Record) {
-	s := newSandbox(rec.Identity())
+	s := newSandbox(e, rec.Identity())
 	s.rec, s.loaded = &rec, true
 	s.selected = selection.Choice{Pin: true, Annotate: rec.Annotated, File: rec.LiveFile}
 	s.finish()
@@ -35,7 +36,7 @@ func (e *Engine) load(rec record.Record) {
 		// Written with what is written next: a start costs no writing.
 		s.update(func(r *record.Record) { r.Note(record.KindAdopted, "by another process, from the record") })
 		e.report(record.Event{Kind: record.KindAdopted, Record: rec})
-		e.guard.take(s)
+		e.guard.Take(s.ward, guard.Takeover)
 		e.tendLater(s)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/neighpin/neighpin/pkg/internal/guard"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/record"
 	"github.com/neighpin/neighpin/pkg/selection"
@@ -53,16 +54,14 @@ func TestStoppedSandboxComesBackIntoNobodysCare(t *testing.T) {
 	n.running()
 	s, _ := n.engine.find(podID)
 	n.engine.SandboxStopped(podID)
-	n.engine.guard.take(s)
+	n.engine.guard.Take(s.ward, guard.Event)
 	select {
-	case <-n.engine.guard.check([]*sandbox{s}):
+	case <-n.engine.guard.Check(guard.Event, s.ward):
 	case <-t.Context().Done():
 		t.Error("who waits for its comparison waits for ever")
 	}
-	n.engine.guard.mu.Lock()
-	defer n.engine.guard.mu.Unlock()
-	if w := n.engine.guard.wards[s]; w != nil {
-		t.Errorf("the guard has it again: %+v", w)
+	if state, cares := n.engine.guard.State(s.ward); cares {
+		t.Errorf("the guard has it again: %+v", state)
 	}
 }
 
@@ -71,7 +70,7 @@ func TestStoppedSandboxComesBackIntoNobodysCare(t *testing.T) {
 func TestAdmissionOfTwoAtOnce(t *testing.T) {
 	n := enforcing(t)
 	for range 1000 {
-		s := newSandbox(record.Identity{ID: podID, Runtime: typeRunc})
+		s := newSandbox(n.engine, record.Identity{ID: podID, Runtime: typeRunc})
 		s.rec.NetNS = record.NetNS{Path: "/none", Cookie: 1}
 		s.rec.Error = "not yet"
 		s.removed = true // no file is written
@@ -121,17 +120,16 @@ func TestNumberOfANamespaceThatIsAnothersByNow(t *testing.T) {
 	p := n.running()
 	s, _ := n.engine.find(podID)
 	g := n.engine.guard
-	g.mu.Lock()
-	late := &ward{sandbox: newSandbox(record.Identity{ID: "gone"})}
-	late.sandbox.rec.NetNS = record.NetNS{Path: n.netnsDir + "/gone", Cookie: 1}
-	g.wards[late.sandbox] = late
-	nsid := g.wards[s].basis.nsid
-	g.rebase(late, basis{nsid: nsid, numbered: true})
-	g.mu.Unlock()
+	late := newSandbox(n.engine, record.Identity{ID: "gone"})
+	late.rec.NetNS = record.NetNS{Path: n.netnsDir + "/gone", Cookie: 1}
+	state, _ := g.State(s.ward)
+	g.Watch(late.ward)
+	g.Base(late.ward, guard.Basis{NSID: state.Basis.NSID, Numbered: true})
+	g.Take(late.ward, guard.Event)
 	n.eventually("the number to be its namespace's", func() bool {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		return g.byNSID[nsid] == g.wards[s] && !late.busy && !late.dirty
+		its, _ := g.State(s.ward)
+		others, _ := g.State(late.ward)
+		return its.Heard && its.Basis.NSID == state.Basis.NSID && !others.Heard && !others.Due
 	})
 	p.IP("neigh del " + gateway4 + " dev eth0")
 	n.eventually("the pin to be back", func() bool { return n.log.count(record.KindRepinned) > 0 })
@@ -158,7 +156,7 @@ func TestSecondLookBeforeTheEventsOfTheFirst(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
-			s := newSandbox(record.Identity{ID: podID, Runtime: typeGVisor})
+			s := newSandbox(n.engine, record.Identity{ID: podID, Runtime: typeGVisor})
 			l := &life{engine: n.engine, sandbox: s, held: map[neighbor.Gateway]bool{}, down: map[string]bool{}}
 			pins := []neighbor.Neighbor{{Dst: gateway, Dev: "eth0", LLAddr: otherMAC, Source: neighbor.SourcePeer}}
 			l.wrote(s.record(), pins, neighbor.Written{Neighbors: pins, New: pins})

@@ -49,7 +49,7 @@ func (e *Engine) begin(ctx context.Context, id record.Identity, comes arrival) *
 		}
 		return nil
 	}
-	s := newSandbox(id)
+	s := newSandbox(e, id)
 	s.selected, s.adopted = selected, comes == adopted
 	living, cancel := context.WithTimeout(e.ctx, startDeadline)
 	s.cancel = cancel
@@ -117,7 +117,7 @@ func (e *Engine) namespaceGone(path string) (missed []*sandbox) {
 		e.unpass(id)
 	}
 	e.mu.Unlock()
-	e.guard.vanished(missed)
+	e.guard.Vanished(wards(missed)...)
 	// One whose life goes on keeps its namespace itself, by its sockets; should it
 	// only have been out of sight, it is found again.
 	for _, s := range gone {
@@ -147,7 +147,7 @@ func (e *Engine) bury() {
 // forget ends a sandbox's life and removes its record.
 func (e *Engine) forget(s *sandbox) {
 	s.stop()
-	e.guard.drop(s)
+	e.guard.Drop(s.ward)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed || !e.drop(s) {

@@ -26,7 +26,7 @@ func TestASandboxAtRestLosesNothingOfItsRecord(t *testing.T) {
 		rec := atRest(t)
 		field := reflect.TypeFor[record.Record]().Field(i)
 		fill(reflect.ValueOf(&rec).Elem().Field(i))
-		s := newSandbox(rec.Identity())
+		s := newSandbox(nil, rec.Identity())
 		s.update(func(r *record.Record) { *r = rec })
 		s.finish()
 		if got := s.record(); !reflect.DeepEqual(got, rec) {
@@ -70,14 +70,14 @@ func TestASandboxAtRestTakesLessThanTwoKilobytes(t *testing.T) {
 	before := heap()
 	for i := range all {
 		rec := atRest(t)
-		all[i] = newSandbox(rec.Identity())
+		all[i] = newSandbox(nil, rec.Identity())
 		all[i].update(func(r *record.Record) { *r = rec })
 		all[i].finish()
 	}
 	each := (heap() - before) / count
 	t.Logf("%d bytes", each)
-	if each > 1024 {
-		t.Errorf("a sandbox takes %d bytes, without its id's and its path's", each)
+	if each > 1280 {
+		t.Errorf("a sandbox and its ward take %d bytes, without its id's and its path's", each)
 	}
 	runtime.KeepAlive(all)
 }

@@ -13,7 +13,7 @@ import (
 func fullRoster(count int) (r roster, all []*sandbox) {
 	r = newRoster()
 	for i := range count {
-		s := newSandbox(record.Identity{ID: fmt.Sprintf("s%d", i), NetNSPath: fmt.Sprintf("/var/run/netns/cni-%d", i)})
+		s := newSandbox(nil, record.Identity{ID: fmt.Sprintf("s%d", i), NetNSPath: fmt.Sprintf("/var/run/netns/cni-%d", i)})
 		r.keep(s)
 		r.pass(fmt.Sprintf("i%d", i), fmt.Sprintf("/var/run/netns/other-%d", i))
 		all = append(all, s)
@@ -66,7 +66,7 @@ func TestKnownIDsAreListedOnce(t *testing.T) {
 func TestSeveralSandboxesMayHaveOneFile(t *testing.T) {
 	r := newRoster()
 	path := "/var/run/netns/cni-1"
-	orphan, now, other := newSandbox(record.Identity{ID: "a", NetNSPath: path}), newSandbox(record.Identity{ID: "b", NetNSPath: "/run/netns/cni-1"}), newSandbox(record.Identity{ID: "c", NetNSPath: path})
+	orphan, now, other := newSandbox(nil, record.Identity{ID: "a", NetNSPath: path}), newSandbox(nil, record.Identity{ID: "b", NetNSPath: "/run/netns/cni-1"}), newSandbox(nil, record.Identity{ID: "c", NetNSPath: path})
 	r.orphan(orphan)
 	if r.owned(path) {
 		t.Error("one that has not been met has it")
@@ -82,7 +82,7 @@ func TestSeveralSandboxesMayHaveOneFile(t *testing.T) {
 	if got := r.files.all(path); len(got) != 1 || got[0] != other {
 		t.Errorf("%d have it at last", len(got))
 	}
-	again := newSandbox(record.Identity{ID: "c", NetNSPath: "/var/run/netns/cni-2"})
+	again := newSandbox(nil, record.Identity{ID: "c", NetNSPath: "/var/run/netns/cni-2"})
 	r.keep(again) // under an id that was there
 	if len(r.files.all(path)) != 0 || !r.owned(again.id.NetNSPath) {
 		t.Error("the file is that of the one before")

@@ -9,6 +9,7 @@ import (
 	"time"
 	"unique"
 
+	"github.com/neighpin/neighpin/pkg/internal/guard"
 	"github.com/neighpin/neighpin/pkg/neighbor"
 	"github.com/neighpin/neighpin/pkg/record"
 	"github.com/neighpin/neighpin/pkg/selection"
@@ -46,6 +47,8 @@ func (l *latch) isOpen() bool { return l.c.Load() == passed }
 
 // sandbox is one selected sandbox while the engine knows it.
 type sandbox struct {
+	engine   *Engine
+	ward     *guard.Ward
 	id       record.Identity
 	selected selection.Choice
 	adopted  bool // it was there before this process
@@ -68,8 +71,6 @@ type sandbox struct {
 
 	live liveFile
 
-	dismissed bool // guarded by the guard's mu: nothing of it is repaired any more
-
 	// replaced counts the pins that somebody in the sandbox replaced by an entry of
 	// their own. It belongs to whose turn it is to work on the sandbox.
 	replaced map[neighbor.Gateway]int // nil: none
@@ -88,16 +89,15 @@ type sandbox struct {
 	containerAt time.Time                    // when container was opened
 }
 
-func newSandbox(id record.Identity) *sandbox {
+func newSandbox(e *Engine, id record.Identity) *sandbox {
 	id.Annotations = nil // up to 256 KiB of a tenant's; they have been asked
 	own(&id)
 	for _, repeated := range []*string{&id.Namespace, &id.Handler, &id.Runtime} {
 		*repeated = unique.Make(*repeated).Value() // many sandboxes have the same
 	}
-	return &sandbox{
-		id:  id,
-		rec: record.New(id),
-	}
+	s := &sandbox{engine: e, id: id, rec: record.New(id)}
+	s.ward = guard.NewWard(s)
+	return s
 }
 
 // own gives an identity texts of its own, in one piece. Those that it comes with lie
@@ -177,17 +177,6 @@ func (s *sandbox) rest(rec record.Record) {
 	} else {
 		s.rec = nil
 	}
-}
-
-// concernedBy tells whether an event in the sandbox's namespace may have changed what the
-// record says.
-func (s *sandbox) concernedBy(ev neighbor.Event) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.rec == nil {
-		return s.packed.Concerns(ev)
-	}
-	return s.rec.Concerns(ev)
 }
 
 // update changes the record. Slices in it are replaced, never written to, so

@@ -100,19 +100,14 @@ func TestAfterAStormEverySandboxIsFollowed(t *testing.T) {
 				string(disk.Neighbors[0].LLAddr) == mac && string(rec.Neighbors[0].LLAddr) == mac
 		})
 	}
-	g := n.engine.guard
-	n.engine.mu.Lock()
-	g.mu.Lock()
-	for s, w := range g.wards {
-		if n.engine.sandboxes[s.id.ID] != s || g.byNSID[w.basis.nsid] != w {
-			t.Errorf("in care, and not there: %s", s.id.ID)
+	for _, s := range n.all() {
+		if state, cares := n.engine.guard.State(s.ward); !cares || !state.Heard {
+			t.Errorf("there, and not in care, or not heard: %s, %+v", s.id.ID, state)
 		}
 	}
-	if len(g.wards) != len(pods) || len(g.byNSID) != len(pods) {
-		t.Errorf("%d in care by %d numbers, want %d", len(g.wards), len(g.byNSID), len(pods))
+	if there, care := len(n.all()), len(n.engine.guard.Wards()); there != len(pods) || care != len(pods) {
+		t.Errorf("%d are there and %d in care, want %d", there, care, len(pods))
 	}
-	g.mu.Unlock()
-	n.engine.mu.Unlock()
 }
 
 func TestEndInAStorm(t *testing.T) {

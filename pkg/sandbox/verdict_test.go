@@ -121,7 +121,7 @@ func TestLateEngineDoesNotSpoilTheOthersRecord(t *testing.T) {
 	}
 	t.Cleanup(second.Close)
 	// It meets the sandbox before the other's record is there, and finds it taken.
-	s := newSandbox(identify(pod.rec))
+	s := newSandbox(n.engine, identify(pod.rec))
 	s.selected = selection.Choice{Pin: true, Annotate: true}
 	s.update(func(r *record.Record) {
 		r.NetNS = record.NetNS{Path: pod.rec.NetNSPath, Cookie: pod.Cookie()}
@@ -221,7 +221,7 @@ func TestFailureIsNotNothing(t *testing.T) {
 	n.engine.opts.MaxNeighbors = 16
 	pod := n.newPod("runsc", typeRunc).listed()
 	pod.cni()
-	s := newSandbox(identify(pod.rec))
+	s := newSandbox(n.engine, identify(pod.rec))
 	s.selected = selection.Choice{Pin: true}
 	l := &life{engine: n.engine, sandbox: s}
 	s.update(func(r *record.Record) { r.NetNS = record.NetNS{Path: pod.rec.NetNSPath, Cookie: pod.Cookie()} })
@@ -274,7 +274,7 @@ func TestPinsThatTheRuntimeTookUnderALookWereInTime(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
-			s := newSandbox(record.Identity{ID: podID, Runtime: typeGVisor})
+			s := newSandbox(n.engine, record.Identity{ID: podID, Runtime: typeGVisor})
 			key := map[neighbor.Gateway]bool{{Dst: netip.MustParseAddr(gateway4), Dev: "eth0"}: true}
 			l := &life{engine: n.engine, sandbox: s, held: key, stood: key, down: map[string]bool{}, ackedAt: time.Now().Add(-time.Second)}
 			pin := neighbor.Neighbor{Dst: netip.MustParseAddr(gateway4), Dev: "eth0", LLAddr: otherMAC, Source: neighbor.SourcePeer}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package sandbox
+package guard
 
 import (
 	"runtime"
@@ -29,25 +29,30 @@ type look struct {
 // there are processors, so that the runtime's calls find one that is free while a
 // thousand sandboxes are looked at. A thread that has one of Go's processors gives it
 // back only after some ten milliseconds, since its system calls take microseconds each.
-func calmLooks() int { return max(1, min(workers, runtime.GOMAXPROCS(0)-1)) }
+func calmLooks() int { return max(1, min(Workers, runtime.GOMAXPROCS(0)-1)) }
 
-// holdFor bounds what hold does: a runtime that is there has told of its sandboxes by then.
-const holdFor = time.Second
+const (
+	// holdMany is from how many sandboxes on their comparisons are held back at the start,
+	// and holdFor for how long at most: a runtime that is there has told of its sandboxes by
+	// then.
+	holdMany = 500
+	holdFor  = time.Second
+)
 
 // hold keeps all comparisons waiting until the runtime has told of its sandboxes, where
 // very many were taken over from records: no pod of the node starts until it is answered,
 // and the comparisons would have the processor that reading its message takes. It is for
 // the start, before there are workers.
-func (g *guard) hold() {
+func (g *Guard) hold() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.urgent) > adoptMany {
-		g.holding = time.AfterFunc(holdFor, g.release)
+	if len(g.urgent) > holdMany {
+		g.holding = time.AfterFunc(g.holdFor, g.Release)
 	}
 }
 
-// release ends that.
-func (g *guard) release() {
+// Release ends that wait: the runtime has told of its sandboxes.
+func (g *Guard) Release() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.holding == nil {
@@ -76,9 +81,9 @@ func (c *courtesy) yield() {
 }
 
 // begin begins a look.
-func (g *guard) begin(w *ward, cause urgency) {
+func (g *Guard) begin(w *Ward, cause Cause) {
 	w.look = &look{}
-	if cause >= event {
+	if cause >= Event {
 		return
 	}
 	l := w.look
@@ -91,7 +96,7 @@ func (g *guard) begin(w *ward, cause urgency) {
 }
 
 // hurry ends the counting of a look among the calm ones, and lets another one begin.
-func (g *guard) hurry(l *look) {
+func (g *Guard) hurry(l *look) {
 	if l.calm == nil {
 		return
 	}
@@ -104,28 +109,9 @@ func (g *guard) hurry(l *look) {
 }
 
 // ended ends a look, and returns what happened in the sandbox meanwhile.
-func (g *guard) ended(w *ward) (during []neighbor.Event) {
+func (g *Guard) ended(w *Ward) (during []neighbor.Event) {
 	l := w.look
 	w.look = nil
 	g.hurry(l)
 	return l.during
-}
-
-// happened takes what happened in a sandbox, and reports whether that led to something.
-//
-// While a sandbox is looked at it can not be told what concerns it: most of what then
-// happens there is what the look itself writes, and its record does not say so yet. So
-// that is decided when the look has ended.
-func (g *guard) happened(w *ward, ev neighbor.Event) bool {
-	switch {
-	case w.nudge != nil: // the goroutine of its life hears that by itself
-		return false
-	case w.look != nil && len(w.look.during) < maxDuring:
-		w.look.during = append(w.look.during, ev)
-		return true
-	case w.look == nil && !w.sandbox.concernedBy(ev):
-		return false
-	}
-	g.mark(w, event)
-	return true
 }

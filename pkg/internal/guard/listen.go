@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package sandbox
+package guard
 
 import (
 	"context"
@@ -13,18 +13,15 @@ import (
 	"time"
 
 	"github.com/neighpin/neighpin/pkg/neighbor"
-	"github.com/neighpin/neighpin/pkg/record"
 )
 
-// hostWatcher is the part of neighbor.HostWatcher that the guard needs.
-type hostWatcher interface {
+// HostWatcher is the part of [neighbor.HostWatcher] that the guard needs.
+type HostWatcher interface {
 	Receive() ([]neighbor.HostEvent, error)
 	Heard() uint64
 	HearEntries(of []netip.Addr) error
 	Close() error
 }
-
-func watchHost() (hostWatcher, error) { return neighbor.WatchHost() }
 
 const (
 	// listenAgain is the pause before the host is listened to again after that
@@ -48,20 +45,19 @@ const (
 
 // listen hears the host until the end, and says when it cannot and when it can
 // again. After each gap everything is compared.
-func (g *guard) listen() {
-	e := g.engine
+func (g *Guard) listen() {
 	pause := listenAgain
-	for e.ctx.Err() == nil {
+	for g.ctx.Err() == nil {
 		err := g.hear(func() { pause = listenAgain })
-		if e.ctx.Err() != nil {
+		if g.ctx.Err() != nil {
 			return
 		}
-		e.listens(err)
+		g.listens(err)
 		if errors.Is(err, fs.ErrPermission) {
 			pause = listenAtLast // somebody has to change that
 		}
 		select {
-		case <-e.ctx.Done():
+		case <-g.ctx.Done():
 			return
 		case <-time.After(pause):
 		}
@@ -70,13 +66,13 @@ func (g *guard) listen() {
 }
 
 // hear is one watcher, from its beginning to its failure.
-func (g *guard) hear(began func()) error {
-	w, err := g.engine.watchHost()
+func (g *Guard) hear(began func()) error {
+	w, err := g.opts.WatchHost()
 	if err != nil {
 		return fmt.Errorf("listen to the host: %w", err)
 	}
 	// Closed to wake Receive at the end of the engine, too.
-	stop := context.AfterFunc(g.engine.ctx, func() { _ = w.Close() })
+	stop := context.AfterFunc(g.ctx, func() { _ = w.Close() })
 	defer func() {
 		stop()
 		_ = w.Close()
@@ -92,7 +88,7 @@ func (g *guard) hear(began func()) error {
 		return err
 	}
 	began()
-	g.engine.listens(nil)
+	g.listens(nil)
 	g.mu.Lock()
 	g.sweep()
 	g.mu.Unlock()
@@ -105,7 +101,7 @@ func (g *guard) hear(began func()) error {
 		if err != nil {
 			return fmt.Errorf("listen to the host: %w", err)
 		}
-		concerns := g.heard(events)
+		concerns := g.Heard(events)
 		if time.Since(second) >= time.Second {
 			second, read, idle = time.Now(), 0, 0
 		}
@@ -122,7 +118,7 @@ func (g *guard) hear(began func()) error {
 			pause = readPause
 		}
 		select {
-		case <-g.engine.ctx.Done():
+		case <-g.ctx.Done():
 		case <-time.After(pause):
 		}
 	}
@@ -135,18 +131,13 @@ func (g *guard) hear(began func()) error {
 //
 // Gateways stay minded for good. A node has few that differ, since all its pods
 // have the same.
-func (g *guard) mind(s *sandbox) (more bool) {
+func (g *Guard) mind(w *Ward) (more bool) {
 	if len(g.minded) > neighbor.MaxEntries {
 		return false // all are heard
 	}
-	rec := s.record()
-	for _, n := range rec.Neighbors {
-		more = more || !g.minded[n.Dst]
-		g.minded[n.Dst] = true
-	}
-	for _, s := range rec.Skipped {
-		more = more || !g.minded[s.Dst]
-		g.minded[s.Dst] = true
+	for gateway := range w.subject.Gateways() {
+		more = more || !g.minded[gateway]
+		g.minded[gateway] = true
 	}
 	if more && g.watcher != nil && g.choose() != nil {
 		// Another one takes its place, and everything is compared.
@@ -156,7 +147,7 @@ func (g *guard) mind(s *sandbox) (more bool) {
 }
 
 // choose tells the watcher whose entries matter.
-func (g *guard) choose() error {
+func (g *Guard) choose() error {
 	if err := g.watcher.HearEntries(slices.Collect(maps.Keys(g.minded))); err != nil {
 		return fmt.Errorf("listen to the host: %w", err)
 	}
@@ -164,12 +155,12 @@ func (g *guard) choose() error {
 }
 
 // listens notes whether the host can be listened to, and tells when that changes.
-func (e *Engine) listens(err error) {
-	e.mu.Lock()
-	changed := !e.hostTried || (err == nil) != (e.hostErr == nil)
-	e.hostTried, e.hostErr = true, err
-	e.mu.Unlock()
+func (g *Guard) listens(err error) {
+	g.mu.Lock()
+	changed := !g.tried || (err == nil) != (g.deaf == nil)
+	g.tried, g.deaf = true, err
+	g.mu.Unlock()
 	if changed {
-		e.report(record.Event{Kind: record.KindHost, Err: err})
+		g.opts.Listens(err)
 	}
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package sandbox
+package guard
 
 import (
 	"maps"
@@ -21,29 +21,30 @@ const (
 
 // rounds has everything compared at intervals, whatever events have said: in portions,
 // evenly over the interval.
-func (g *guard) rounds(interval time.Duration) {
-	for g.engine.ctx.Err() == nil {
+func (g *Guard) rounds() {
+	for g.ctx.Err() == nil {
 		g.mu.Lock()
-		wards := slices.Collect(maps.Values(g.wards))
+		wards := slices.Collect(maps.Keys(g.wards))
 		g.mu.Unlock()
-		g.engine.bury()
-		g.round(interval, wards)
+		g.opts.Round()
+		g.round(g.opts.Interval, wards)
 	}
 }
 
 // round goes through some wards once.
-func (g *guard) round(interval time.Duration, wards []*ward) {
+func (g *Guard) round(interval time.Duration, wards []*Ward) {
 	steps := max(1, min(len(wards), int(roundTime(interval, len(wards), true)/roundStep)))
 	for step := range steps {
+		heard, _ := g.Hears()
 		select {
-		case <-g.engine.ctx.Done():
+		case <-g.ctx.Done():
 			return
-		case <-time.After(jittered(roundTime(interval, len(wards), g.engine.hears())) / time.Duration(steps)):
+		case <-time.After(jittered(roundTime(interval, len(wards), heard)) / time.Duration(steps)):
 		}
 		g.mu.Lock()
 		for _, w := range wards[step*len(wards)/steps : (step+1)*len(wards)/steps] {
-			if g.wards[w.sandbox] == w && w.nudge == nil { // a life looks by itself
-				g.mark(w, slow)
+			if g.wards[w] && w.nudge == nil { // a life looks by itself
+				g.mark(w, Slow)
 			}
 		}
 		g.mu.Unlock()
@@ -57,11 +58,4 @@ func roundTime(interval time.Duration, sandboxes int, heard bool) time.Duration 
 		return interval
 	}
 	return interval * time.Duration(sandboxes) / roundMany
-}
-
-// hears tells whether changes of the host's links are heard.
-func (e *Engine) hears() bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.hostTried && e.hostErr == nil
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package sandbox
+package guard
 
 import (
 	"time"
@@ -18,7 +18,7 @@ const readingsAge = 200 * time.Millisecond
 type hostReadings struct {
 	current *neighbor.Readings
 	began   time.Time
-	watcher hostWatcher // that has heard the host since then
+	watcher HostWatcher // that has heard the host since then
 }
 
 // shared returns what a comparison for that cause may go by; nil is nothing.
@@ -27,7 +27,7 @@ type hostReadings struct {
 // is either heard before it is handed out here, which is why it then is not, or
 // after: then those that rest on it are compared again, and so are those of which
 // that is found only now (see guard.rebase).
-func (g *guard) shared(cause urgency) *neighbor.Readings {
+func (g *Guard) shared(cause Cause) *neighbor.Readings {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	r := &g.readings
@@ -35,7 +35,7 @@ func (g *guard) shared(cause urgency) *neighbor.Readings {
 	if r.watcher != g.watcher || g.watcher == nil || now.Sub(r.began) > readingsAge {
 		*r = hostReadings{watcher: g.watcher, began: now} // nobody told of changes, or not in time perhaps
 	}
-	if r.current == nil && g.watcher != nil && cause != event { // which is mostly of one sandbox alone
+	if r.current == nil && g.watcher != nil && cause != Event { // which is mostly of one sandbox alone
 		r.current, r.began = neighbor.NewReadings(), now
 	}
 	return r.current

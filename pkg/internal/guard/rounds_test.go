@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package sandbox
+package guard
 
 import (
 	"testing"
 	"time"
-
-	"github.com/neighpin/neighpin/pkg/record"
 )
 
 func TestARoundThroughManySandboxesTakesLongerOnlyWhileTheHostIsHeard(t *testing.T) {
@@ -25,15 +23,14 @@ func TestARoundThroughManySandboxesTakesLongerOnlyWhileTheHostIsHeard(t *testing
 
 // Every sandbox has its turn, once in each round, and one that is gone has none.
 func TestARoundGoesThroughAll(t *testing.T) {
-	n := newNode(t)
-	n.engine.Close() // nobody takes them
-	g := newGuard(n.engine)
-	g.engine = &Engine{ctx: t.Context()}
-	var all []*ward
+	g := idle(t, Options{})
+	var all []*Ward
 	for range 2500 {
-		all = append(all, g.ward(newSandbox(record.Identity{ID: podID})))
+		w := NewWard(&subject{})
+		g.care(w)
+		all = append(all, w)
 	}
-	g.drop(all[0].sandbox)
+	g.Drop(all[0])
 	g.round(time.Millisecond, all)
 	if len(g.patient) != len(all)-1 {
 		t.Errorf("%d are to be compared, want %d", len(g.patient), len(all)-1)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package sandbox
+package guard
 
 import (
 	"math/rand/v2"
@@ -10,24 +10,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/neighpin/neighpin/pkg/record"
 )
 
 const (
-	// workers compare at once. One that a sandbox holds up, which it can for no
+	// Workers compare at once. One that a sandbox holds up, which it can for no
 	// longer than a comparison may take, leaves others.
-	workers = 3
-	// compareTimeout bounds one comparison.
-	compareTimeout = time.Second
-	// credit is the time that comparing one sandbox may cost at once, and share
-	// what part of all time in the long run: one hundredth. It is the processor's
-	// time: who waits for the kernel's lock on links waits because somebody else
-	// has it. elsewhere is added for what other threads do for a comparison. An
-	// ordinary one comes to half a millisecond, so that about a hundred changes are
-	// followed at once, and twenty in a second for ever.
-	credit    = 50 * time.Millisecond
-	share     = 100
+	Workers = 3
+	// elsewhere is added to the processor's time of a comparison for what other threads
+	// do for it. An ordinary one comes to half a millisecond, so that about a hundred
+	// changes are followed at once, and twenty in a second for ever.
 	elsewhere = 200 * time.Microsecond
 	// strangerCost is what an event of a namespace that is not in care is charged
 	// with: some ten of them at once, and two in a second, may cost others a look.
@@ -44,32 +35,8 @@ const (
 	sweepEach  = 10 * time.Millisecond
 )
 
-// pace spaces the comparisons of one sandbox by what they cost, so that one
-// which never rests, or is slow to read, takes a bounded share from others.
-type pace struct {
-	debt time.Duration // at the moment
-	at   time.Time
-}
-
-// wait is how long to wait before the next one.
-func (p *pace) wait(now time.Time) time.Duration {
-	p.settle(now)
-	return max(0, p.debt-credit) * share
-}
-
-// spend notes what one cost.
-func (p *pace) spend(now time.Time, cost time.Duration) {
-	p.settle(now)
-	p.debt += cost
-}
-
-func (p *pace) settle(now time.Time) {
-	p.debt = max(0, p.debt-now.Sub(p.at)/share)
-	p.at = now
-}
-
 // mark has a ward compared, soon.
-func (g *guard) mark(w *ward, cause urgency) {
+func (g *Guard) mark(w *Ward, cause Cause) {
 	w.dirty, w.cause = true, max(w.cause, cause)
 	if w.nudge != nil {
 		select {
@@ -84,16 +51,16 @@ func (g *guard) mark(w *ward, cause urgency) {
 }
 
 // enqueue puts a ward into the line, at once or when its time has come.
-func (g *guard) enqueue(w *ward) {
-	if g.closed || g.wards[w.sandbox] != w || w.waits >= w.cause {
+func (g *Guard) enqueue(w *Ward) {
+	if g.closed || !g.wards[w] || w.waits >= w.cause {
 		return
 	}
-	if pause := w.pace.wait(time.Now()); pause > 0 {
+	if pause := w.pace.Wait(time.Now()); pause > 0 {
 		g.postpone(w, pause)
 		return
 	}
 	w.waits = w.cause
-	if w.cause >= event {
+	if w.cause >= Event {
 		g.urgent = append(g.urgent, w)
 	} else {
 		g.patient = append(g.patient, w)
@@ -102,7 +69,7 @@ func (g *guard) enqueue(w *ward) {
 }
 
 // postpone puts a ward into the line after a pause, unless it waits for that already.
-func (g *guard) postpone(w *ward, pause time.Duration) {
+func (g *Guard) postpone(w *Ward, pause time.Duration) {
 	if w.later != nil {
 		return
 	}
@@ -118,14 +85,14 @@ func (g *guard) postpone(w *ward, pause time.Duration) {
 
 // next waits for a ward that is to be compared and takes it out of the line; nil
 // at the end.
-func (g *guard) next() (*ward, urgency) {
+func (g *Guard) next() (*Ward, Cause) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for {
-		var w *ward
+		var w *Ward
 		switch {
 		case g.closed:
-			return nil, idle
+			return nil, none
 		case g.holding != nil:
 			g.ready.Wait()
 			continue
@@ -139,11 +106,11 @@ func (g *guard) next() (*ward, urgency) {
 		}
 		// One that was made more urgent stands in both lists, and one that was
 		// dropped may stand in either.
-		if w.waits == idle || w.busy || g.wards[w.sandbox] != w {
+		if w.waits == none || w.busy || !g.wards[w] {
 			continue
 		}
 		cause := w.cause
-		w.busy, w.dirty, w.waits, w.cause = true, false, idle, idle
+		w.busy, w.dirty, w.waits, w.cause = true, false, none, none
 		g.begin(w, cause)
 		g.busy, g.moved = g.busy+1, time.Now()
 		g.looks[cause]++
@@ -153,7 +120,7 @@ func (g *guard) next() (*ward, urgency) {
 
 // work compares one ward after another until the end. Its thread is its own, so
 // that the processor's time can be told.
-func (g *guard) work() {
+func (g *Guard) work() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var c courtesy
@@ -163,9 +130,9 @@ func (g *guard) work() {
 			return
 		}
 		began := threadTime()
-		b, err := g.engine.compare(w.sandbox, g.begun(w), cause)
+		b, err := w.subject.Compare(Look{Basis: g.begun(w), Cause: cause, Readings: g.shared(cause)})
 		g.done(w, b, elsewhere+threadTime()-began, err)
-		if cause < event {
+		if cause < Event {
 			c.yield()
 		}
 	}
@@ -182,20 +149,17 @@ func threadTime() time.Duration {
 
 // begun returns what is known of a ward that is about to be compared. Who waits
 // for it from now on waits for the next time.
-func (g *guard) begun(w *ward) basis {
+func (g *Guard) begun(w *Ward) Basis {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	w.served, w.waiters = append(w.served, w.waiters...), nil
-	if g.begins != nil {
-		g.begins(w)
-	}
 	return w.basis
 }
 
 // tidy gives memory back to the system when nothing has been compared for a while, after
 // many comparisons: what a takeover or a storm took is not needed again soon, and Go by
 // itself would give it back over minutes, at a cost that an idle process shows.
-func (g *guard) tidy() {
+func (g *Guard) tidy() {
 	if g.untidy++; g.untidy < tidyMany || g.closed {
 		return
 	}
@@ -212,7 +176,7 @@ func (g *guard) tidy() {
 }
 
 // done gives a ward back.
-func (g *guard) done(w *ward, b basis, cost time.Duration, err error) {
+func (g *Guard) done(w *Ward, b Basis, cost time.Duration, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	w.busy = false
@@ -223,21 +187,21 @@ func (g *guard) done(w *ward, b basis, cost time.Duration, err error) {
 		waiter.one()
 	}
 	w.served = nil
-	w.pace.spend(time.Now(), cost)
-	if g.wards[w.sandbox] != w {
+	w.pace.Spend(time.Now(), cost)
+	if !g.wards[w] {
 		return
 	}
-	more := g.mind(w.sandbox)
+	more := g.mind(w)
 	switch {
 	case err == nil:
 		w.failures = 0
-		if g.rebase(w, b) || more || slices.ContainsFunc(during, w.sandbox.concernedBy) {
-			w.dirty, w.cause = true, max(w.cause, event)
+		if g.rebase(w, b) || more || slices.ContainsFunc(during, w.subject.ConcernedBy) {
+			w.dirty, w.cause = true, max(w.cause, Event)
 		}
 		g.scheduleAsk(w)
 	case w.failures < 8: // then the slow comparison is often enough
 		w.failures++
-		w.dirty, w.cause = true, max(w.cause, event)
+		w.dirty, w.cause = true, max(w.cause, Event)
 		g.postpone(w, firstRetry<<w.failures)
 		return
 	}
@@ -248,7 +212,7 @@ func (g *guard) done(w *ward, b basis, cost time.Duration, err error) {
 
 // sweep has everything compared, soon, but not again and again: who can make the
 // kernel lose events must not keep the guard busy by it.
-func (g *guard) sweep() {
+func (g *Guard) sweep() {
 	if g.closed || g.sweeping != nil {
 		return
 	}
@@ -257,13 +221,13 @@ func (g *guard) sweep() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.sweeping, g.swept = nil, time.Now()
-		g.all(resync)
+		g.all(Resync)
 	})
 }
 
 // all has every ward compared.
-func (g *guard) all(cause urgency) {
-	for _, w := range g.wards {
+func (g *Guard) all(cause Cause) {
+	for w := range g.wards {
 		g.mark(w, cause)
 	}
 }
@@ -272,34 +236,4 @@ func (g *guard) all(cause urgency) {
 // nor the nodes of a cluster act all at once.
 func jittered(interval time.Duration) time.Duration {
 	return interval - interval/10 + rand.N(interval/5+1) //nolint:gosec // no secret
-}
-
-// end wakes everything that waits.
-func (g *guard) end() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.closed = true
-	for _, timer := range []*time.Timer{g.sweeping, g.tidying, g.holding} {
-		if timer != nil {
-			timer.Stop()
-		}
-	}
-	for s, w := range g.wards {
-		delete(g.wards, s)
-		g.retire(w)
-	}
-	g.ready.Broadcast()
-	g.askable.Broadcast()
-}
-
-// count returns how many of the kernel's messages were read, and how many comparisons
-// were begun, by what led to them.
-func (g *guard) count() (messages uint64, looks map[record.Cause]uint64) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	looks = make(map[record.Cause]uint64)
-	for u := slow; u <= takeover; u++ {
-		looks[u.cause()] = g.looks[u]
-	}
-	return g.messages.Load(), looks
 }
