@@ -112,6 +112,10 @@ var walls = []wall{
 		why: "messages are read for those who say what is true of a sandbox and of the host; the engine asks these",
 	},
 	{
+		from: []string{"pkg/internal/guard"}, to: []string{"./pkg/sandbox", "./pkg/record", "./pkg/probe", "./pkg/containerd", "./hooks/...", "./plugin/...", "github.com/sirupsen/logrus/..."},
+		why: "the guard says when a sandbox is looked at, and the engine what a look is",
+	},
+	{
 		from: []string{"pkg/internal/rtnetlink"}, to: []string{"./pkg/neighbor", "./pkg/netns", "./pkg/sandbox", "./pkg/hoststate", "./pkg/view", "./hooks/...", "./plugin/..."},
 		why: "messages in, values out: nothing is decided there, and threads change their namespace in pkg/netns",
 	},

@@ -3,9 +3,13 @@
 package sandbox
 
 import (
+	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/neighpin/neighpin/pkg/internal/guard"
 	"github.com/neighpin/neighpin/pkg/record"
 	"github.com/neighpin/neighpin/pkg/selection"
 )
@@ -27,5 +31,33 @@ func TestFirstContainerThatCameWhileNRIWasAway(t *testing.T) {
 	n.engine.ContainerCreating(t.Context(), podID)
 	if rec := n.record(); rec.Phase != record.Started || rec.Timing.Verdict != record.Unproven {
 		t.Errorf("record %+v", rec)
+	}
+}
+
+// No pod of the node starts until Synchronize is answered: very many sandboxes of an earlier process wait for that.
+func TestSynchronizeLetsTheComparisonsOfManyBegin(t *testing.T) {
+	n := newNode(t)
+	n.engine.Close()
+	e := n.prepared()
+	t.Cleanup(e.Close)
+	opts := e.guardOptions()
+	opts.HoldFor = time.Hour
+	e.guard = guard.New(opts)
+	for i := range adoptMany + 1 {
+		path := filepath.Join(n.netnsDir, fmt.Sprint("gone", i))
+		s := newSandbox(e, record.Identity{ID: fmt.Sprint(i), NetNSPath: path})
+		s.rec.NetNS = record.NetNS{Path: path, Cookie: 1}
+		s.finish()
+		e.guard.Take(s.ward, guard.Takeover)
+	}
+	if err := e.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if !e.guard.Holding() {
+		t.Fatal("nothing waits")
+	}
+	e.Adopt(t.Context(), nil)
+	if e.guard.Holding() {
+		t.Error("they wait although the runtime has told")
 	}
 }

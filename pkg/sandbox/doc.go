@@ -8,9 +8,10 @@
 //
 // It reads in this order. engine.go and adopt.go are the doors, registry.go and
 // roster.go know the sandboxes, discover.go meets new ones. The life_ files, from
-// life.go on, are a sandbox's start; the guard_ files, from guard.go on, say when
-// one that has started is looked at; the compare_ files, from compare.go on, are
-// that look. The others do one thing beside: enforce.go, hoststate.go, observe.go.
+// life.go on, are a sandbox's start. When one that has started is looked at says
+// package guard, below this one, which knows it by subject.go; the compare_ files,
+// from compare.go on, are that look. The others do one thing beside: enforce.go,
+// hoststate.go, observe.go.
 //
 // The engine knows no NRI and no logger: handlers call [Engine], and what is
 // worth telling goes to a [record.Reporter].

@@ -55,7 +55,7 @@ type Options struct {
 	// MaxNeighbors is the limit of pins of one sandbox.
 	MaxNeighbors int
 	// CompareInterval is the time in which everything that has started is compared with
-	// what is true, whatever events say, see roundTime; zero stands for
+	// what is true, whatever events say, see guard.Options; zero stands for
 	// DefaultCompareInterval.
 	CompareInterval time.Duration
 	// Learn says that gateways of which the host knows nothing are asked for on
@@ -144,15 +144,16 @@ func New(opts Options) (*Engine, error) {
 		roster: newRoster(), rules: opts.Selection, pulse: newPulse(), watchHost: watchHost, setReturnPath: hoststate.SetReturnPath, probe: probe.Gateways,
 		tending: make(chan struct{}, tenders), mourning: make(chan struct{}, tenders),
 	}
-	e.guard, e.results = e.newGuard(), newResults()
+	e.guard, e.results = guard.New(e.guardOptions()), newResults()
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	return e, nil
 }
 
-// newGuard is the guard by the options.
-func (e *Engine) newGuard() *guard.Guard {
+// guardOptions are those of the guard by the engine's.
+func (e *Engine) guardOptions() guard.Options {
 	opts := guard.Options{
 		Interval:  cmp.Or(max(e.opts.CompareInterval, 0), DefaultCompareInterval),
+		HoldFor:   nriWait, // a runtime that is there has told of its sandboxes by then
 		WatchHost: func() (guard.HostWatcher, error) { return e.watchHost() },
 		Listens:   func(err error) { e.report(record.Event{Kind: record.KindHost, Err: err}) },
 		Round:     e.bury,
@@ -160,7 +161,7 @@ func (e *Engine) newGuard() *guard.Guard {
 	if e.opts.Learn {
 		opts.AskInterval = cmp.Or(max(e.opts.LearnInterval, 0), DefaultLearnInterval)
 	}
-	return guard.New(opts)
+	return opts
 }
 
 func watchHost() (guard.HostWatcher, error) { return neighbor.WatchHost() }

@@ -17,6 +17,9 @@ type Options struct {
 	Interval time.Duration
 	// AskInterval is how often a sandbox's gateways are asked for; zero is never.
 	AskInterval time.Duration
+	// HoldFor is how long at most nothing is compared after the start, until Release, where
+	// very many sandboxes were given to it before.
+	HoldFor time.Duration
 	// WatchHost begins to hear the host.
 	WatchHost func() (HostWatcher, error)
 	// Listens is told when the host begins to be heard, nil, and why it is not any more.
@@ -38,8 +41,6 @@ type Guard struct {
 	ctx   context.Context // that of Start
 	wg    sync.WaitGroup  // of the goroutines
 	ready *sync.Cond      // of mu: there is work, or the end
-
-	holdFor time.Duration // see hold
 
 	messages atomic.Uint64 // of the kernel about the host and its namespaces, that were read
 
@@ -78,7 +79,7 @@ func New(opts Options) *Guard {
 	g := &Guard{
 		opts: opts, wards: make(map[*Ward]bool), byNSID: make(map[int32]*Ward),
 		byLink: make(map[int]wards), byGateway: make(map[netip.Addr]wards),
-		strangers: make(map[int32]*Pace), minded: make(map[netip.Addr]bool), calmly: calmLooks(), holdFor: holdFor,
+		strangers: make(map[int32]*Pace), minded: make(map[netip.Addr]bool), calmly: calmLooks(),
 	}
 	g.ready, g.askable = sync.NewCond(&g.mu), sync.NewCond(&g.mu)
 	return g

@@ -31,13 +31,8 @@ type look struct {
 // back only after some ten milliseconds, since its system calls take microseconds each.
 func calmLooks() int { return max(1, min(Workers, runtime.GOMAXPROCS(0)-1)) }
 
-const (
-	// holdMany is from how many sandboxes on their comparisons are held back at the start,
-	// and holdFor for how long at most: a runtime that is there has told of its sandboxes by
-	// then.
-	holdMany = 500
-	holdFor  = time.Second
-)
+// holdMany is from how many sandboxes on their comparisons are held back at the start.
+const holdMany = 500
 
 // hold keeps all comparisons waiting until the runtime has told of its sandboxes, where
 // very many were taken over from records: no pod of the node starts until it is answered,
@@ -47,7 +42,7 @@ func (g *Guard) hold() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if len(g.urgent) > holdMany {
-		g.holding = time.AfterFunc(g.holdFor, g.Release)
+		g.holding = time.AfterFunc(g.opts.HoldFor, g.Release)
 	}
 }
 

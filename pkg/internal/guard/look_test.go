@@ -163,8 +163,7 @@ func TestManyThatWereTakenOverWaitForTheRuntime(t *testing.T) {
 			}}))
 		}
 		ctx, stop := context.WithCancel(t.Context())
-		g := idle(t, Options{Interval: time.Hour, WatchHost: newDeaf, Listens: func(error) {}, Round: func() {}})
-		g.holdFor = holdFor
+		g := idle(t, Options{Interval: time.Hour, HoldFor: holdFor, WatchHost: newDeaf, Listens: func(error) {}, Round: func() {}})
 		for _, w := range all {
 			g.Take(w, Takeover)
 		}

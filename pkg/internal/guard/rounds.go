@@ -33,13 +33,17 @@ func (g *Guard) rounds() {
 
 // round goes through some wards once.
 func (g *Guard) round(interval time.Duration, wards []*Ward) {
-	steps := max(1, min(len(wards), int(roundTime(interval, len(wards), true)/roundStep)))
+	heard := roundTime(interval, len(wards))
+	steps := max(1, min(len(wards), int(heard/roundStep)))
 	for step := range steps {
-		heard, _ := g.Hears()
+		takes := heard
+		if hears, _ := g.Hears(); !hears { // the only way to find a change then, which has its whole share
+			takes = interval
+		}
 		select {
 		case <-g.ctx.Done():
 			return
-		case <-time.After(jittered(roundTime(interval, len(wards), heard)) / time.Duration(steps)):
+		case <-time.After(jittered(takes) / time.Duration(steps)):
 		}
 		g.mu.Lock()
 		for _, w := range wards[step*len(wards)/steps : (step+1)*len(wards)/steps] {
@@ -51,11 +55,7 @@ func (g *Guard) round(interval time.Duration, wards []*Ward) {
 	}
 }
 
-// roundTime is how long a round through that many sandboxes takes. When the host is not
-// heard it is the only way to find a change, and has its whole share.
-func roundTime(interval time.Duration, sandboxes int, heard bool) time.Duration {
-	if !heard || sandboxes <= roundMany {
-		return interval
-	}
-	return interval * time.Duration(sandboxes) / roundMany
+// roundTime is how long a round through that many sandboxes takes while the host is heard.
+func roundTime(interval time.Duration, sandboxes int) time.Duration {
+	return interval * time.Duration(max(sandboxes, roundMany)) / roundMany
 }

@@ -4,20 +4,38 @@ package guard
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
-func TestARoundThroughManySandboxesTakesLongerOnlyWhileTheHostIsHeard(t *testing.T) {
-	for _, tc := range []struct {
-		sandboxes int
-		heard     bool
-		want      time.Duration
-	}{
-		{0, true, 5 * time.Minute}, {250, true, 5 * time.Minute}, {10000, true, 200 * time.Minute}, {10000, false, 5 * time.Minute},
-	} {
-		if got := roundTime(5*time.Minute, tc.sandboxes, tc.heard); got != tc.want {
-			t.Errorf("%d, heard %v: %v, want %v", tc.sandboxes, tc.heard, got, tc.want)
+func TestARoundThroughManySandboxesTakesLonger(t *testing.T) {
+	for sandboxes, want := range map[int]time.Duration{0: 5 * time.Minute, 250: 5 * time.Minute, 251: 5*time.Minute + 1200*time.Millisecond, 10000: 200 * time.Minute} {
+		if got := roundTime(5*time.Minute, sandboxes); got != want {
+			t.Errorf("%d: %v, want %v", sandboxes, got, want)
 		}
+	}
+}
+
+// While the host is not heard nothing but a round finds a change, and many sandboxes make it no longer.
+func TestARoundTakesNoLongerThanTheIntervalWhileTheHostIsNotHeard(t *testing.T) {
+	for hears, want := range map[bool]time.Duration{true: 10 * time.Hour, false: time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			g := idle(t, Options{})
+			g.tried, g.deaf = true, errDown
+			if hears {
+				g.deaf = nil
+			}
+			wards := make([]*Ward, 10*roundMany)
+			for i := range wards {
+				wards[i] = NewWard(&subject{})
+				g.care(wards[i])
+			}
+			began := time.Now()
+			g.round(time.Hour, wards)
+			if took := time.Since(began); took < want*8/10 || took > want*12/10 {
+				t.Errorf("took %s, want about %s", took, want)
+			}
+		})
 	}
 }
 

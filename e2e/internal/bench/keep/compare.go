@@ -21,7 +21,7 @@ import (
 const (
 	// interval is that of the slow comparisons that are measured, the shortest there is.
 	interval = time.Second
-	// inOne is how many pods are compared in an interval; with more of them a round of all takes more intervals (pkg/sandbox/guard_rounds.go).
+	// inOne is how many pods are compared in an interval; with more of them a round of all takes more intervals (pkg/internal/guard/rounds.go).
 	inOne = 250
 )
 
