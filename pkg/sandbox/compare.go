@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -183,7 +184,7 @@ func (c *comparison) mend(ctx context.Context, found neighbor.Resolution) error 
 		found = only(c.before, found)
 	}
 	c.links, c.sought = found.Basis, found.Sought
-	c.sandbox.update(func(r *record.Record) { r.LeadTo(found.Ends) })
+	c.after.LeadTo(found.Ends)
 	c.foreign(&found)
 	kept, err := c.unrouted(ctx, &found)
 	if err != nil {
@@ -224,6 +225,7 @@ func (c *comparison) unrouted(ctx context.Context, found *neighbor.Resolution) (
 		return nil, err
 	}
 	c.links, c.sought = append(c.links, now.Basis...), append(c.sought, now.Sought...)
+	c.after.LeadTo(now.Ends)
 	for _, old := range known {
 		n, reason := outcomeFor(old, now)
 		switch {
@@ -365,12 +367,12 @@ func trueAddress(found neighbor.Resolution, key neighbor.Gateway) neighbor.Hardw
 func (c *comparison) conclude() {
 	s := c.sandbox
 	drifted := c.after.DriftedFrom(c.before)
-	if !drifted && !c.written && c.before.Error == c.after.Error && c.after.AsksAs(c.before) {
+	if !drifted && !c.written && c.before.Error == c.after.Error && c.after.AsksAs(c.before) && maps.Equal(c.before.Ends, c.after.Ends) {
 		return
 	}
 	s.update(func(r *record.Record) {
 		r.Neighbors, r.Skipped, r.Vacant, r.Stale = c.after.Neighbors, c.after.Skipped, c.after.Vacant, c.after.Stale
-		r.Doubts, r.Probes, r.Error = c.after.Doubts, c.after.Probes, c.after.Error
+		r.Doubts, r.Probes, r.Ends, r.Error = c.after.Doubts, c.after.Probes, c.after.Ends, c.after.Error
 		if drifted || r.CapturedAt.IsZero() {
 			r.CapturedAt = time.Now().UTC()
 		}

@@ -49,7 +49,7 @@ func (c *comparison) review(ctx context.Context) error {
 		return err
 	}
 	c.links, c.sought = now.Basis, now.Sought
-	c.sandbox.update(func(r *record.Record) { r.LeadTo(now.Ends) })
+	c.after.LeadTo(now.Ends)
 	c.after.Error = lastingError(c.before)
 	c.after.Neighbors, c.after.Stale = nil, nil
 	c.after.Skipped = slices.DeleteFunc(slices.Clone(c.before.Skipped), func(s neighbor.Skipped) bool {

@@ -3,6 +3,7 @@
 package sandbox
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -109,4 +110,21 @@ func (n *node) idle() bool {
 		state, _ := n.engine.guard.State(w)
 		return state.Due
 	})
+}
+
+// A pod's link is made anew, and its routes come later, of which nothing tells: where the link leads to is known at once, in memory and
+// on disk, since that end says whether the namespace lives, and what is asked there is counted.
+func TestWhereANewLinkLeadsToIsKnownBeforeItsRoutes(t *testing.T) {
+	n := newNode(t)
+	p := n.running()
+	n.outside.IP("link del veth0")
+	n.veth(p.NS, "veth0")
+	n.eventually("the end of the new link to be known", func() bool {
+		disk, err := n.engine.records.Load(podID)
+		link := n.outside.Output("-o", "link", "show", "veth0")
+		return err == nil && !slices.ContainsFunc([]record.Record{n.record(), disk}, func(r record.Record) bool {
+			return !strings.HasPrefix(link, fmt.Sprintf("%d: ", r.Ends["eth0"]))
+		})
+	})
+	n.eventually("the pins to be of it", func() bool { return strings.Count(p.permanent(), n.outside.MAC("veth0")) == 2 })
 }
