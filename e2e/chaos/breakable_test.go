@@ -20,7 +20,7 @@ import (
 const brokenFile = "/run/np/broken"
 
 // cutFolders are those of the packages that repair, whose sources are searched for the places to cut.
-var cutFolders = []string{"pkg/sandbox", "pkg/neighbor"}
+var cutFolders = []string{"pkg/sandbox", "pkg/internal/guard", "pkg/neighbor"}
 
 // brokenSource is the one source that the product does not have, in each of cutFolders after its package's name.
 const brokenSource = `// SPDX-License-Identifier: Apache-2.0
@@ -40,19 +40,19 @@ func broken(path string) bool {
 type cut struct{ path, was, now string }
 
 var cuts = []cut{
-	{podEvents, "case w.look == nil && !w.sandbox.concernedBy(ev):", "case w.look == nil && (%s || !w.sandbox.concernedBy(ev)):"},
+	{podEvents, "case w.look == nil && !w.subject.ConcernedBy(ev):", "case w.look == nil && (%s || !w.subject.ConcernedBy(ev)):"},
 	{linkEvents, "concerned = g.byLink[ev.Index]", "if !%s { concerned = g.byLink[ev.Index] }"},
 	{addressEvents, "concerned := g.byGateway[ev.Dst]", "concerned := g.byGateway[ev.Dst]\nif %s { concerned = wards{} }"},
 	{lostEvents, "concerns = true\n\t\t\tg.sweep()", "concerns = true\n\t\t\tif !%s { g.sweep() }"},
 	// Four ways lead to a look at what changed while nobody was there, so all are cut.
-	{adoption, "if s.loaded {\n\t\tg.mark(w, takeover)", "if s.loaded {\n\t\tif !%s { g.mark(w, takeover) }"},
-	{adoption, "g.engine.listens(nil)\n\tg.mu.Lock()\n\tg.sweep()", "g.engine.listens(nil)\n\tg.mu.Lock()\n\tif !%s { g.sweep() }"},
-	{adoption, "repaired := e.guard.checkAfter(takeover, settled)", "if %s { settled = nil }\n\trepaired := e.guard.checkAfter(takeover, settled)"},
-	{adoption, "e.guard.reappeared(list)", "if !%s { e.guard.reappeared(list) }"},
+	{adoption, "g.mind(w)\n\tg.mark(w, cause)", "g.mind(w)\n\tif cause != Takeover || !%s { g.mark(w, cause) }"},
+	{adoption, "g.listens(nil)\n\tg.mu.Lock()\n\tg.sweep()", "g.listens(nil)\n\tg.mu.Lock()\n\tif !%s { g.sweep() }"},
+	{adoption, "repaired := e.guard.Check(guard.Takeover, wards(settled)...)", "if %s { settled = nil }\n\trepaired := e.guard.Check(guard.Takeover, wards(settled)...)"},
+	{adoption, "e.guard.Reappeared(wards(list)...)", "if !%s { e.guard.Reappeared(wards(list)...) }"},
 	{lifeEvents, "if dirty {\n\t\t\terr = l.look(ctx, w)", "if dirty && !%s {\n\t\t\terr = l.look(ctx, w)"},
 	{lifeNudges, "case <-l.nudge:\n", "case <-l.nudge:\n\t\tif %s { return false, nil }\n"},
-	{handOver, "if lives {\n\t\te.guard.take(s)", "if lives && !%s {\n\t\te.guard.take(s)"},
-	{comparison, "g.mark(w, slow)", "if !%s { g.mark(w, slow) }"},
+	{handOver, "if lives {\n\t\te.guard.Take(s.ward, guard.Event)", "if lives && !%s {\n\t\te.guard.Take(s.ward, guard.Event)"},
+	{comparison, "g.mark(w, Slow)", "if !%s { g.mark(w, Slow) }"},
 	{withdrawal, "_, releaseErr := t.Release(ctx, untrue)", "if %s { untrue = nil }\n\t_, releaseErr := t.Release(ctx, untrue)"},
 	{replacement, "; old || !n.Permanent() {", "; old && !%s || !n.Permanent() {"},
 	{routeless, "if len(known) == 0 {\n\t\treturn nil, nil\n\t}\n\tnow, err", "if len(known) == 0 || %s {\n\t\treturn known, nil\n\t}\n\tnow, err"},
