@@ -26,7 +26,7 @@ const (
 	linkEvents    = "events of the node's links"
 	addressEvents = "events of the node's addresses"
 	lostEvents    = "a look at everything when events were lost"
-	adoption      = "a look at what an earlier process left"
+	takeover      = "a look at what an earlier process left"
 	lifeEvents    = "events in the pod before its first container"
 	lifeNudges    = "events on the node before the pod's first container"
 	handOver      = "the guard from the first container on"
@@ -82,7 +82,7 @@ var scenarios = []scenario{
 	{path: staleness, do: func(ctx context.Context, s *stage) error { return s.newcomer(ctx, spec(true, ""), true, (*pod).move) }, undo: (*stage).clear},
 	{path: correction, do: func(ctx context.Context, s *stage) error { return s.newcomer(ctx, spec(true, ""), true, (*pod).move) }, undo: (*stage).clear},
 	{path: lostEvents, do: whileStopped},
-	{path: adoption, do: func(ctx context.Context, s *stage) error {
+	{path: takeover, do: func(ctx context.Context, s *stage) error {
 		s.world.kill()
 		return errors.Join(pinsFlushed(s.kernel, nil), s.start(ctx))
 	}},

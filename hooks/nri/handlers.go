@@ -102,7 +102,7 @@ func (h *handlers) Synchronize(ctx context.Context, pods []*api.PodSandbox, cont
 	for _, container := range containers {
 		h.engine.ContainerThere(container.GetPodSandboxId())
 	}
-	h.engine.Adopt(ctx, ids)
+	h.engine.TakeOver(ctx, ids)
 	h.onSync()
 	return nil, nil
 }

@@ -67,10 +67,10 @@ func TestSandboxOfTheStoreIsNotSaidToHaveNoRecord(t *testing.T) {
 }
 
 // A sandbox from before an upgrade of containerd says nothing about new ones.
-func TestAdoptedSandboxIsNotSaidToHaveNoRecord(t *testing.T) {
+func TestSandboxThatIsTakenOverIsNotSaidToHaveNoRecord(t *testing.T) {
 	n := newNode(t)
 	pod := n.newPod("runsc", typeGVisor).unlisted().cni()
-	n.adopt(nriOnly(pod))
+	n.takeOver(nriOnly(pod))
 	if rec := n.record(); rec.Runtime != typeGVisor || len(rec.Neighbors) != 2 {
 		t.Errorf("record %+v", rec)
 	}
@@ -107,15 +107,15 @@ func TestShortMargin(t *testing.T) {
 func TestPinAfterTheAnswerIsNotAhead(t *testing.T) {
 	n := newNode(t)
 	for name, tc := range map[string]struct {
-		asked, adopted, answered, ahead bool
+		asked, takenOver, answered, ahead bool
 	}{
 		"asked, not answered": {asked: true, ahead: true},
 		"nobody asked":        {},
 		"answered already":    {asked: true, answered: true},
-		"adopted":             {asked: true, adopted: true},
+		"taken over":          {asked: true, takenOver: true},
 	} {
 		s := newSandbox(n.engine, record.Identity{ID: podID, Runtime: typeGVisor})
-		s.adopted = tc.adopted
+		s.takenOver = tc.takenOver
 		if tc.answered {
 			s.answered.open()
 		}

@@ -28,8 +28,8 @@ func TestWhatSpeaksAgainstAProofOfTime(t *testing.T) {
 		"nothing":               {runtime: typeGVisor, want: record.InTime},
 		"events that were lost": {runtime: typeGVisor, events: []neighbor.Event{{Kind: neighbor.Overrun}}, want: record.Unproven},
 		"an address that went before CNI's result was seen": {runtime: typeGVisor, before: func(l *life) { l.early = true }, want: record.Unproven},
-		"a gVisor pod from before":                          {runtime: typeGVisor, before: func(l *life) { l.sandbox.adopted = true }, want: record.InTime},
-		"a pod from before that may have done it itself":    {runtime: "io.containerd.kata.v2", before: func(l *life) { l.sandbox.adopted = true }, want: record.Unproven},
+		"a gVisor pod from before":                          {runtime: typeGVisor, before: func(l *life) { l.sandbox.takenOver = true }, want: record.InTime},
+		"a pod from before that may have done it itself":    {runtime: "io.containerd.kata.v2", before: func(l *life) { l.sandbox.takenOver = true }, want: record.Unproven},
 		"a pin that was lost":                               {runtime: typeGVisor, before: func(l *life) { l.held[gateway] = false }, want: record.Late},
 	} {
 		t.Run(name, func(t *testing.T) {

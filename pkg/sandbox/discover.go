@@ -248,7 +248,7 @@ func (e *Engine) beginNamed(find *search, rec containerd.Record) bool {
 	fresh := seen.made && !told && time.Since(rec.Created) < freshFor
 	comes := anew
 	if rec.NetworkReady && !fresh {
-		comes = adopted
+		comes = takenOver
 	}
 	if s := e.begin(ctx, id, comes); s != nil && rec.NetworkReady {
 		s.barrier.open()

@@ -6,7 +6,7 @@
 // package neighbor, proves that the pin was in time, repairs it for as long as
 // the sandbox is there, and fills its record (package record).
 //
-// It reads in this order. engine.go and adopt.go are the doors, registry.go and
+// It reads in this order. engine.go and takeover.go are the doors, registry.go and
 // roster.go know the sandboxes, discover.go meets new ones. The life_ files, from
 // life.go on, are a sandbox's start. When one that has started is looked at says
 // package guard, below this one, which knows it by subject.go; the compare_ files,

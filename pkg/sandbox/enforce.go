@@ -66,7 +66,7 @@ func (e *Engine) refusable(id string) *sandbox {
 	e.mu.Lock()
 	s := e.sandboxes[id]
 	e.mu.Unlock()
-	if s == nil || s.admitted.isOpen() || s.record().Refused == "" && (s.adopted || s.loaded) {
+	if s == nil || s.admitted.isOpen() || s.record().Refused == "" && (s.takenOver || s.loaded) {
 		return nil
 	}
 	return s

@@ -74,7 +74,7 @@ func TestEnforceRefusesWhatHasNoTruth(t *testing.T) {
 
 	// The pod is not older than the daemon only because the daemon started anew.
 	n.restart(func(o *Options) { o.Enforce = true })
-	n.engine.Adopt(t.Context(), []record.Identity{identify(pod.rec)})
+	n.engine.TakeOver(t.Context(), []record.Identity{identify(pod.rec)})
 	n.engine.ContainerCreating(t.Context(), podID)
 	if err := n.engine.AdmitContainer(t.Context(), podID); !errors.As(err, &refused) {
 		t.Errorf("after a restart of the daemon: %v", err)
@@ -151,7 +151,7 @@ func TestEnforceAdmitsContainersOfASandboxOlderThanTheDaemon(t *testing.T) {
 	if err := engine.Start(); err != nil {
 		t.Fatal(err)
 	}
-	n.engine.Adopt(t.Context(), []record.Identity{identify(pod.rec)})
+	n.engine.TakeOver(t.Context(), []record.Identity{identify(pod.rec)})
 	n.engine.ContainerCreating(t.Context(), podID)
 	if err := n.engine.AdmitContainer(t.Context(), podID); err != nil {
 		t.Error(err)
@@ -183,7 +183,7 @@ func TestEnforceRemembersARefusalThatCameBeforeTheStart(t *testing.T) {
 		t.Fatalf("AdmitSandbox: %v, record %+v", err, n.record())
 	}
 	n.restart(func(o *Options) { o.Enforce = true })
-	n.engine.Adopt(t.Context(), []record.Identity{identify(pod.rec)})
+	n.engine.TakeOver(t.Context(), []record.Identity{identify(pod.rec)})
 	n.engine.ContainerCreating(t.Context(), podID)
 	if err := n.engine.AdmitContainer(t.Context(), podID); !errors.As(err, &refused) {
 		t.Errorf("AdmitContainer after the restart: %v, record %+v", err, n.record())

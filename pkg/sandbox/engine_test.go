@@ -269,16 +269,16 @@ func TestWithoutStoreNRIPins(t *testing.T) {
 	}
 }
 
-func TestAdoptRepairsWhatWasMissed(t *testing.T) {
+func TestTakeoverRepairsWhatWasMissed(t *testing.T) {
 	n := newNode(t)
 	n.store.fail(errDown)
 	pod := n.newPod("runsc", typeRunc).cni()
-	n.adopt(identify(pod.rec))
+	n.takeOver(identify(pod.rec))
 	if strings.Count(pod.permanent(), "PERMANENT") != 2 {
 		t.Fatalf("entries after Synchronize: %q", pod.permanent())
 	}
 	if n.engine.ContainerCreating(t.Context(), podID) == "" {
-		t.Error("no annotation for an adopted sandbox")
+		t.Error("no annotation for a sandbox that was taken over")
 	}
 	n.awaitVerdict(record.Unproven)
 	n.eventually("the sandbox to settle", func() bool {
@@ -288,7 +288,7 @@ func TestAdoptRepairsWhatWasMissed(t *testing.T) {
 	})
 	// A pod with NET_ADMIN: one pin removed, and a gateway of its own invention.
 	pod.IP("neigh del "+gateway4+" dev eth0", "route add 192.0.2.0/24 via 10.88.0.99")
-	n.adopt(identify(pod.rec))
+	n.takeOver(identify(pod.rec))
 	if strings.Count(pod.permanent(), "PERMANENT") != 2 {
 		t.Errorf("entries after a second Synchronize: %q", pod.permanent())
 	}

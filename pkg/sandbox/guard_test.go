@@ -325,7 +325,7 @@ func TestSlowComparisonFindsAndCountsWhatNoEventAnnounced(t *testing.T) {
 	}
 }
 
-func TestAdoptedSandboxesAreComparedWhenTheEngineStarts(t *testing.T) {
+func TestSandboxesOfAnEarlierProcessAreComparedWhenTheEngineStarts(t *testing.T) {
 	n := newNode(t)
 	p := n.running()
 	n.engine.Close()

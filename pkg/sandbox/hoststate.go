@@ -47,7 +47,7 @@ const (
 // network gives itself what it likes.
 func (l *life) noteAddresses(ctx context.Context) {
 	e, s := l.engine, l.sandbox
-	if !e.tends() || s.adopted || len(s.record().Addresses) > 0 {
+	if !e.tends() || s.takenOver || len(s.record().Addresses) > 0 {
 		return
 	}
 	addresses, err := l.table.Addresses(ctx, e.opts.MaxNeighbors)

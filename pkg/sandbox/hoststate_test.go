@@ -166,14 +166,14 @@ func TestUndoTakesTheWayBackAway(t *testing.T) {
 }
 
 // A pod that ran before its start was seen may have any addresses.
-func TestNothingIsDoneOnTheHostForAnAdoptedPod(t *testing.T) {
+func TestNothingIsDoneOnTheHostForAPodThatIsTakenOver(t *testing.T) {
 	n := newNodeWith(t, func(n *node) { n.hostState, n.returnPath = HostStateClean, true })
 	p := n.newPod("", typeRunc)
 	p.cni()
 	n.wayOut()
 	n.leftover()
 	before := n.hostEntries()
-	n.engine.Adopt(t.Context(), []record.Identity{{ID: podID, Runtime: typeRunc, NetNSPath: p.rec.NetNSPath, Annotations: map[string]string{selection.PinAnnotation: "true"}}})
+	n.engine.TakeOver(t.Context(), []record.Identity{{ID: podID, Runtime: typeRunc, NetNSPath: p.rec.NetNSPath, Annotations: map[string]string{selection.PinAnnotation: "true"}}})
 	n.eventually("the pod to be pinned", func() bool { return len(n.record().Neighbors) == 2 })
 	n.settled(podID)
 	if rec := n.record(); rec.HostState != nil || len(rec.ReturnPath) != 0 || len(rec.Addresses) != 0 || n.hostEntries() != before {

@@ -64,8 +64,8 @@ func TestWhatReplacesANamespaceIsLeftAlone(t *testing.T) {
 			if !c.gone {
 				n.eventually("somebody to be told", func() bool { return n.recordOf("p1").Error != "" })
 			}
-			n.engine.Adopt(t.Context(), []record.Identity{identify(pod.rec)})
-			n.engine.Adopt(t.Context(), []record.Identity{identify(pod.rec)})
+			n.engine.TakeOver(t.Context(), []record.Identity{identify(pod.rec)})
+			n.engine.TakeOver(t.Context(), []record.Identity{identify(pod.rec)})
 			if told := n.log.count(record.KindFailed); told > 1 || !c.gone && told == 0 {
 				t.Errorf("told %d times, last: %v", told, n.log.last(record.KindFailed).Err)
 			}
@@ -161,7 +161,7 @@ func TestIDThatIsUsedAgain(t *testing.T) {
 	lie := identify(forged.rec)
 	lie.ID, lie.Annotations = "s1", map[string]string{selection.PinAnnotation: "true"}
 	n.engine.SandboxStarted(t.Context(), lie)
-	n.engine.Adopt(t.Context(), []record.Identity{lie})
+	n.engine.TakeOver(t.Context(), []record.Identity{lie})
 	if left := forged.permanent(); left != "" {
 		t.Errorf("pinned in a namespace that is not the sandbox's: %s", left)
 	}
@@ -218,7 +218,7 @@ func TestEventsOutOfTurn(t *testing.T) {
 		if folder := n.engine.LiveFile(id); folder != "" {
 			t.Errorf("%.20q: folder %q", id, folder)
 		}
-		n.engine.Adopt(t.Context(), []record.Identity{{ID: id, Handler: "runsc", NetNSPath: "/proc/self/ns/net"}})
+		n.engine.TakeOver(t.Context(), []record.Identity{{ID: id, Handler: "runsc", NetNSPath: "/proc/self/ns/net"}})
 		n.engine.SandboxStopped(id)
 		n.engine.SandboxRemoved(id)
 		n.engine.SandboxRemoved(id)

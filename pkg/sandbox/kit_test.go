@@ -316,12 +316,12 @@ func (n *node) started(id record.Identity) {
 	})
 }
 
-// adopt is the same for Synchronize.
-func (n *node) adopt(ids ...record.Identity) {
+// takeOver is the same for Synchronize.
+func (n *node) takeOver(ids ...record.Identity) {
 	n.t.Helper()
 	n.eventually("an answer to Synchronize in time", func() bool {
 		began := time.Now()
-		n.engine.Adopt(n.t.Context(), ids)
+		n.engine.TakeOver(n.t.Context(), ids)
 		return time.Since(began) < nriWait
 	})
 }

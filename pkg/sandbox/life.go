@@ -102,7 +102,7 @@ func (e *Engine) open(ctx context.Context, s *sandbox) (*netns.NS, error) {
 	})
 	e.inherit(s)
 	s.update(func(r *record.Record) {
-		if s.adopted {
+		if s.takenOver {
 			r.Note(record.KindFound, "it was there before this process")
 		} else {
 			r.Note(record.KindFound, "new")
@@ -264,7 +264,7 @@ func (l *life) apply(ctx context.Context, gone unrouted) error {
 	heard := l.engine.learned(s)
 	// One that was there before us, or has its first container, is its own
 	// programs' as well.
-	running := s.adopted || s.container.isOpen()
+	running := s.takenOver || s.container.isOpen()
 	found, err := l.table.Resolve(ctx, neighbor.Query{
 		Known: before.Neighbors, Limit: l.engine.opts.MaxNeighbors, Learned: heard.addresses,
 		Running: running, Vacant: contestable(before),
@@ -367,7 +367,7 @@ func (l *life) firstPinned() {
 	}
 	l.announced = true
 	s := l.sandbox
-	if l.asked && !s.adopted && !s.answered.isOpen() {
+	if l.asked && !s.takenOver && !s.answered.isOpen() {
 		l.ahead = l.ackedAt
 		s.ahead.open()
 	}
@@ -380,7 +380,7 @@ func (l *life) firstPinned() {
 	s.pinned.open()
 	l.engine.save(s)
 	cause := record.CauseStart
-	if s.adopted && l.writes > 0 {
+	if s.takenOver && l.writes > 0 {
 		cause = record.CauseTakeover
 	}
 	l.engine.report(record.Event{Kind: record.KindPinned, Cause: cause, Record: s.record()})

@@ -111,7 +111,7 @@ func (l *life) await(ctx context.Context, w *waits) (over bool, err error) {
 		}
 	case <-w.started:
 		w.started = nil
-		if stack == record.StackGuest || l.sandbox.adopted && stack != record.StackTaken {
+		if stack == record.StackGuest || l.sandbox.takenOver && stack != record.StackTaken {
 			// Nothing will show when the runtime read the namespace, or its
 			// containers were there before us.
 			l.conclude(record.Unproven, 0)
@@ -259,7 +259,7 @@ func (l *life) decide(at time.Time) {
 		}
 	}
 	switch {
-	case l.overran, l.early, l.sandbox.adopted && l.sandbox.id.Stack() != record.StackTaken:
+	case l.overran, l.early, l.sandbox.takenOver && l.sandbox.id.Stack() != record.StackTaken:
 		// Messages were lost; or an address went before CNI's result was seen;
 		// or the pod ran before we came and may have removed it itself.
 		verdict, margin = record.Unproven, 0
@@ -311,7 +311,7 @@ func (l *life) verify(ctx context.Context) error {
 		l.conclude(record.Late, min(at.Sub(l.ackedAt), 0))
 		return l.reapply(ctx, dropUnrouted)
 	}
-	if l.sandbox.adopted {
+	if l.sandbox.takenOver {
 		l.conclude(record.Unproven, 0) // its containers may have been there before us
 		return nil
 	}

@@ -111,7 +111,7 @@ func TestALaterProcessObserves(t *testing.T) {
 	defer func() { _ = later.Close() }()
 	n.observer = later
 	n.start()
-	n.engine.Adopt(t.Context(), []record.Identity{{ID: podID, Name: "web", Namespace: "shop", UID: "u1", Handler: "runsc", Runtime: typeGVisor, NetNSPath: p.rec.NetNSPath}})
+	n.engine.TakeOver(t.Context(), []record.Identity{{ID: podID, Name: "web", Namespace: "shop", UID: "u1", Handler: "runsc", Runtime: typeGVisor, NetNSPath: p.rec.NetNSPath}})
 	n.counted(0, 0)
 	p.ask(gateway4)
 	n.counted(1, 0)

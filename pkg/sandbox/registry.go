@@ -17,8 +17,8 @@ import (
 type arrival int
 
 const (
-	anew    arrival = iota // it begins
-	adopted                // it was there before, and nobody of us has seen its beginning
+	anew      arrival = iota // it begins
+	takenOver                // it was there before, and nobody of us has seen its beginning
 )
 
 // begin finds the sandbox or begins its life; nil when it is not selected.
@@ -50,7 +50,7 @@ func (e *Engine) begin(ctx context.Context, id record.Identity, comes arrival) *
 		return nil
 	}
 	s := newSandbox(e, id)
-	s.selected, s.adopted = selected, comes == adopted
+	s.selected, s.takenOver = selected, comes == takenOver
 	living, cancel := context.WithTimeout(e.ctx, startDeadline)
 	s.cancel = cancel
 	e.keep(s)

@@ -22,7 +22,7 @@ func TestANewSelectionCountsForPodsThatStart(t *testing.T) {
 
 	n.selects("dev")
 	n.engine.SandboxStarted(t.Context(), identify(left.rec))
-	n.engine.Adopt(t.Context(), []record.Identity{identify(pinned.rec), identify(left.rec)})
+	n.engine.TakeOver(t.Context(), []record.Identity{identify(pinned.rec), identify(left.rec)})
 	if got := left.permanent(); got != "" {
 		t.Errorf("the pod that ran already was pinned: %s", got)
 	}

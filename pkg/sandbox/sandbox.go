@@ -47,12 +47,12 @@ func (l *latch) isOpen() bool { return l.c.Load() == passed }
 
 // sandbox is one selected sandbox while the engine knows it.
 type sandbox struct {
-	engine   *Engine
-	ward     *guard.Ward
-	id       record.Identity
-	selected selection.Choice
-	adopted  bool // it was there before this process
-	loaded   bool // an earlier process had it, and has a record of it
+	engine    *Engine
+	ward      *guard.Ward
+	id        record.Identity
+	selected  selection.Choice
+	takenOver bool // it was there before this process
+	loaded    bool // an earlier process had it, and has a record of it
 
 	barrier   latch // CNI has finished, says NRI
 	started   latch // the runtime has it, or waits for NRI's answer before it has

@@ -47,7 +47,7 @@ func (n *node) storm(ctx context.Context, pods []*pod, each int) {
 	}
 	tell(func(id record.Identity) {
 		n.engine.ContainerThere(id.ID)
-		n.engine.Adopt(ctx, ids)
+		n.engine.TakeOver(ctx, ids)
 	})
 	// The other ends keep their addresses: a sandbox that is removed and told of
 	// again, with its namespace as it was, finds a pin there that is true.

@@ -168,7 +168,7 @@ func TestHandlersStayWithinNRIsTimeout(t *testing.T) {
 			ids = append(ids, record.Identity{ID: fmt.Sprintf("feed%d", i), NetNSPath: path})
 		}
 		began := time.Now()
-		n.engine.Adopt(t.Context(), ids)
+		n.engine.TakeOver(t.Context(), ids)
 		n.engine.SandboxStarted(t.Context(), record.Identity{ID: "beef", NetNSPath: path})
 		took := time.Since(began)
 		if n.engine.hasOwner(path) {
@@ -235,7 +235,7 @@ func TestFailureIsNotNothing(t *testing.T) {
 	n.engine.mu.Lock()
 	n.engine.sandboxes[podID] = s
 	n.engine.mu.Unlock()
-	n.adopt(identify(pod.rec))
+	n.takeOver(identify(pod.rec))
 	rec := s.record()
 	if len(rec.Neighbors) != 2 || rec.Error != "" {
 		t.Errorf("after Synchronize: %+v", rec)

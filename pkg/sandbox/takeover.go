@@ -13,30 +13,30 @@ import (
 )
 
 const (
-	// adopters are how many sandboxes that nobody knew are looked at for the first time
+	// takeOverAtOnce is how many sandboxes that nobody knew are looked at for the first time
 	// at once: each holds two sockets meanwhile.
-	adopters = 16
-	// adoptMany is from how many sandboxes on Synchronize is answered after adoptWait:
+	takeOverAtOnce = 16
+	// takeOverMany is from how many sandboxes on Synchronize is answered after takeOverWait:
 	// they are not done within any time that the runtime waits for, and until then
 	// no pod of the node starts.
-	adoptMany = 500
-	adoptWait = nriWait / 20
+	takeOverMany = 500
+	takeOverWait = nriWait / 20
 )
 
-// Adopt takes NRI's Synchronize: sandboxes that are already there. Pins that
+// TakeOver takes NRI's Synchronize: sandboxes that are already there. Pins that
 // are missing are made, and the call waits for that; it takes at most a second, of
 // many at most a twentieth of that, and what is not done by then goes on behind it.
-func (e *Engine) Adopt(ctx context.Context, ids []record.Identity) {
+func (e *Engine) TakeOver(ctx context.Context, ids []record.Identity) {
 	wait := nriWait
-	if len(ids) > adoptMany {
-		wait = adoptWait
+	if len(ids) > takeOverMany {
+		wait = takeOverWait
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	settled, living, unknown := e.meet(ids)
 	repaired := e.guard.Check(guard.Takeover, wards(settled)...)
 	e.guard.Release()
-	begun := e.adoptLater(unknown)
+	begun := e.takeOverLater(unknown)
 	for _, s := range living {
 		s.wait(ctx)
 	}
@@ -72,9 +72,9 @@ func (s *sandbox) there() {
 	s.started.open()
 }
 
-// adoptLater begins the lives of sandboxes; the channel is closed when all have been
+// takeOverLater begins the lives of sandboxes; the channel is closed when all have been
 // looked at.
-func (e *Engine) adoptLater(ids []record.Identity) <-chan struct{} {
+func (e *Engine) takeOverLater(ids []record.Identity) <-chan struct{} {
 	done := make(chan struct{})
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -84,10 +84,10 @@ func (e *Engine) adoptLater(ids []record.Identity) <-chan struct{} {
 	}
 	queue := make(chan record.Identity)
 	var all sync.WaitGroup
-	for range min(adopters, len(ids)) {
+	for range min(takeOverAtOnce, len(ids)) {
 		all.Go(func() {
 			for id := range queue {
-				e.adopt(id)
+				e.takeOverOne(id)
 			}
 		})
 	}
@@ -100,19 +100,19 @@ func (e *Engine) adoptLater(ids []record.Identity) <-chan struct{} {
 		}
 		close(queue)
 		all.Wait()
-		if len(ids) > adoptMany {
+		if len(ids) > takeOverMany {
 			debug.FreeOSMemory() // what so many took at once is not needed again soon
 		}
 	})
 	return done
 }
 
-// adopt begins the life of one sandbox and waits until it has been looked at, or for
+// takeOverOne begins the life of one sandbox and waits until it has been looked at, or for
 // nriWait.
-func (e *Engine) adopt(id record.Identity) {
+func (e *Engine) takeOverOne(id record.Identity) {
 	ctx, cancel := context.WithTimeout(e.ctx, nriWait)
 	defer cancel()
-	if s := e.begin(ctx, id, adopted); s != nil {
+	if s := e.begin(ctx, id, takenOver); s != nil {
 		s.there()
 		s.wait(ctx)
 	}

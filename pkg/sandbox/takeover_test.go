@@ -43,7 +43,7 @@ func TestSynchronizeLetsTheComparisonsOfManyBegin(t *testing.T) {
 	opts := e.guardOptions()
 	opts.HoldFor = time.Hour
 	e.guard = guard.New(opts)
-	for i := range adoptMany + 1 {
+	for i := range takeOverMany + 1 {
 		path := filepath.Join(n.netnsDir, fmt.Sprint("gone", i))
 		s := newSandbox(e, record.Identity{ID: fmt.Sprint(i), NetNSPath: path})
 		s.rec.NetNS = record.NetNS{Path: path, Cookie: 1}
@@ -56,7 +56,7 @@ func TestSynchronizeLetsTheComparisonsOfManyBegin(t *testing.T) {
 	if !e.guard.Holding() {
 		t.Fatal("nothing waits")
 	}
-	e.Adopt(t.Context(), nil)
+	e.TakeOver(t.Context(), nil)
 	if e.guard.Holding() {
 		t.Error("they wait although the runtime has told")
 	}
