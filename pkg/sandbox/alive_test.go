@@ -53,10 +53,12 @@ func TestAnEngineWhoseLocksAreHeldIsStuck(t *testing.T) {
 		"the guard's": {lock: &s.mu, after: func() { p.IP("neigh del " + gateway4 + " dev eth0") }},
 	} {
 		t.Run(name, func(t *testing.T) {
+			unlock := sync.OnceFunc(c.lock.Unlock)
 			c.lock.Lock()
+			defer unlock() // or the engine could not end
 			c.after()
 			n.stuck("locks")
-			c.lock.Unlock()
+			unlock()
 			n.alive()
 		})
 	}

@@ -94,6 +94,7 @@ func (e *Engine) compare(s *sandbox, look guard.Look) (guard.Basis, error) {
 		}
 		c.conclude()
 	case err != nil:
+		s.update(func(r *record.Record) { r.LeadTo(c.after.Ends) })
 		e.failed(s, err)
 	}
 	if err != nil {
@@ -131,7 +132,9 @@ func (e *Engine) failed(s *sandbox, err error) {
 
 // judge finds out who holds the pod's network stack, and decides.
 func (c *comparison) judge(ctx context.Context) error {
+	ends := c.after.Ends // of a look before this one
 	c.after, c.untouched = c.before, false
+	c.after.LeadTo(ends)
 	stack := c.sandbox.id.Stack()
 	if !c.before.Taken && (stack != record.StackGuest || c.before.CapturedAt.IsZero()) {
 		found, err := c.table.Resolve(ctx, neighbor.Query{
@@ -220,7 +223,7 @@ func (c *comparison) unrouted(ctx context.Context, found *neighbor.Resolution) (
 	if len(known) == 0 {
 		return nil, nil
 	}
-	now, err := c.table.Review(ctx, neighbor.Query{Known: known, Learned: c.heard.addresses, Ends: c.before.Ends, Shared: c.shared})
+	now, err := c.table.Review(ctx, neighbor.Query{Known: known, Learned: c.heard.addresses, Ends: c.after.Ends, Shared: c.shared})
 	if err != nil {
 		return nil, err
 	}
@@ -276,12 +279,22 @@ func outcomeFor(old neighbor.Neighbor, now neighbor.Resolution) (neighbor.Neighb
 	return neighbor.Neighbor{}, neighbor.Skipped{Dst: old.Dst, Dev: old.Dev, Reason: neighbor.ReasonLinkGone}
 }
 
-// only leaves in a resolution what is about gateways that the record knows.
+// only leaves in a resolution what is about gateways that the record knows, and their
+// links: a pod can rename its links as often as it likes.
 func only(r record.Record, found neighbor.Resolution) neighbor.Resolution {
 	known := gateways(r)
 	found.Neighbors = slices.DeleteFunc(found.Neighbors, func(n neighbor.Neighbor) bool { return !known[n.Gateway()] })
 	found.Skipped = slices.DeleteFunc(found.Skipped, func(s neighbor.Skipped) bool { return !known[s.Gateway()] })
 	found.Unknown = slices.DeleteFunc(found.Unknown, func(a neighbor.Ask) bool { return !known[a.Gateway()] })
+	found.Ends = maps.Clone(found.Ends)
+	maps.DeleteFunc(found.Ends, func(dev string, _ int) bool {
+		for gateway := range known {
+			if gateway.Dev == dev {
+				return false
+			}
+		}
+		return true
+	})
 	return found
 }
 
@@ -372,7 +385,8 @@ func (c *comparison) conclude() {
 	}
 	s.update(func(r *record.Record) {
 		r.Neighbors, r.Skipped, r.Vacant, r.Stale = c.after.Neighbors, c.after.Skipped, c.after.Vacant, c.after.Stale
-		r.Doubts, r.Probes, r.Ends, r.Error = c.after.Doubts, c.after.Probes, c.after.Ends, c.after.Error
+		r.Doubts, r.Probes, r.Error = c.after.Doubts, c.after.Probes, c.after.Error
+		r.LeadTo(c.after.Ends)
 		if drifted || r.CapturedAt.IsZero() {
 			r.CapturedAt = time.Now().UTC()
 		}

@@ -112,19 +112,44 @@ func (n *node) idle() bool {
 	})
 }
 
-// A pod's link is made anew, and its routes come later, of which nothing tells: where the link leads to is known at once, in memory and
-// on disk, since that end says whether the namespace lives, and what is asked there is counted.
-func TestWhereANewLinkLeadsToIsKnownBeforeItsRoutes(t *testing.T) {
+// A pod's link is made anew. Its routes come later, of which nothing tells, or the runtime has them, and the address may be the one that it was:
+// where the link leads to is known at once, in memory and on disk, since that end says whether the namespace lives, and what is asked there is
+// counted.
+func TestWhereANewLinkLeadsToIsKnown(t *testing.T) {
+	for name, begin := range map[string]func(*node) *pod{"the kernel's stack": (*node).running, "a copy": (*node).taken} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			p := begin(n)
+			mac, before := n.outside.MAC("veth0"), p.permanent()
+			n.outside.IP("link del veth0", "link add veth0 address "+mac+" type veth peer name new0", "link set veth0 up", "link set new0 netns "+p.Ref()+" name eth0")
+			t.Cleanup(func() { _, _ = n.outside.TryIP("link del veth0") })
+			p.IP("link set eth0 up")
+			n.eventually("the end of the new link to be known", func() bool {
+				disk, err := n.engine.records.Load(podID)
+				link := n.outside.Output("-o", "link", "show", "veth0")
+				return err == nil && !slices.ContainsFunc([]record.Record{n.record(), disk}, func(r record.Record) bool {
+					return !strings.HasPrefix(link, fmt.Sprintf("%d: ", r.Ends["eth0"]))
+				})
+			})
+			if name == "the kernel's stack" {
+				n.eventually("the pins to be back", func() bool { return p.permanent() == before })
+			}
+		})
+	}
+}
+
+// A pod that may rename its links fills the record with no names.
+func TestNamesThatAPodGivesItsLinkDoNotFillTheRecord(t *testing.T) {
 	n := newNode(t)
 	p := n.running()
-	n.outside.IP("link del veth0")
-	n.veth(p.NS, "veth0")
-	n.eventually("the end of the new link to be known", func() bool {
-		disk, err := n.engine.records.Load(podID)
-		link := n.outside.Output("-o", "link", "show", "veth0")
-		return err == nil && !slices.ContainsFunc([]record.Record{n.record(), disk}, func(r record.Record) bool {
-			return !strings.HasPrefix(link, fmt.Sprintf("%d: ", r.Ends["eth0"]))
-		})
-	})
-	n.eventually("the pins to be of it", func() bool { return strings.Count(p.permanent(), n.outside.MAC("veth0")) == 2 })
+	for i := range 5 {
+		p.IP("link set eth0 down", fmt.Sprint("link set eth0 name x", i), fmt.Sprint("link set x", i, " up"),
+			fmt.Sprint("address replace 10.88.0.2/24 dev x", i), fmt.Sprint("route replace default via "+gateway4+" dev x", i))
+		n.settled(podID)
+		p.IP("link set "+fmt.Sprint("x", i)+" down", fmt.Sprint("link set x", i, " name eth0"), "link set eth0 up")
+		n.settled(podID)
+	}
+	if ends := n.record().Ends; len(ends) != 1 || ends["eth0"] == 0 {
+		t.Errorf("the record knows the ends of %v, want eth0 alone", ends)
+	}
 }

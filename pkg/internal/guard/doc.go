@@ -8,7 +8,8 @@
 //
 // It knows no record, no netlink socket but that one, and nothing in a sandbox's
 // namespace. It reads in this order: guard.go is what the engine calls, ward.go what is
-// in care, listen.go and basis.go go from an event to the wards that it concerns,
-// schedule.go from a ward to a worker. look.go and readings.go are about many at once,
-// rounds.go about the slow comparison, ask.go about asking.
+// in care; listen.go, events.go and basis.go go from an event to the wards that it
+// concerns, schedule.go and pace.go from a ward to a worker. look.go and readings.go are
+// about many at once, rounds.go about the slow comparison, ask.go about asking; state.go
+// is for tests.
 package guard

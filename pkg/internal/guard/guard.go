@@ -12,8 +12,8 @@ import (
 
 // Options are what a [Guard] works with.
 type Options struct {
-	// Interval is the time in which everything is compared, whatever events say; with
-	// very many sandboxes it is longer, see roundTime.
+	// Interval is the time in which everything is compared, whatever events say, above
+	// zero; with very many sandboxes it is longer, see roundTime.
 	Interval time.Duration
 	// AskInterval is how often a sandbox's gateways are asked for; zero is never.
 	AskInterval time.Duration
@@ -151,13 +151,6 @@ func (g *Guard) Check(cause Cause, list ...*Ward) <-chan struct{} {
 		g.mark(w, cause)
 	}
 	return all.done
-}
-
-// All has everything compared.
-func (g *Guard) All(cause Cause) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.all(cause)
 }
 
 // Vanished notes that the files of sandboxes are not there at the moment.

@@ -193,8 +193,12 @@ func TestManyThatWereTakenOverWaitForTheRuntime(t *testing.T) {
 		takenOver(t, compared)
 	})
 	t.Run("of which it never tells", func(t *testing.T) {
-		_, compared := begun(t, holdMany+1, time.Millisecond)
+		began := time.Now()
+		g, compared := begun(t, holdMany+1, 200*time.Millisecond)
 		takenOver(t, compared)
+		if took := time.Since(began); took < 200*time.Millisecond || g.Holding() {
+			t.Errorf("nothing waited: compared after %s", took)
+		}
 	})
 }
 
@@ -238,5 +242,31 @@ func TestAGatewayThatNobodyHadLeadsToAnotherLook(t *testing.T) {
 		if got := g.mind(c.w); got != c.more {
 			t.Errorf("number %d leads to another look: %t", i, got)
 		}
+	}
+}
+
+// A number is another namespace's as soon as its own is gone, and a link's another link's.
+func TestNothingIsKeptOfASandboxThatWasDropped(t *testing.T) {
+	g := idle(t, Options{})
+	var all []*Ward
+	for nsid := range int32(3) {
+		w := NewWard(&subject{})
+		g.Watch(w)
+		g.Base(w, Basis{NSID: nsid, Numbered: true, Links: []int{7, 10 + int(nsid)}, Gateways: []netip.Addr{gateway}})
+		if state, cares := g.State(w); !cares || !state.Heard || !state.Living {
+			t.Errorf("number %d in care: %t, %+v", nsid, cares, state)
+		}
+		all = append(all, w)
+	}
+	for _, w := range all {
+		g.Drop(w)
+	}
+	if len(g.Wards())+len(g.byNSID)+len(g.byLink)+len(g.byGateway) > 0 {
+		t.Errorf("left: %d in care, by number %v, by link %v, by gateway %v", len(g.Wards()), g.byNSID, g.byLink, g.byGateway)
+	}
+	g.Take(all[0], Event)
+	<-g.Check(Event, all...)
+	if left := g.Wards(); len(left) > 0 {
+		t.Errorf("%d came back into care", len(left))
 	}
 }

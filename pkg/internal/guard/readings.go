@@ -26,7 +26,7 @@ type hostReadings struct {
 // It is as true as what the comparison would read itself. What happens after a reading
 // is either heard before it is handed out here, which is why it then is not, or
 // after: then those that rest on it are compared again, and so are those of which
-// that is found only now (see guard.rebase).
+// that is found only now (see Guard.rebase).
 func (g *Guard) shared(cause Cause) *neighbor.Readings {
 	g.mu.Lock()
 	defer g.mu.Unlock()

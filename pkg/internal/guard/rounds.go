@@ -57,5 +57,8 @@ func (g *Guard) round(interval time.Duration, wards []*Ward) {
 
 // roundTime is how long a round through that many sandboxes takes while the host is heard.
 func roundTime(interval time.Duration, sandboxes int) time.Duration {
-	return interval * time.Duration(max(sandboxes, roundMany)) / roundMany
+	if sandboxes <= roundMany {
+		return interval
+	}
+	return time.Duration(float64(interval) / roundMany * float64(sandboxes)) // which may be years
 }

@@ -9,9 +9,17 @@ import (
 )
 
 func TestARoundThroughManySandboxesTakesLonger(t *testing.T) {
-	for sandboxes, want := range map[int]time.Duration{0: 5 * time.Minute, 250: 5 * time.Minute, 251: 5*time.Minute + 1200*time.Millisecond, 10000: 200 * time.Minute} {
-		if got := roundTime(5*time.Minute, sandboxes); got != want {
-			t.Errorf("%d: %v, want %v", sandboxes, got, want)
+	const years = 4 * 8766 * time.Hour // as good as never
+	for _, c := range []struct {
+		interval  time.Duration
+		sandboxes int
+		want      time.Duration
+	}{
+		{5 * time.Minute, 0, 5 * time.Minute}, {5 * time.Minute, 250, 5 * time.Minute}, {5 * time.Minute, 251, 5*time.Minute + 1200*time.Millisecond},
+		{5 * time.Minute, 10000, 200 * time.Minute}, {years, 1, years}, {years, 500, 2 * years},
+	} {
+		if got := roundTime(c.interval, c.sandboxes); got != c.want {
+			t.Errorf("%d each %s: %v, want %v", c.sandboxes, c.interval, got, c.want)
 		}
 	}
 }

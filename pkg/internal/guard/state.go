@@ -7,7 +7,9 @@ import (
 	"slices"
 )
 
-// State is what a sandbox in care waits for. It is for the tests of who has a guard.
+// What follows is for the tests of who has a guard.
+
+// State is what a sandbox in care waits for.
 type State struct {
 	Living    bool  // its life goes on
 	Due       bool  // it is to be compared, or is being compared
@@ -38,4 +40,11 @@ func (g *Guard) Holding() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.holding != nil
+}
+
+// All has everything compared, for that cause.
+func (g *Guard) All(cause Cause) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.all(cause)
 }
