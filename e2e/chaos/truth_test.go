@@ -234,7 +234,7 @@ func (p *pod) copyDiffers(s said, is, there map[netip.Addr]string) error {
 			// runsc read while neighpin wrote, or was killed, and it is not said to have been in time; what became of the pin is nobody's
 			// business any more.
 		case copied[gateway] == "":
-			return fmt.Errorf("runsc copied %v, and the verdict is not late", copied)
+			return fmt.Errorf("runsc copied %v, and the verdict is neither late nor unproven", copied)
 		case isStale != (copied[gateway] != is[gateway]):
 			return fmt.Errorf("runsc copied %v, and what is stale of it is not what is said", copied)
 		case isStale && (stale.Copied != copied[gateway] || stale.LLAddr != is[gateway] || stale.Since.IsZero() || is[gateway] == "" && stale.Reason == ""):

@@ -114,12 +114,12 @@ func TestRowUdevOnTheKernelsStack(t *testing.T) {
 }
 
 // The MAC changes after the pin and before gVisor reads it: gVisor gets the new one. Nothing holds gVisor back meanwhile, so some pods
-// may be too quick for this test; of twenty one is not.
+// may be too quick for this test; of ten one is not.
 func TestRowUdevBeforeGVisorReads(t *testing.T) {
 	keepLogs(t)
 	d := startDaemon(t)
 	watch := watchNeighbors(t)
-	for try := range 20 {
+	for try := range 10 {
 		begin := time.Now()
 		changed := make(chan error, 1)
 		go func() { changed <- rewriteOncePinned(t.Context(), watch, begin) }()

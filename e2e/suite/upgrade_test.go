@@ -68,14 +68,12 @@ func startAnew(t *testing.T, release string) {
 		t.Fatal(err)
 	}
 	start := func(ctx context.Context, programs setup.Programs) error {
-		if err := bed.Close(ctx); err != nil {
-			return fmt.Errorf("close the node: %w", err)
-		}
-		n, err := node.Start(ctx, programs, node.Options{})
+		closed := errors.Join(removeAllPods(ctx), bed.Close(ctx))
+		n, err := node.Start(ctx, programs, node.Options{}) // also after that failed: the tests that follow need one
 		if err == nil {
 			bed.Node = n
 		}
-		return err
+		return errors.Join(closed, err)
 	}
 	t.Cleanup(func() {
 		if err := start(context.Background(), before); err != nil {

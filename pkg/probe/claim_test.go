@@ -31,13 +31,17 @@ func TestQuestionsAreThoseOfTheKernel(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
-		select {
-		case kernels := <-asked:
-			if ours := question(ask, ask.Src); !bytes.Equal(ours, kernels) {
-				t.Errorf("%s: we ask\n% x, the kernel\n% x", ask.Dst, ours, kernels)
+		ours := question(ask, ask.Src)
+		for of := false; !of; {
+			select {
+			case kernels := <-asked:
+				// On a machine that stood still, one that asks again for the address before may come late.
+				if of = bytes.Equal(ours[etherType:etherLen], kernels[etherType:etherLen]); of && !bytes.Equal(ours, kernels) {
+					t.Errorf("%s: we ask\n% x, the kernel\n% x", ask.Dst, ours, kernels)
+				}
+			case <-time.After(patient.Timeout):
+				t.Fatalf("%s: the kernel asks nothing", ask.Dst)
 			}
-		case <-time.After(patient.Timeout):
-			t.Fatalf("%s: the kernel asks nothing", ask.Dst)
 		}
 		pod.IP("neigh flush dev eth0") // it would ask again
 		for drained := false; !drained; {
