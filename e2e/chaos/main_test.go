@@ -104,14 +104,7 @@ func run(m *testing.M) int {
 		code = max(code, 1)
 	}
 	bed.network.Close()
-	err = await.Within(ctx, patience, "all descriptors to be closed", func() error {
-		after, err := descriptors.Open("self")
-		if left := descriptors.Left(before, after); err == nil && len(left) > 0 {
-			err = fmt.Errorf("left open: %v", left)
-		}
-		return err
-	})
-	if err != nil {
+	if err := descriptors.Closed(ctx, patience, before); err != nil {
 		fmt.Fprintln(os.Stderr, "chaos:", err)
 		code = max(code, 1)
 	}

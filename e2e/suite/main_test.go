@@ -85,14 +85,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "suite:", err)
 		code = max(code, 1)
 	}
-	err = await.Within(ctx, patience, "all descriptors to be closed", func() error {
-		after, err := descriptors.Open("self")
-		if left := descriptors.Left(before, after); err == nil && len(left) > 0 {
-			err = fmt.Errorf("left open: %v", left)
-		}
-		return err
-	})
-	if err != nil {
+	if err := descriptors.Closed(ctx, patience, before); err != nil {
 		fmt.Fprintln(os.Stderr, "suite:", err)
 		code = max(code, 1)
 	}

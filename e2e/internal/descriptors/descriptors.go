@@ -4,11 +4,15 @@
 package descriptors
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/neighpin/neighpin/e2e/internal/await"
 )
 
 // Open lists what the process has open, for instance "socket:[4711]" or "/dev/null", sorted; the process is a number
@@ -43,4 +47,15 @@ func Left(before, after []string) []string {
 		}
 	}
 	return left
+}
+
+// Closed waits until this process has nothing open that is not in before, for so long at most.
+func Closed(ctx context.Context, patience time.Duration, before []string) error {
+	return await.Within(ctx, patience, "all descriptors to be closed", func() error {
+		after, err := Open("self")
+		if left := Left(before, after); err == nil && len(left) > 0 {
+			err = fmt.Errorf("left open: %v", left)
+		}
+		return err
+	})
 }

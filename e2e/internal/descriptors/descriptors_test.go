@@ -3,10 +3,13 @@
 package descriptors
 
 import (
+	"errors"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
+	"time"
 )
 
 func open(t *testing.T, process string) []string {
@@ -33,6 +36,23 @@ func TestAForgottenFileIsFound(t *testing.T) {
 	}
 	if left := Left(before, open(t, "self")); len(left) != 0 {
 		t.Errorf("left %v after the file was closed", left)
+	}
+}
+
+func TestAFileThatIsClosedLateIsWaitedForAndAForgottenOneIsNamed(t *testing.T) {
+	before := open(t, "self")
+	path := t.TempDir() + "/late"
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Closed(t.Context(), time.Millisecond, before); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("Closed: %v, want %s named", err, path)
+	}
+	closed := make(chan error)
+	go func() { closed <- file.Close() }()
+	if err := errors.Join(Closed(t.Context(), time.Minute, before), <-closed); err != nil {
+		t.Error(err)
 	}
 }
 
