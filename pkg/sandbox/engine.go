@@ -154,6 +154,7 @@ func (e *Engine) guardOptions() guard.Options {
 	opts := guard.Options{
 		Interval:  cmp.Or(max(e.opts.CompareInterval, 0), DefaultCompareInterval),
 		HoldFor:   nriWait, // a runtime that is there has told of its sandboxes by then
+		HoldMany:  takeOverMany,
 		WatchHost: func() (guard.HostWatcher, error) { return e.watchHost() },
 		Listens:   func(err error) { e.report(record.Event{Kind: record.KindHost, Err: err}) },
 		Round:     e.bury,

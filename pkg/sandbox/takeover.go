@@ -18,7 +18,7 @@ const (
 	takeOverAtOnce = 16
 	// takeOverMany is from how many sandboxes on Synchronize is answered after takeOverWait:
 	// they are not done within any time that the runtime waits for, and until then
-	// no pod of the node starts.
+	// no pod of the node starts. So many of an earlier process wait for that answer.
 	takeOverMany = 500
 	takeOverWait = nriWait / 20
 )

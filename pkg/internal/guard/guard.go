@@ -18,8 +18,9 @@ type Options struct {
 	// AskInterval is how often a sandbox's gateways are asked for; zero is never.
 	AskInterval time.Duration
 	// HoldFor is how long at most nothing is compared after the start, until Release, where
-	// very many sandboxes were given to it before.
-	HoldFor time.Duration
+	// more than HoldMany sandboxes were given to it before.
+	HoldFor  time.Duration
+	HoldMany int
 	// WatchHost begins to hear the host.
 	WatchHost func() (HostWatcher, error)
 	// Listens is told when the host begins to be heard, nil, and why it is not any more.

@@ -31,9 +31,6 @@ type look struct {
 // back only after some ten milliseconds, since its system calls take microseconds each.
 func calmLooks() int { return max(1, min(Workers, runtime.GOMAXPROCS(0)-1)) }
 
-// holdMany is from how many sandboxes on their comparisons are held back at the start.
-const holdMany = 500
-
 // hold keeps all comparisons waiting until the runtime has told of its sandboxes, where
 // very many were taken over from records: no pod of the node starts until it is answered,
 // and the comparisons would have the processor that reading its message takes. It is for
@@ -41,7 +38,7 @@ const holdMany = 500
 func (g *Guard) hold() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.urgent) > holdMany {
+	if len(g.urgent) > g.opts.HoldMany {
 		g.holding = time.AfterFunc(g.opts.HoldFor, g.Release)
 	}
 }

@@ -150,6 +150,7 @@ func TestWhatALookWritesLeadsToNoOther(t *testing.T) {
 
 // Where very many sandboxes were taken over, they are compared when the runtime has told of them, or a while after the start.
 func TestManyThatWereTakenOverWaitForTheRuntime(t *testing.T) {
+	const holdMany = 500
 	begun := func(t *testing.T, many int, holdFor time.Duration) (*Guard, <-chan Cause) {
 		compared := make(chan Cause, many)
 		var all []*Ward
@@ -163,7 +164,7 @@ func TestManyThatWereTakenOverWaitForTheRuntime(t *testing.T) {
 			}}))
 		}
 		ctx, stop := context.WithCancel(t.Context())
-		g := idle(t, Options{Interval: time.Hour, HoldFor: holdFor, WatchHost: newDeaf, Listens: func(error) {}, Round: func() {}})
+		g := idle(t, Options{Interval: time.Hour, HoldFor: holdFor, HoldMany: holdMany, WatchHost: newDeaf, Listens: func(error) {}, Round: func() {}})
 		for _, w := range all {
 			g.Take(w, Takeover)
 		}
